@@ -1,0 +1,63 @@
+"""The error family: every failure a person can meet, and the exit code it ends with.
+
+A message is one sentence for a person: what must hold, what came, where, and what to do. An outcome of a trial
+(pruned, diverged, lease lost) is not an error and has no class here.
+"""
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_NOTHING_FEASIBLE = 3
+EXIT_STORAGE = 4
+EXIT_DEVICE = 5
+EXIT_INTERRUPTED = 130
+
+
+class LrsearchError(Exception):
+    """Anything lrsearch says no to; printed as one sentence, never as a traceback."""
+
+    exit_code: ClassVar[int] = EXIT_FAILURE
+
+
+class UsageError(LrsearchError):
+    """A command line that cannot be meant."""
+
+    exit_code = EXIT_USAGE
+
+
+class StudyFileError(UsageError):
+    """A study file, or an override of one of its keys, that does not describe a study."""
+
+
+class IdentityError(UsageError):
+    """A study of that name exists and is another study."""
+
+
+class UnknownNameError(UsageError):
+    """A study, trial, data set or other thing that is asked for by a name nobody knows."""
+
+
+class DataError(LrsearchError):
+    """Images that are missing, unreachable or corrupt."""
+
+
+class StorageError(LrsearchError):
+    """A database that cannot be opened, read or written."""
+
+    exit_code = EXIT_STORAGE
+
+
+class DeviceError(LrsearchError):
+    """A device that is not there or cannot do the work."""
+
+    exit_code = EXIT_DEVICE
+
+
+def nearest(word: str, known: "tuple[str, ...] | list[str]") -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known name nearest to ``word``, or an empty string."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,0 +1,194 @@
+"""What flows between the rooms: a configuration, what an epoch measured, how a trial ended.
+
+Frozen values without behaviour of their own. Times are UTC.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
+ScheduleFamily = Literal[
+    "constant",
+    "step",
+    "multistep",
+    "exponential",
+    "linear",
+    "cosine",
+    "polynomial",
+    "inverse_sqrt",
+    "one_cycle",
+    "triangular",
+    "warm_restarts",
+    "wsd",
+    "plateau",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerConfig:
+    """An optimizer of torch.optim and its settings; a field that the optimizer does not take is None.
+
+    ``peak_lr`` is the largest learning rate of the training, > 0; the schedule scales it.
+    """
+
+    name: OptimizerName
+    peak_lr: float
+    weight_decay: float = 0.0
+    momentum: float | None = None
+    dampening: float | None = None
+    nesterov: bool | None = None
+    beta1: float | None = None
+    beta2: float | None = None
+    alpha: float | None = None
+    eps: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleConfig:
+    """The shape of the learning rate over training; a field that the family does not take is None.
+
+    ``warmup_fraction`` [0..1) is the part of all updates spent in linear warm-up; every family takes it.
+    ``final_fraction`` [0..1] is the floor as a fraction of the peak. The other fields: see ``lrsearch.schedules``.
+    """
+
+    family: ScheduleFamily
+    warmup_fraction: float = 0.0
+    final_fraction: float | None = None
+    drops: int | None = None
+    milestones: tuple[float, ...] | None = None
+    power: float | None = None
+    rise_fraction: float | None = None
+    initial_fraction: float | None = None
+    cycles: int | None = None
+    cycle_mult: int | None = None
+    decay_fraction: float | None = None
+    drop_factor: float | None = None
+    patience_epochs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialConfig:
+    """One configuration to train once: everything that, with the data and the model, decides the result."""
+
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    batch_size: int
+    """[examples]"""
+    epochs: int
+    seed: int
+    """Initial weights and batch order; the same for all trials of a study (common random numbers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EpochMetrics:
+    """What one completed epoch measured.
+
+    The averaged scores are those of the moving average of the weights and serve pruning only; None when it is off.
+    """
+
+    epoch: int
+    """Completed passes, 1-based."""
+    step: int
+    """Updates made so far."""
+    lr: float
+    """Learning rate of the last update of this epoch."""
+    train_loss: float
+    """Mean over the epoch's updates [nats/example]."""
+    val_loss: float
+    """[nats/example]"""
+    val_accuracy: float
+    """[0..1]"""
+    averaged_val_loss: float | None
+    averaged_val_accuracy: float | None
+    seconds: float
+    """Wall time of this epoch, evaluation included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """Training left the realm of sense at ``step`` (0-based) where the learning rate was ``lr``."""
+
+    epoch: int
+    """The epoch under way, 1-based."""
+    step: int
+    lr: float
+    loss: float
+    """The loss that gave it away; may be infinite or not a number."""
+    initial_loss: float
+
+
+class State(StrEnum):
+    """How far a trial has come; all but RUNNING are endings."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+    @property
+    def counts(self) -> bool:
+        """Whether a trial that ended so counts towards the budget."""
+        return self in (State.COMPLETE, State.PRUNED, State.DIVERGED)
+
+
+class Reason(StrEnum):
+    """Why a trial ended as it did."""
+
+    FINISHED = "finished"
+    """Trained through all its epochs."""
+    RUNG = "rung"
+    """The pruner compared it at a rung and found it wanting."""
+    BUDGET = "budget"
+    """The hours of the budget were used up."""
+    NOT_FINITE = "not_finite"
+    """The loss became infinite or not a number."""
+    LOSS_ABOVE_INITIAL = "loss_above_initial"
+    """The loss stayed far above its initial value."""
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASH = "crash"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a trial ended."""
+
+    state: State
+    reason: Reason
+    value: float | None
+    """The objective's value: of the last epoch when complete, the last rung score when pruned, else None."""
+    epoch: int
+    """Completed epochs."""
+    step: int | None = None
+    """Where it diverged: the update, 0-based."""
+    lr: float | None = None
+    """The learning rate at that step."""
+    message: str = ""
+    """One sentence for a person, with the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial as the study remembers it."""
+
+    number: int
+    config: TrialConfig
+    state: State
+    outcome: Outcome | None
+    """None while it runs."""
+    metrics: tuple[EpochMetrics, ...] = ()
+    worker: str = ""
+    device: str = ""
+    versions: str = ""
+    """Of lrsearch, torch and Python, and the number of threads: what bitwise repetition depends on."""
+    origin: str = "sampler"
+    """Where the configuration came from: baseline, portfolio, sampler or enqueued."""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    test_accuracy: float | None = None
+    """[0..1] on the untouched test set; only for a trial that was a winner when asked for."""
+    test_loss: float | None = None
+    params: dict[str, object] = field(default_factory=dict)
+    """The same configuration in the names of Optuna's parameters."""
