@@ -1,0 +1,30 @@
+"""Which trial is the best: a pure function of the trials."""
+
+import math
+from collections.abc import Iterable
+
+from lrsearch.trial import State, Trial
+
+
+def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
+    """Return the complete trials, best first; equal values: the lower validation loss, then the earlier trial."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    complete = [t for t in trials if t.state == State.COMPLETE and t.outcome is not None and t.outcome.value is not None]
+    return sorted(complete, key=lambda t: (sign * _value(t), last_val_loss(t), t.number))
+
+
+def best(trials: Iterable[Trial], direction: str) -> Trial | None:
+    """Return the best complete trial, or None where none is complete."""
+    return next(iter(ranked(trials, direction)), None)
+
+
+def last_val_loss(trial: Trial) -> float:
+    """Return the validation loss after the last epoch [nats/example]; infinite where there is none."""
+    loss = trial.metrics[-1].val_loss if trial.metrics else math.inf
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _value(trial: Trial) -> float:
+    assert trial.outcome is not None
+    assert trial.outcome.value is not None
+    return trial.outcome.value

@@ -1,0 +1,366 @@
+"""The exact budget: claim a trial, have its epochs accepted, tell how it ended.
+
+A claim (a) reserves a slot of the budget in one short transaction, (b) samples outside any lock, (c) writes the
+RUNNING trial with the slot's id on it. Reports and endings check the lease in the transaction that writes them. A
+process may be killed between any two lines of this file: whoever claims next finds the slot without a living lease and
+goes on with it, under the trial's own number.
+"""
+
+import os
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import psutil
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch.events import EndReason, SearchEnded
+from lrsearch.search import optuna_rows, pruners, samplers
+from lrsearch.search import space as spaces
+from lrsearch.search.mirror import SLOT_ATTR, Mirror, as_running
+from lrsearch.search.storage import explained
+from lrsearch.search.study import Study, finite, now
+from lrsearch.search.tables import epochs, leases, slots, studies
+from lrsearch.spec import BudgetSpec
+from lrsearch.trial import EpochMetrics, Outcome, State, Trial
+
+OPTUNA_STATES: Mapping[State, TrialState] = {
+    State.COMPLETE: TrialState.COMPLETE,
+    State.PRUNED: TrialState.PRUNED,
+    # TPE ignores FAIL and would go on proposing the learning rates that diverge.
+    State.DIVERGED: TrialState.PRUNED,
+    State.FAILED: TrialState.FAIL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """A setting that is tried before the sampler is asked."""
+
+    origin: Literal["baseline", "portfolio"]
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to train one trial, as long as the token stands in its lease."""
+
+    trial: Trial
+    slot: str
+    token: str
+    trial_id: int
+    """Optuna's."""
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the study says to a reported epoch."""
+
+    kind: Literal["keep", "prune", "out_of_budget", "lost"]
+    rung_score: float
+    verdict: pruners.Verdict = pruners.KEEP
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    slot: str
+    token: str
+    position: int
+    number: int | None
+    origin: str
+    attempts: int
+
+
+class Claims:
+    """One worker's dealings with a study."""
+
+    def __init__(self, study: Study, initial: Sequence[Initial], device: str, versions: str) -> None:
+        self.study = study
+        self._initial = initial
+        self._device, self._versions = device, versions
+        self._host = socket.gethostname()
+        self._pid = os.getpid()
+        self._process_started = psutil.Process().create_time()
+        self._worker = f"{self._host}:{self._pid}"
+        self._mirror = Mirror(study.spec.objective.direction)
+
+    def claim(self) -> Claim | SearchEnded:
+        """Take the next trial: one that was interrupted, or a new one while the budget lasts."""
+        reserved = self._reserve()
+        if isinstance(reserved, SearchEnded):
+            return reserved
+        known = self.study.frozen_trials()
+        self._mirror.sync(known)
+        # Written by a process that died before it could say so here, or interrupted while it trained.
+        frozen = next((t for t in known if t.user_attrs.get(SLOT_ATTR) == reserved.slot), None)
+        resumed = frozen is not None
+        if frozen is None:
+            frozen = self._create(reserved)
+        self._start(reserved, frozen)
+        trial = Trial(
+            number=frozen.number,
+            config=spaces.config(self.study.spec, frozen.params),
+            state=State.RUNNING,
+            outcome=None,
+            worker=self._worker,
+            device=self._device,
+            versions=self._versions,
+            origin=reserved.origin,
+            params=dict(frozen.params),
+        )
+        return Claim(trial, reserved.slot, reserved.token, frozen._trial_id, resumed)  # noqa: SLF001 - no public name
+
+    def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
+        """Record an epoch and decide whether the trial goes on."""
+        spec = self.study.spec
+        score = rung_score(spec.objective.metric, metrics)
+        comparable = metrics.epoch >= pruners.comparable_from(claim.trial.config.schedule, spec.epochs)
+        with self.study.database.writing() as connection:
+            mine = leases.update().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token)
+            if connection.execute(mine.values(epoch=metrics.epoch)).rowcount == 0:
+                return Answer("lost", score)
+            connection.execute(epochs.insert().values(**self._epoch_row(claim, metrics, score, comparable=comparable)))
+            optuna_rows.report(connection, claim.trial_id, metrics.epoch, score)
+            compare = comparable and pruners.compares_at(spec, metrics.epoch)
+            others, own, n_complete = self._rung(connection, claim, metrics.epoch) if compare else ([], [], 0)
+            hours = self._hours_left(connection)
+        if metrics.epoch == spec.epochs:
+            return Answer("keep", score)
+        if hours is not None and hours <= 0:
+            return Answer("out_of_budget", score)
+        verdict = pruners.judge(spec, metrics.epoch, own, others, n_complete) if compare else pruners.KEEP
+        return Answer("prune" if verdict.prune else "keep", score, verdict)
+
+    def end(self, claim: Claim, outcome: Outcome) -> bool:
+        """Tell how a trial ended; False when the trial is no longer ours and nothing was told."""
+        with self.study.database.writing() as connection:
+            mine = leases.delete().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token)
+            if connection.execute(mine).rowcount == 0:
+                return False
+            self._write_end(connection, claim.slot, claim.trial_id, outcome)
+        return True
+
+    def release(self, claim: Claim) -> None:
+        """Give a trial back unfinished: it starts again under its own number."""
+        with self.study.database.writing() as connection:
+            connection.execute(leases.delete().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token))
+
+    def _reserve(self) -> _Reserved | SearchEnded:
+        study = self.study
+        with study.database.writing() as connection:
+            # The lock of the budget: SQLite's write lock, a row lock elsewhere.
+            connection.execute(
+                studies.update().where(studies.c.id == study.id).values(revision=studies.c.revision + 1)
+            )
+            self._drop_dead_leases(connection)
+            budget = self._budget(connection)
+            hours = self._hours_left(connection)
+            open_slot = connection.execute(
+                sa.select(slots)
+                .outerjoin(leases, leases.c.slot_id == slots.c.id)
+                .where(slots.c.study_id == study.id, slots.c.state != "ended", leases.c.slot_id.is_(None))
+                .order_by(slots.c.position)
+                .limit(1)
+            ).first()
+            if open_slot is None:
+                ended = self._exhausted(connection, budget, hours)
+                if ended is not None:
+                    return ended
+                position = connection.scalar(
+                    sa.select(sa.func.coalesce(sa.func.max(slots.c.position) + 1, 0)).where(slots.c.study_id == study.id)
+                )
+                return self._insert_slot(connection, int(position or 0))
+            return self._take_over(connection, open_slot)
+
+    def _drop_dead_leases(self, connection: sa.Connection) -> None:
+        rows = connection.execute(
+            sa.select(leases).join(slots, slots.c.id == leases.c.slot_id).where(slots.c.study_id == self.study.id)
+        ).all()
+        for row in rows:
+            if row.host == self._host and not _alive(row.pid, row.process_started):
+                connection.execute(leases.delete().where(leases.c.slot_id == row.slot_id, leases.c.token == row.token))
+
+    def _budget(self, connection: sa.Connection) -> BudgetSpec:
+        row = connection.execute(sa.select(studies).where(studies.c.id == self.study.id)).one()
+        return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
+
+    def _hours_left(self, connection: sa.Connection) -> float | None:
+        hours = connection.scalar(sa.select(studies.c.budget_hours).where(studies.c.id == self.study.id))
+        if hours is None:
+            return None
+        used = connection.scalar(sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == self.study.id))
+        return float(hours) - float(used or 0.0) / 3600
+
+    def _exhausted(self, connection: sa.Connection, budget: BudgetSpec, hours: float | None) -> SearchEnded | None:
+        here = slots.c.study_id == self.study.id
+        rows = connection.execute(
+            sa.select(slots.c.state, slots.c.outcome, sa.func.count()).where(here).group_by(slots.c.state, slots.c.outcome)
+        ).all()
+        failed = sum(n for _, outcome, n in rows if outcome == State.FAILED)
+        open_now = sum(n for state, _, n in rows if state != "ended")
+        finished = sum(n for _, outcome, n in rows if outcome is not None and State(outcome).counts)
+        if failed > budget.max_failures:
+            return SearchEnded(
+                EndReason.MAX_FAILURES, f"{failed} trials failed and budget.max_failures is {budget.max_failures}"
+            )
+        if hours is not None and hours <= 0:
+            return SearchEnded(EndReason.BUDGET_HOURS, f"the budget of {budget.hours:g} h of training is used up")
+        if budget.trials is not None and finished + open_now >= budget.trials:
+            if open_now:
+                return SearchEnded(
+                    EndReason.HELD_ELSEWHERE,
+                    f"{finished} of {budget.trials} trials are finished and the other {open_now} "
+                    f"{'is' if open_now == 1 else 'are'} being trained by another process",
+                )
+            return SearchEnded(EndReason.BUDGET_TRIALS, f"all {budget.trials} trials of the budget are finished")
+        return None
+
+    def _insert_slot(self, connection: sa.Connection, position: int) -> _Reserved:
+        origin = self._initial[position].origin if position < len(self._initial) else "sampler"
+        slot = str(uuid.uuid4())
+        connection.execute(
+            slots.insert().values(
+                id=slot,
+                study_id=self.study.id,
+                position=position,
+                state="reserved",
+                origin=origin,
+                attempts=1,
+                worker=self._worker,
+                device="",
+                versions="",
+            )
+        )
+        return _Reserved(slot, self._insert_lease(connection, slot), position, None, origin, 1)
+
+    def _take_over(self, connection: sa.Connection, row: Any) -> _Reserved:  # noqa: ANN401 - a row of lrsearch_slots
+        connection.execute(epochs.delete().where(epochs.c.slot_id == row.id))
+        token = self._insert_lease(connection, row.id)
+        return _Reserved(row.id, token, row.position, row.number, row.origin, row.attempts + 1)
+
+    def _insert_lease(self, connection: sa.Connection, slot: str) -> str:
+        token = str(uuid.uuid4())
+        connection.execute(
+            leases.insert().values(
+                slot_id=slot,
+                token=token,
+                host=self._host,
+                pid=self._pid,
+                process_started=self._process_started,
+                epoch=0,
+            )
+        )
+        return token
+
+    def _create(self, reserved: _Reserved) -> FrozenTrial:
+        study, spec = self.study, self.study.spec
+        position = reserved.position
+        fixed = self._initial[position].params if position < len(self._initial) else None
+        storage = study.database.optuna
+        with explained(study.database.place):
+            asked, changed = self._mirror.ask(
+                reserved.slot,
+                samplers.build(spec.sampler, spec.seed, position),
+                spec.space,
+                fixed,
+                storage.get_study_system_attrs(study.optuna_id),
+            )
+            for key, value in changed.items():
+                storage.set_study_system_attr(study.optuna_id, key, value)
+            trial_id = storage.create_new_trial(study.optuna_id, as_running(asked, reserved.slot))
+            return storage.get_trial(trial_id)
+
+    def _start(self, reserved: _Reserved, frozen: FrozenTrial) -> None:
+        values = {
+            "state": "running",
+            "number": frozen.number,
+            "attempts": reserved.attempts,
+            "worker": self._worker,
+            "device": self._device,
+            "versions": self._versions,
+            "started_at": now(),
+        }
+        with self.study.database.writing() as connection:
+            connection.execute(slots.update().where(slots.c.id == reserved.slot).values(**values))
+            if reserved.attempts > 1:
+                optuna_rows.forget_reports(connection, frozen._trial_id)  # noqa: SLF001
+
+    def _epoch_row(
+        self, claim: Claim, metrics: EpochMetrics, score: float, *, comparable: bool
+    ) -> dict[str, Any]:
+        return {
+            "slot_id": claim.slot,
+            "study_id": self.study.id,
+            "epoch": metrics.epoch,
+            "step": metrics.step,
+            "lr": metrics.lr,
+            "train_loss": finite(metrics.train_loss),
+            "val_loss": finite(metrics.val_loss),
+            "val_accuracy": finite(metrics.val_accuracy),
+            "averaged_val_loss": finite(metrics.averaged_val_loss),
+            "averaged_val_accuracy": finite(metrics.averaged_val_accuracy),
+            "rung_score": finite(score),
+            "comparable": comparable,
+            "seconds": metrics.seconds,
+        }
+
+    def _rung(
+        self, connection: sa.Connection, claim: Claim, epoch: int
+    ) -> tuple[list[pruners.RungRow], list[float], int]:
+        """Read what a pruner needs: the others at this epoch, this trial's own scores, the number of complete ones."""
+        complete = slots.c.outcome == State.COMPLETE.value
+        others = connection.execute(
+            sa.select(epochs.c.rung_score, slots.c.outcome, epochs.c.comparable)
+            .join(slots, slots.c.id == epochs.c.slot_id)
+            .where(
+                epochs.c.study_id == self.study.id,
+                epochs.c.epoch == epoch,
+                epochs.c.slot_id != claim.slot,
+                epochs.c.rung_score.is_not(None),
+            )
+        ).all()
+        own = connection.scalars(
+            sa.select(epochs.c.rung_score).where(epochs.c.slot_id == claim.slot).order_by(epochs.c.epoch)
+        ).all()
+        n_complete = connection.scalar(
+            sa.select(sa.func.count()).select_from(slots).where(slots.c.study_id == self.study.id, complete)
+        )
+        rows = [pruners.RungRow(score, outcome == State.COMPLETE, bool(rising)) for score, outcome, rising in others]
+        return rows, [float("nan") if v is None else v for v in own], int(n_complete or 0)
+
+    def _write_end(self, connection: sa.Connection, slot: str, trial_id: int, outcome: Outcome) -> None:
+        connection.execute(
+            slots.update()
+            .where(slots.c.id == slot)
+            .values(
+                state="ended",
+                outcome=outcome.state.value,
+                reason=outcome.reason.value,
+                value=finite(outcome.value),
+                epoch=outcome.epoch,
+                step=outcome.step,
+                lr=finite(outcome.lr),
+                message=outcome.message,
+                ended_at=now(),
+            )
+        )
+        optuna_rows.end(connection, trial_id, OPTUNA_STATES[outcome.state], outcome.value, outcome.state.value)
+
+
+def rung_score(metric: str, metrics: EpochMetrics) -> float:
+    """Return what pruners compare: the averaged weights' accuracy, or the raw loss, which ranks better."""
+    if metric == "loss":
+        return metrics.val_loss
+    return metrics.val_accuracy if metrics.averaged_val_accuracy is None else metrics.averaged_val_accuracy
+
+
+def _alive(pid: int, started: float) -> bool:
+    """Whether that very process still runs; a process id is used again."""
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False

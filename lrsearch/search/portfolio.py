@@ -1,0 +1,188 @@
+"""First trials: the user's current setting, and settings known to work elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.domain import Choice, Domain, Fixed, closest, contains, describe
+from lrsearch.errors import UsageError, nearest
+from lrsearch.search import space as spaces
+from lrsearch.search.claims import Initial
+from lrsearch.spec import OPTIMIZERS, SCHEDULES, SELF_RISING, SearchSpace, StudySpec
+from lrsearch.trial import OptimizerName, ScheduleFamily
+
+Settings = Mapping[str, Any]
+
+PORTFOLIO: tuple[tuple[OptimizerName, float, ScheduleFamily], ...] = (
+    # Peak learning rates that the libraries' own examples and the recorded curves of DeepOBS (arXiv 1903.05499) agree
+    # on for small image classifiers, within a factor of 3; cosine first, because it has least to choose.
+    ("sgd", 0.1, "cosine"),
+    ("adamw", 3e-3, "cosine"),
+    ("adam", 3e-3, "cosine"),
+    ("sgd", 0.05, "linear"),
+    ("adamw", 1e-3, "linear"),
+    ("sgd", 0.2, "one_cycle"),
+    ("adamw", 1e-2, "one_cycle"),
+    ("rmsprop", 1e-3, "cosine"),
+)
+"""(optimizer, peak learning rate, schedule); whatever else there is takes its neutral value."""
+
+MAX_PORTFOLIO = 6
+
+NEUTRAL: dict[str, float] = {
+    "batch_size": 64,
+    "warmup_fraction": 0.05,
+    "final_fraction": 1e-3,
+    "momentum": 0.9,
+    "dampening": 0.0,
+    "nesterov": 0,
+    "weight_decay": 5e-4,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "alpha": 0.99,
+    "eps": 1e-8,
+    "drops": 2,
+    "power": 1.0,
+    "rise_fraction": 0.3,
+    "initial_fraction": 0.04,
+    "cycles": 1,
+    "cycle_mult": 1,
+    "decay_fraction": 0.2,
+    "drop_factor": 0.1,
+    "patience_epochs": 2,
+}
+"""What a setting that does not say takes: the value of its domain that is nearest to this."""
+
+SHORT = {"lr": "peak_lr", "batch": "batch_size", "warmup": "warmup_fraction", "final": "final_fraction"}
+
+
+def initial(spec: StudySpec) -> list[Initial]:
+    """Return the first trials of a study, in order: the baseline, then the portfolio as far as the space holds it.
+
+    Raises:
+        UsageError: the baseline cannot be read or lies outside the space.
+    """
+    out = [Initial("baseline", parse_baseline(spec.baseline, spec.space))] if spec.baseline else []
+    if not spec.sampler.portfolio:
+        return out
+    room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, spec.budget.trials // 4)
+    for optimizer, peak_lr, schedule in PORTFOLIO:
+        if optimizer not in spec.space.optimizers:
+            continue
+        family = schedule if schedule in spec.space.schedules else next(iter(spec.space.schedules))
+        params = _near(spec.space, optimizer, family, peak_lr)
+        if all(params != known.params for known in out):
+            out.append(Initial("portfolio", params))
+    n_baseline = 1 if spec.baseline else 0
+    return out[: n_baseline + room]
+
+
+def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
+    """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``.
+
+    An optimizer, a schedule and ``key=value`` words in any order; a lone optimizer or schedule of the space need not
+    be said, and what is left out takes a neutral value within the space.
+
+    Raises:
+        UsageError: a word that is none of these, a value outside the space, or no learning rate.
+    """
+    optimizer = next(iter(space.optimizers)) if len(space.optimizers) == 1 else None
+    schedule = next(iter(space.schedules)) if len(space.schedules) == 1 else None
+    given: dict[str, float] = {}
+    for word in text.split():
+        key, equals, raw = word.partition("=")
+        if equals:
+            given[SHORT.get(key, key)] = _number(text, key, raw)
+        elif word in OPTIMIZERS:
+            optimizer = word
+        elif word in SCHEDULES:
+            schedule = word
+        else:
+            known = [*OPTIMIZERS, *SCHEDULES]
+            raise UsageError(f'baseline "{text}": \'{word}\' is no optimizer and no schedule{nearest(word, known)}')
+    for what, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
+        known = [str(n) for n in table]
+        if name is None:
+            raise UsageError(f'baseline "{text}": must name an {what}' if what == "optimizer" else f'baseline "{text}": must name a {what}: {", ".join(known)}')
+        if name not in table:
+            raise UsageError(
+                f'baseline "{text}": {what} \'{name}\' is not in the search space, which has {", ".join(known)}; '
+                f"add it with --set 'space.{what}={[*known, name]}'"
+            )
+    assert optimizer is not None
+    assert schedule is not None
+    if "peak_lr" not in given:
+        raise UsageError(f'baseline "{text}": must give the learning rate, such as lr=0.1')
+    return _resolve(text, space, optimizer, schedule, given)
+
+
+def _resolve(
+    text: str, space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, given: dict[str, float]
+) -> dict[str, Any]:
+    domains = {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}
+    fields = {_field(name, optimizer, schedule): name for name in domains}
+    out = _near(space, optimizer, schedule, given["peak_lr"])
+    for field, value in given.items():
+        if field not in fields:
+            why = f" ({schedule} rises by itself)" if field == "warmup_fraction" and schedule in SELF_RISING else ""
+            raise UsageError(
+                f'baseline "{text}": {field} is not a parameter of {optimizer} with {schedule}{why}'
+                f"{nearest(field, list(fields))}; known: {', '.join(fields)}"
+            )
+        domain = domains[fields[field]]
+        exact = _exact(domain, value)
+        if exact is None:
+            where = f"space.{_path(field, optimizer, schedule, space)}"
+            raise UsageError(
+                f'baseline "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
+                f"change one of them, for example --set '{where}={value:g}'"
+            )
+        if not isinstance(domain, Fixed):
+            out[fields[field]] = exact
+    return out
+
+
+def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, peak_lr: float) -> dict[str, Any]:
+    """Return the parameters of a setting, everything unsaid at its neutral value, moved into the space."""
+    wanted = {**NEUTRAL, "peak_lr": peak_lr}
+    out: dict[str, Any] = {}
+    if len(space.optimizers) > 1:
+        out["optimizer"] = optimizer
+    if len(space.schedules) > 1:
+        out["schedule"] = schedule
+    for name, domain in {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}.items():
+        if isinstance(domain, Fixed):
+            continue
+        field = _field(name, optimizer, schedule)
+        if isinstance(domain, Choice) and not all(isinstance(v, int | float) for v in domain.values):
+            out[name] = domain.values[0]
+        else:
+            out[name] = closest(domain, wanted.get(field, 0.0))
+    return out
+
+
+def _field(name: str, optimizer: str, schedule: str) -> str:
+    return name.removesuffix(f"_{optimizer}").removesuffix(f"_{schedule}")
+
+
+def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:
+    if field in space.optimizers[optimizer]:  # type: ignore[index]
+        return f"optimizer.{optimizer}.{field}"
+    if field in space.schedules[schedule]:  # type: ignore[index]
+        return f"schedule.{schedule}.{field}"
+    return field
+
+
+def _exact(domain: Domain, value: float) -> Any:  # noqa: ANN401 - a value of the domain, or None
+    for candidate in (value, int(value), bool(value)):
+        if candidate == value and contains(domain, candidate):
+            return candidate
+    return None
+
+
+def _number(text: str, key: str, raw: str) -> float:
+    if raw in ("true", "false"):
+        return float(raw == "true")
+    try:
+        return float(raw)
+    except ValueError:
+        raise UsageError(f'baseline "{text}": {key} must be a number, got \'{raw}\'') from None

@@ -1,0 +1,153 @@
+"""Who ends a trial early: pure functions over rung scores already read, with Optuna's names and meanings.
+
+Three things differ from asking Optuna: nothing is written, a score made during warm-up is neither judged nor held
+against anyone, and the last epoch is never pruned.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+
+from lrsearch.spec import PrunerSpec, StudySpec
+from lrsearch.trial import ScheduleConfig
+
+
+@dataclass(frozen=True, slots=True)
+class RungRow:
+    """What another trial scored at the epoch in question."""
+
+    score: float
+    complete: bool
+    """Whether that trial has been trained through."""
+    comparable: bool
+    """Whether its warm-up was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Keep or prune, and the numbers that decided it."""
+
+    prune: bool
+    cut: float | None = None
+    """The score that had to be reached."""
+    n_compared: int = 0
+    """Trials compared with, this one included."""
+
+
+KEEP = Verdict(prune=False)
+
+
+def comparable_from(schedule: ScheduleConfig, epochs: int) -> int:
+    """Return the first epoch (1-based, completed) at which a trial may be judged: its rise to the peak is over.
+
+    The rise is the warm-up; one_cycle and triangular warm up by their own shape.
+    """
+    rise = schedule.warmup_fraction
+    if schedule.family == "one_cycle":
+        rise += (1 - rise) * (schedule.rise_fraction or 0.0)
+    elif schedule.family == "triangular":
+        rise += (1 - rise) / (2 * (schedule.cycles or 1))
+    return max(1, math.ceil(rise * epochs - 1e-9))
+
+
+def asha_rungs(pruner: PrunerSpec, epochs: int) -> list[int]:
+    """Return the epochs at which asha compares: ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``."""
+    rung = (pruner.min_resource or max(1, epochs // 5)) * _factor(pruner) ** (pruner.min_early_stopping_rate or 0)
+    rungs = []
+    while rung < epochs:
+        rungs.append(rung)
+        rung *= _factor(pruner)
+    return rungs
+
+
+def compares_at(spec: StudySpec, epoch: int) -> bool:
+    """Whether the pruner of the study looks at this epoch at all."""
+    pruner = spec.pruner
+    match pruner.name:
+        case "none":
+            return False
+        case "asha":
+            return epoch in asha_rungs(pruner, spec.epochs)
+        case "median":
+            begun = epoch - (pruner.n_warmup_steps or 0)
+            return epoch < spec.epochs and begun >= 0 and begun % (pruner.interval_steps or 1) == 0
+        case _:
+            assert_never(pruner.name)
+
+
+def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> Verdict:
+    """Decide about a trial at ``epoch``.
+
+    Args:
+        spec: the study.
+        epoch: completed epochs of this trial.
+        own: its rung scores so far, the latest last.
+        others: what the other trials scored at this epoch.
+        n_complete: complete trials of the study.
+    """
+    maximize = spec.objective.direction == "maximize"
+    if not compares_at(spec, epoch):
+        return KEEP
+    if spec.pruner.name == "asha":
+        return asha(own[-1], [r.score for r in others if r.comparable], _factor(spec.pruner), maximize=maximize)
+    return median(
+        own,
+        [r.score for r in others if r.complete and r.comparable],
+        n_complete=n_complete,
+        n_startup_trials=5 if spec.pruner.n_startup_trials is None else spec.pruner.n_startup_trials,
+        n_min_trials=spec.pruner.n_min_trials or 1,
+        maximize=maximize,
+    )
+
+
+def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximize: bool) -> Verdict:
+    """Asynchronous successive halving: go on if among the best ``1/reduction_factor`` that reached this rung.
+
+    With fewer trials than ``reduction_factor`` at the rung, the best one goes on.
+
+    Source: Li et al. 2018, arXiv 1810.05934; optuna.pruners.SuccessiveHalvingPruner.
+
+    >>> asha(0.8, [0.7, 0.9, 0.6, 0.5, 0.4], 3, maximize=True)
+    Verdict(prune=False, cut=0.8, n_compared=6)
+    """
+    if math.isnan(value):
+        return Verdict(prune=True)
+    ranked = sorted([*others, value], reverse=maximize)
+    cut = ranked[max(len(ranked) // reduction_factor - 1, 0)]
+    worse = value < cut if maximize else value > cut
+    return Verdict(worse, cut, len(ranked))
+
+
+def median(
+    own: Sequence[float],
+    others: Sequence[float],
+    *,
+    n_complete: int,
+    n_startup_trials: int,
+    n_min_trials: int,
+    maximize: bool,
+) -> Verdict:
+    """Prune if the best score so far is worse than the median of complete trials at this epoch.
+
+    Source: Golovin et al. 2017 (Vizier); optuna.pruners.MedianPruner.
+
+    >>> median([0.2, 0.3], [0.5, 0.1, 0.4], n_complete=3, n_startup_trials=1, n_min_trials=1, maximize=True)
+    Verdict(prune=True, cut=0.4, n_compared=4)
+    """
+    if n_complete == 0 or n_complete < n_startup_trials:
+        return KEEP
+    finite = [score for score in own if not math.isnan(score)]
+    if not finite:
+        return Verdict(prune=True)
+    if len(others) < n_min_trials or not any(not math.isnan(v) for v in others):
+        return KEEP
+    best = max(finite) if maximize else min(finite)
+    cut = float(np.nanmedian(np.asarray(others, dtype=float)))
+    return Verdict(best < cut if maximize else best > cut, cut, len(others) + 1)
+
+
+def _factor(pruner: PrunerSpec) -> int:
+    return pruner.reduction_factor or 3

@@ -1,0 +1,36 @@
+"""Who proposes the next setting: Optuna's samplers, seeded for each slot of the budget."""
+
+import warnings
+from typing import assert_never
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+
+from lrsearch.spec import SamplerSpec
+
+
+def build(spec: SamplerSpec, seed: int, position: int) -> BaseSampler:
+    """Return the sampler for the slot at ``position`` of the budget.
+
+    A proposal is a function of (study seed, slot, finished trials): a search that was interrupted goes on as if it
+    had not been, and no two slots draw the same random numbers.
+    """
+    own = int(np.random.SeedSequence((seed, position)).generate_state(1)[0])
+    with warnings.catch_warnings():
+        # multivariate, group and constant_liar have been marked experimental since Optuna 2.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match spec.name:
+            case "tpe":
+                return TPESampler(
+                    n_startup_trials=spec.n_startup_trials, multivariate=True, group=True, constant_liar=True, seed=own
+                )
+            case "random":
+                return RandomSampler(seed=own)
+            case "gp":
+                return GPSampler(n_startup_trials=spec.n_startup_trials, seed=own)
+            case "qmc":
+                # One sequence for the whole study: its position is kept in the study's system attributes.
+                return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
+            case _:
+                assert_never(spec.name)

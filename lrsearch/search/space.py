@@ -1,0 +1,138 @@
+"""The search space in Optuna's terms, and a trial's parameters back into a configuration."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, assert_never
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from lrsearch.domain import Choice, Domain, Fixed, Range, parse_fractions
+from lrsearch.spec import SELF_RISING, SearchSpace, StudySpec
+from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
+
+NO_FLOOR: frozenset[ScheduleFamily] = frozenset({"constant"})
+"""Families that take no final_fraction."""
+
+
+def distribution(domain: Domain) -> BaseDistribution | None:
+    """Return Optuna's distribution of a domain; None for one value, which is no parameter."""
+    match domain:
+        case Fixed():
+            return None
+        case Choice(values=values):
+            return CategoricalDistribution(values)
+        case Range(low=low, high=high, log=log, step=step, integer=integer):
+            if integer:
+                return IntDistribution(int(low), int(high), log=log, step=1 if step is None else int(step))
+            return FloatDistribution(low, high, log=log, step=step)
+        case _:
+            assert_never(domain)
+
+
+def shared(space: SearchSpace) -> dict[str, Domain]:
+    """Return the two choices that make other parameters conditional, and the batch size."""
+    return {
+        "optimizer": _names(tuple(space.optimizers)),
+        "schedule": _names(tuple(space.schedules)),
+        "batch_size": space.batch_size,
+    }
+
+
+def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily) -> dict[str, Domain]:
+    """Return the parameters that a trial of this optimizer and schedule has: Optuna's name -> domain.
+
+    Parameters of an optimizer or a family carry its name (``peak_lr_sgd``), because their ranges differ;
+    warm-up and floor keep theirs across families, so that the sampler models them jointly.
+    """
+    out: dict[str, Domain] = {}
+    if schedule not in SELF_RISING:
+        out["warmup_fraction"] = space.warmup_fraction
+    if schedule not in NO_FLOOR:
+        out["final_fraction"] = space.final_fraction
+    out |= {f"{field}_{optimizer}": domain for field, domain in space.optimizers[optimizer].items()}
+    out |= {f"{field}_{schedule}": domain for field, domain in space.schedules[schedule].items()}
+    return out
+
+
+def everything(space: SearchSpace) -> dict[str, Domain]:
+    """Return every parameter of the space, conditional or not: Optuna's name -> domain."""
+    out = shared(space)
+    for optimizer in space.optimizers:
+        for schedule in space.schedules:
+            out |= conditional(space, optimizer, schedule)
+    return out
+
+
+def unconditional_distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Return the distributions of all parameters that are not fixed."""
+    found = ((name, distribution(domain)) for name, domain in everything(space).items())
+    return {name: d for name, d in found if d is not None}
+
+
+def suggest(trial: optuna.Trial, space: SearchSpace) -> None:
+    """Ask Optuna for every parameter that this trial has, choices first."""
+    values = {name: _suggest(trial, name, domain) for name, domain in shared(space).items()}
+    for name, domain in conditional(space, values["optimizer"], values["schedule"]).items():
+        _suggest(trial, name, domain)
+
+
+def config(spec: StudySpec, params: Mapping[str, Any]) -> TrialConfig:
+    """Return the configuration that Optuna's parameters stand for; what is fixed comes from the spec."""
+    space = spec.space
+    values = {name: _value(domain, name, params) for name, domain in shared(space).items()}
+    optimizer: OptimizerName = values["optimizer"]
+    schedule: ScheduleFamily = values["schedule"]
+    for name, domain in conditional(space, optimizer, schedule).items():
+        values[name] = _value(domain, name, params)
+    own = {field: values[f"{field}_{optimizer}"] for field in space.optimizers[optimizer]}
+    shape = {field: values[f"{field}_{schedule}"] for field in space.schedules[schedule]}
+    if "milestones" in shape:
+        shape["milestones"] = parse_fractions(shape["milestones"])
+    return TrialConfig(
+        optimizer=OptimizerConfig(name=optimizer, **own),
+        schedule=ScheduleConfig(
+            family=schedule,
+            warmup_fraction=values.get("warmup_fraction", 0.0),
+            final_fraction=values.get("final_fraction"),
+            **shape,
+        ),
+        batch_size=values["batch_size"],
+        epochs=spec.epochs,
+        seed=spec.seed,
+    )
+
+
+def rows(space: SearchSpace) -> Iterator[tuple[str, Domain, str]]:
+    """Yield ``(name, domain, when it applies)`` for every parameter, for a table."""
+    for name, domain in shared(space).items():
+        yield name, domain, "always"
+    rising = [s for s in space.schedules if s in SELF_RISING]
+    yield "warmup_fraction", space.warmup_fraction, f"not for {', '.join(rising)}" if rising else "always"
+    flat = [s for s in space.schedules if s in NO_FLOOR]
+    yield "final_fraction", space.final_fraction, f"not for {', '.join(flat)}" if flat else "always"
+    for kind, tables in (("optimizer", space.optimizers), ("schedule", space.schedules)):
+        for owner, fields in tables.items():
+            for field, domain in fields.items():
+                yield f"{field}_{owner}", domain, f"{kind} = {owner}"
+
+
+def _names(names: tuple[str, ...]) -> Domain:
+    return Fixed(names[0]) if len(names) == 1 else Choice(names)
+
+
+def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:  # noqa: ANN401 - bool, int, float or str
+    match domain:
+        case Fixed(value=only):
+            return only
+        case Choice(values=values):
+            return trial.suggest_categorical(name, values)
+        case Range(low=low, high=high, log=log, step=step, integer=integer):
+            if integer:
+                return trial.suggest_int(name, int(low), int(high), log=log, step=1 if step is None else int(step))
+            return trial.suggest_float(name, low, high, log=log, step=step)
+        case _:
+            assert_never(domain)
+
+
+def _value(domain: Domain, name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    return domain.value if isinstance(domain, Fixed) else params[name]

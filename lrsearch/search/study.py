@@ -1,0 +1,315 @@
+"""Studies in a database: made, found, listed, read and deleted."""
+
+import math
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial
+from pydantic import ValidationError
+
+from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.search import space as spaces
+from lrsearch.search import tables
+from lrsearch.search.mirror import SLOT_ATTR
+from lrsearch.search.storage import Database, explained
+from lrsearch.spec import BudgetSpec, StudySpec, differences
+from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
+
+ID_ATTR = "lrsearch:id"
+SPEC_ATTR = "lrsearch:spec"
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study that lies in a database."""
+
+    database: Database
+    id: str
+    """Ours; Optuna's integer id is reused after a delete."""
+    name: str
+    spec: StudySpec
+    optuna_study: optuna.Study
+    optuna_id: int
+
+    def budget(self) -> BudgetSpec:
+        """Return the budget as it stands now; it may have been raised since the spec was filed."""
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).one()
+        return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
+
+    def set_budget(self, budget: BudgetSpec) -> None:
+        """Change the budget for every worker of the study."""
+        statement = (
+            tables.studies.update()
+            .where(tables.studies.c.id == self.id)
+            .values(budget_trials=budget.trials, budget_hours=budget.hours, max_failures=budget.max_failures)
+        )
+        with self.database.writing() as connection:
+            connection.execute(statement)
+
+    def frozen_trials(self) -> list[FrozenTrial]:
+        """Return Optuna's view of the trials; finished ones are read from the database once."""
+        with explained(self.database.place):
+            return self.optuna_study.get_trials(deepcopy=False)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials that have been started, by number."""
+        params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in self.frozen_trials()}
+        in_study = tables.slots.c.study_id == self.id
+        with self.database.reading() as connection:
+            slots = connection.execute(
+                sa.select(tables.slots).where(in_study, tables.slots.c.number.is_not(None)).order_by(tables.slots.c.number)
+            ).all()
+            epochs = connection.execute(
+                sa.select(tables.epochs).where(tables.epochs.c.study_id == self.id).order_by(tables.epochs.c.epoch)
+            ).all()
+        by_slot: dict[str, list[EpochMetrics]] = {}
+        for row in epochs:
+            by_slot.setdefault(row.slot_id, []).append(_metrics(row))
+        return [_trial(self.spec, s, params[s.id], by_slot.get(s.id, ())) for s in slots if s.id in params]
+
+    def record_test(self, number: int, loss: float, accuracy: float) -> None:
+        """Keep what a winner scored on the test set."""
+        statement = (
+            tables.slots.update()
+            .where(tables.slots.c.study_id == self.id, tables.slots.c.number == number)
+            .values(test_loss=finite(loss), test_accuracy=finite(accuracy))
+        )
+        with self.database.writing() as connection:
+            connection.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One line of ``lrsearch list``."""
+
+    name: str
+    dataset: str
+    model: str
+    budget: BudgetSpec
+    counts: dict[State, int]
+    created_at: datetime
+
+
+def names(database: Database) -> list[str]:
+    """Return the names of all lrsearch studies."""
+    return sorted(name for name, _ in _ours(database))
+
+
+def find(database: Database, name: str) -> Study | None:
+    """Return the study of that name, or None."""
+    attrs = dict(_ours(database)).get(name)
+    return None if attrs is None else _load(database, name, attrs)
+
+
+def get(database: Database, name: str | None) -> Study:
+    """Return the study of that name, or the only one there is.
+
+    Raises:
+        UnknownNameError: no such study, or several and no name.
+    """
+    known = names(database)
+    if name is None:
+        if len(known) != 1:
+            raise UnknownNameError(
+                f"{database.place} holds {len(known)} studies, name one of them: {', '.join(known)}"
+                if known
+                else f"{database.place} holds no study yet; `lrsearch run` makes one"
+            )
+        name = known[0]
+    study = find(database, name)
+    if study is None:
+        holds = f"it holds {', '.join(known)}" if known else "it holds none"
+        raise UnknownNameError(f"there is no study '{name}' in {database.place}{nearest(name, known)}; {holds}")
+    return study
+
+
+def check_identity(study: Study, spec: StudySpec) -> None:
+    """Make sure that a spec is that of the study.
+
+    Raises:
+        IdentityError: it is another one under the same name; with the differences and a free name.
+    """
+    changed = differences(study.spec, spec)
+    if not changed:
+        return
+    free = _free_name(study.name, names(study.database))
+    shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
+    more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+    raise IdentityError(
+        f"the study '{study.name}' in {study.database.place} is another one: {shown}{more}. "
+        f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
+    )
+
+
+def create(database: Database, spec: StudySpec) -> Study:
+    """Return the study of the spec, made if there is none of that name yet.
+
+    Raises:
+        IdentityError: another study has the name.
+        UsageError: a study that is not lrsearch's has the name.
+    """
+    existing = find(database, spec.name)
+    if existing is not None:
+        check_identity(existing, spec)
+        return existing
+    with explained(database.place):
+        try:
+            made = optuna.create_study(
+                storage=database.optuna, study_name=spec.name, direction=spec.objective.direction
+            )
+        except optuna.exceptions.DuplicatedStudyError:
+            raise UsageError(
+                f"{database.place} holds an Optuna study '{spec.name}' that lrsearch did not make: "
+                f"add --name {_free_name(spec.name, [spec.name, *names(database)])}"
+            ) from None
+        study_id = str(uuid.uuid4())
+        with database.writing() as connection:
+            connection.execute(
+                tables.studies.insert().values(
+                    id=study_id,
+                    name=spec.name,
+                    budget_trials=spec.budget.trials,
+                    budget_hours=spec.budget.hours,
+                    max_failures=spec.budget.max_failures,
+                    revision=0,
+                    created_at=now(),
+                )
+            )
+        made.set_metric_names([f"validation {spec.objective.metric}"])
+        made.set_user_attr(SPEC_ATTR, spec.to_json())
+        # Last: a study without it is not ours yet, and a crash before it leaves no half-made one behind.
+        made.set_user_attr(ID_ATTR, study_id)
+    created = find(database, spec.name)
+    assert created is not None
+    return created
+
+
+def delete(database: Database, name: str) -> int:
+    """Delete a study with all its trials; return how many they were.
+
+    Raises:
+        UnknownNameError: there is no such study.
+    """
+    study = get(database, name)
+    mine = sa.select(tables.slots.c.id).where(tables.slots.c.study_id == study.id)
+    with database.writing() as connection:
+        connection.execute(tables.leases.delete().where(tables.leases.c.slot_id.in_(mine)))
+        connection.execute(tables.epochs.delete().where(tables.epochs.c.study_id == study.id))
+        n = connection.execute(tables.slots.delete().where(tables.slots.c.study_id == study.id)).rowcount
+        connection.execute(tables.studies.delete().where(tables.studies.c.id == study.id))
+    with explained(database.place):
+        optuna.delete_study(study_name=name, storage=database.optuna)
+    return n
+
+
+def summaries(database: Database) -> list[Summary]:
+    """Return one summary a study, by name."""
+    out = []
+    counted = sa.select(tables.slots.c.state, tables.slots.c.outcome, sa.func.count()).group_by(
+        tables.slots.c.state, tables.slots.c.outcome
+    )
+    for name in names(database):
+        study = get(database, name)
+        with database.reading() as connection:
+            rows = connection.execute(counted.where(tables.slots.c.study_id == study.id)).all()
+            created = connection.scalar(sa.select(tables.studies.c.created_at).where(tables.studies.c.id == study.id))
+        counts: dict[State, int] = {}
+        for state, outcome, n in rows:
+            key = State(outcome) if state == "ended" else State.RUNNING
+            counts[key] = counts.get(key, 0) + n
+        spec = study.spec
+        out.append(Summary(name, spec.dataset.name, spec.model.name, study.budget(), counts, _utc(created)))
+    return out
+
+
+def now() -> sa.SQLColumnExpression[Any]:
+    """Return the database's clock in UTC, to the millisecond."""
+    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=sa.DateTime)
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number as it is stored: NULL when it is none."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _ours(database: Database) -> list[tuple[str, dict[str, Any]]]:
+    with explained(database.place):
+        return [(s.study_name, s.user_attrs) for s in database.optuna.get_all_studies() if ID_ATTR in s.user_attrs]
+
+
+def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
+    try:
+        spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])
+    except (KeyError, ValidationError) as error:
+        raise StorageError(
+            f"the spec of the study '{name}' in {database.place} was written by another version of lrsearch "
+            f"and cannot be read by this one: {str(error).splitlines()[0]}"
+        ) from error
+    with explained(database.place):
+        loaded = optuna.load_study(study_name=name, storage=database.optuna)
+        optuna_id = database.optuna.get_study_id_from_name(name)
+    # Whoever renames a study in the dashboard renames it here too.
+    return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), loaded, optuna_id)
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    n = 2
+    while f"{name}-{n}" in taken:
+        n += 1
+    return f"{name}-{n}"
+
+
+def _show(value: object) -> str:
+    return "absent" if value is None else str(value)
+
+
+def _metrics(row: Any) -> EpochMetrics:  # noqa: ANN401 - a row of lrsearch_epochs
+    return EpochMetrics(
+        epoch=row.epoch,
+        step=row.step,
+        lr=row.lr,
+        train_loss=_number(row.train_loss),
+        val_loss=_number(row.val_loss),
+        val_accuracy=_number(row.val_accuracy),
+        averaged_val_loss=row.averaged_val_loss,
+        averaged_val_accuracy=row.averaged_val_accuracy,
+        seconds=row.seconds,
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics]) -> Trial:  # noqa: ANN401
+    outcome = None
+    if row.state == "ended":
+        outcome = Outcome(
+            State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, row.message or ""
+        )
+    return Trial(
+        number=row.number,
+        config=spaces.config(spec, params),
+        state=outcome.state if outcome else State.RUNNING,
+        outcome=outcome,
+        metrics=tuple(metrics),
+        worker=row.worker,
+        device=row.device,
+        versions=row.versions,
+        origin=row.origin,
+        started_at=_utc(row.started_at) if row.started_at else None,
+        ended_at=_utc(row.ended_at) if row.ended_at else None,
+        test_accuracy=row.test_accuracy,
+        test_loss=row.test_loss,
+        params=dict(params),
+    )
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)

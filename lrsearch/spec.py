@@ -1,0 +1,462 @@
+"""The spec: one study, parsed, validated and frozen.
+
+The classes below are the study file's format: a key of the file is a field here. They are torch-free and Optuna-free;
+the known names of optimizers, schedules, data sets and models are the field names and literals of this file.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator, model_validator
+
+from lrsearch.domain import (
+    Choice,
+    Domain,
+    Fixed,
+    Range,
+    boolean,
+    contains,
+    fractions,
+    high_end,
+    integer,
+    low_end,
+    number,
+)
+from lrsearch.errors import nearest
+from lrsearch.trial import OptimizerName, ScheduleFamily
+
+DatasetName = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
+ModelName = Literal["mlp", "cnn"]
+SamplerName = Literal["tpe", "random", "gp", "qmc"]
+PrunerName = Literal["asha", "median", "none"]
+
+OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
+SCHEDULES: tuple[ScheduleFamily, ...] = get_args(ScheduleFamily)
+
+POOL_SIZE: dict[DatasetName, int] = {"digits": 1000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
+"""Images that a search may draw from [examples]; the test sets lie apart."""
+
+SELF_RISING: frozenset[ScheduleFamily] = frozenset({"one_cycle", "triangular"})
+"""Families that start low by themselves; the search gives them no warm-up."""
+
+DEFAULT_OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adamw")
+DEFAULT_SCHEDULES: tuple[ScheduleFamily, ...] = ("constant", "step", "linear", "cosine", "one_cycle", "wsd")
+
+
+class Strict(BaseModel):
+    """No unknown key, no coercion, no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=False)
+
+
+def _lr(low: float, high: float) -> Domain:
+    return Range(low, high, log=True)
+
+
+PeakLr = number(0, 1e6, low_open=True, hint="a learning rate is positive")
+WeightDecay = number(0, 1e3)
+Beta = number(0, 1, high_open=True)
+Epsilon = number(0, 1, low_open=True)
+
+
+class SgdSpace(Strict):
+    """torch.optim.SGD."""
+
+    peak_lr: PeakLr = _lr(1e-3, 3.0)
+    momentum: number(0, 1, high_open=True) = Fixed(0.9)  # type: ignore[valid-type]
+    dampening: number(0, 1) = Fixed(0.0)  # type: ignore[valid-type]
+    nesterov: boolean() = Fixed(value=False)  # type: ignore[valid-type]
+    weight_decay: WeightDecay = Fixed(5e-4)
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if contains(self.nesterov, True) and (low_end(self.momentum) <= 0 or high_end(self.dampening) > 0):  # noqa: FBT003
+            raise ValueError("nesterov = true needs momentum above 0 and dampening = 0 in every trial")
+        return self
+
+
+class AdamSpace(Strict):
+    """torch.optim.Adam."""
+
+    peak_lr: PeakLr = _lr(1e-5, 1e-1)
+    beta1: Beta = Fixed(0.9)
+    beta2: Beta = Fixed(0.999)
+    eps: Epsilon = Fixed(1e-8)
+    weight_decay: WeightDecay = Fixed(0.0)
+
+
+class AdamWSpace(Strict):
+    """torch.optim.AdamW."""
+
+    peak_lr: PeakLr = _lr(1e-5, 1e-1)
+    beta1: Beta = Fixed(0.9)
+    beta2: Beta = Fixed(0.999)
+    eps: Epsilon = Fixed(1e-8)
+    weight_decay: WeightDecay = Fixed(0.01)
+
+
+class RmspropSpace(Strict):
+    """torch.optim.RMSprop."""
+
+    peak_lr: PeakLr = _lr(1e-5, 1e-1)
+    alpha: Beta = Fixed(0.99)
+    momentum: number(0, 1, high_open=True) = Fixed(0.0)  # type: ignore[valid-type]
+    eps: Epsilon = Fixed(1e-8)
+    weight_decay: WeightDecay = Fixed(0.0)
+
+
+class Shapeless(Strict):
+    """A family without parameters of its own."""
+
+
+class StepSpace(Strict):
+    """Equal drops at equal distances."""
+
+    drops: integer(1, 20) = Range(1, 4, integer=True)  # type: ignore[valid-type]
+
+
+class MultistepSpace(Strict):
+    """Equal drops at chosen fractions of the training after warm-up."""
+
+    milestones: fractions() = Choice(("0.5,0.75", "0.6,0.9", "0.3,0.6,0.9"))  # type: ignore[valid-type]
+
+
+class PolynomialSpace(Strict):
+    """Decay by a power of what is left."""
+
+    power: number(0, 10, low_open=True) = Range(0.5, 3.0)  # type: ignore[valid-type]
+
+
+class OneCycleSpace(Strict):
+    """Up, then down below where it began (torch's OneCycleLR)."""
+
+    rise_fraction: number(0, 1, low_open=True, high_open=True) = Range(0.1, 0.45)  # type: ignore[valid-type]
+    initial_fraction: number(0, 1, low_open=True) = Fixed(0.04)  # type: ignore[valid-type]
+
+
+class TriangularSpace(Strict):
+    """Up and down in straight lines (torch's CyclicLR)."""
+
+    cycles: integer(1, 100) = Range(1, 4, integer=True)  # type: ignore[valid-type]
+
+
+class WarmRestartsSpace(Strict):
+    """Cosine cycles (SGDR)."""
+
+    cycles: integer(1, 20) = Range(1, 3, integer=True)  # type: ignore[valid-type]
+    cycle_mult: integer(1, 4) = Choice((1, 2))  # type: ignore[valid-type]
+
+
+class WsdSpace(Strict):
+    """Stable, then a straight decay at the end."""
+
+    decay_fraction: number(0, 1, low_open=True) = Range(0.1, 0.5)  # type: ignore[valid-type]
+
+
+class PlateauSpace(Strict):
+    """torch's ReduceLROnPlateau on the validation loss."""
+
+    drop_factor: number(0, 1, low_open=True, high_open=True) = Fixed(0.1)  # type: ignore[valid-type]
+    patience_epochs: integer(0, 1000) = Range(1, 5, integer=True)  # type: ignore[valid-type]
+
+
+class OptimizerSpace(Strict):
+    """The optimizers to choose from; those that are None are not in the search."""
+
+    sgd: SgdSpace | None = None
+    adam: AdamSpace | None = None
+    adamw: AdamWSpace | None = None
+    rmsprop: RmspropSpace | None = None
+
+
+class ScheduleSpace(Strict):
+    """The schedule families to choose from; those that are None are not in the search."""
+
+    constant: Shapeless | None = None
+    step: StepSpace | None = None
+    multistep: MultistepSpace | None = None
+    exponential: Shapeless | None = None
+    linear: Shapeless | None = None
+    cosine: Shapeless | None = None
+    polynomial: PolynomialSpace | None = None
+    inverse_sqrt: Shapeless | None = None
+    one_cycle: OneCycleSpace | None = None
+    triangular: TriangularSpace | None = None
+    warm_restarts: WarmRestartsSpace | None = None
+    wsd: WsdSpace | None = None
+    plateau: PlateauSpace | None = None
+
+
+def _named(raw: object, known: tuple[str, ...], what: str) -> object:
+    """Turn ``"adam"`` and ``["sgd", "adam"]`` into tables of defaults; leave a table as it is."""
+    if isinstance(raw, str):
+        raw = [raw]
+    if not isinstance(raw, list | tuple):
+        if isinstance(raw, dict) and not raw:
+            raise ValueError(f"must name at least one {what}; known: {', '.join(known)}")
+        return raw
+    if not raw:
+        raise ValueError(f"must name at least one {what}; known: {', '.join(known)}")
+    for name in raw:
+        if name not in known:
+            raise ValueError(f"unknown {what} {name!r}{nearest(str(name), known)}; known: {', '.join(known)}")
+    return {name: {} for name in raw}
+
+
+class SearchSpace(Strict):
+    """What may vary, and how."""
+
+    NEEDS_POSITIVE_FLOOR: ClassVar[tuple[str, ...]] = ("step", "multistep", "exponential", "inverse_sqrt", "one_cycle")
+
+    batch_size: integer(1, hint="[examples]") = Choice((32, 64, 128))  # type: ignore[valid-type]
+    warmup_fraction: number(0, 1, high_open=True, hint="warm-up cannot be longer than the training") = Range(0.0, 0.2)  # type: ignore[valid-type]
+    final_fraction: number(0, 1) = Range(1e-3, 0.1, log=True)  # type: ignore[valid-type]
+    optimizer: OptimizerSpace = OptimizerSpace(sgd=SgdSpace(), adamw=AdamWSpace())
+    schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _optimizer_names(cls, raw: object) -> object:
+        return _named(raw, OPTIMIZERS, "optimizer")
+
+    @field_validator("schedule", mode="before")
+    @classmethod
+    def _schedule_names(cls, raw: object) -> object:
+        return _named(raw, SCHEDULES, "schedule")
+
+    @model_validator(mode="after")
+    def _floor(self) -> Self:
+        if low_end(self.final_fraction) <= 0:
+            for family in self.NEEDS_POSITIVE_FLOOR:
+                if family in self.schedules:
+                    raise ValueError(
+                        f"final_fraction must be above 0 for the schedule '{family}', which never reaches 0, "
+                        f"got {low_end(self.final_fraction):g}"
+                    )
+        return self
+
+    @property
+    def optimizers(self) -> dict[OptimizerName, dict[str, Domain]]:
+        """The optimizers in the search, each with its parameters."""
+        return {n: _fields(getattr(self.optimizer, n)) for n in OPTIMIZERS if getattr(self.optimizer, n) is not None}
+
+    @property
+    def schedules(self) -> dict[ScheduleFamily, dict[str, Domain]]:
+        """The schedule families in the search, each with its own shape's parameters."""
+        return {n: _fields(getattr(self.schedule, n)) for n in SCHEDULES if getattr(self.schedule, n) is not None}
+
+
+def _fields(table: Strict) -> dict[str, Domain]:
+    return {name: getattr(table, name) for name in type(table).model_fields}
+
+
+class DatasetSpec(Strict):
+    """The images; validation is taken out of what the search draws, the test set lies apart."""
+
+    name: DatasetName = "digits"
+    limit: Annotated[int, Field(ge=3)] | None = None
+    """Images drawn for training and validation together [examples]; all of them by default."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    scaling: Literal["standard", "unit"] = "standard"
+    split_seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def pool(self) -> int:
+        """Images for training and validation together [examples]."""
+        return POOL_SIZE[self.name] if self.limit is None else self.limit
+
+    @property
+    def n_train(self) -> int:
+        """Training images [examples]."""
+        return self.pool - max(1, round(self.pool * self.validation_fraction))
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.pool > POOL_SIZE[self.name]:
+            raise ValueError(f"limit must be at most {POOL_SIZE[self.name]} for {self.name}, got {self.limit}")
+        return self
+
+
+class ModelSpec(Strict):
+    """The network, sized from the data's shape and classes."""
+
+    name: ModelName = "mlp"
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Sizes of the hidden dense layers; (128,) for mlp and (50,) for cnn by default."""
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _as_tuple(cls, raw: object) -> object:
+        return tuple(raw) if isinstance(raw, list) else raw
+
+
+class ObjectiveSpec(Strict):
+    """What the best trial is best at, on the validation images after the last epoch."""
+
+    metric: Literal["accuracy", "loss"] = "accuracy"
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Optuna's word for it."""
+        return "maximize" if self.metric == "accuracy" else "minimize"
+
+
+class BudgetSpec(Strict):
+    """When the search ends: whichever comes first."""
+
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """Total of complete, pruned and diverged trials; 50 when hours are not given either."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """Training time of all trials together [hours]."""
+    max_failures: Annotated[int, Field(ge=0)] = 5
+    """Failed trials (out of memory, crash) do not count as trials; more of them than this end the study."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default(cls, raw: Any) -> Any:  # noqa: ANN401
+        if isinstance(raw, dict) and raw.get("trials") is None and raw.get("hours") is None:
+            return {**raw, "trials": 50}
+        return raw
+
+
+class SamplerSpec(Strict):
+    """Who proposes the next setting."""
+
+    name: SamplerName = "tpe"
+    n_startup_trials: Annotated[int, Field(ge=0)] = 10
+    """Finished trials before tpe or gp stop drawing at random; the first settings count."""
+    portfolio: bool = True
+    """Whether settings known to work elsewhere are tried first."""
+
+
+class PrunerSpec(Strict):
+    """Who ends a trial early; Optuna's names and meanings, steps counted in epochs."""
+
+    name: PrunerName = "asha"
+    min_resource: Annotated[int, Field(ge=1)] | None = None
+    """asha: the first rung [epochs]; a fifth of the training by default."""
+    reduction_factor: Annotated[int, Field(ge=2)] | None = None
+    """asha: one in so many goes on from a rung; 3 by default."""
+    min_early_stopping_rate: Annotated[int, Field(ge=0)] | None = None
+    n_startup_trials: Annotated[int, Field(ge=0)] | None = None
+    """median: complete trials before the first comparison; 5 by default."""
+    n_warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """median: epochs before the first comparison; 0 by default."""
+    interval_steps: Annotated[int, Field(ge=1)] | None = None
+    """median: epochs between comparisons; 1 by default."""
+    n_min_trials: Annotated[int, Field(ge=1)] | None = None
+
+    TAKES: ClassVar[dict[PrunerName, tuple[str, ...]]] = {
+        "asha": ("min_resource", "reduction_factor", "min_early_stopping_rate"),
+        "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
+        "none": (),
+    }
+
+    @model_validator(mode="after")
+    def _only_its_own(self) -> Self:
+        for key in type(self).model_fields:
+            if key != "name" and getattr(self, key) is not None and key not in self.TAKES[self.name]:
+                takes = ", ".join(self.TAKES[self.name]) or "no settings"
+                raise ValueError(f"{key} is not a setting of the pruner '{self.name}', which takes {takes}")
+        return self
+
+
+class TrainingSpec(Strict):
+    """How every trial is trained."""
+
+    drop_last: bool = False
+    """Whether the last, smaller batch of an epoch is left out."""
+    divergence_watch: bool = True
+    """Whether a trial whose loss leaves the realm of sense ends at once."""
+    averaging: Literal["auto", "on", "off"] = "auto"
+    """Moving average of the weights for the rung score; auto: when a pruner uses it."""
+
+
+class StudySpec(Strict):
+    """One study: what to train, what to search, how long."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    epochs: Annotated[int, Field(ge=1)] = 10
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    baseline: str | None = None
+    """Your current setting, tried first: ``"sgd lr=0.1 cosine batch=64"``."""
+    dataset: DatasetSpec = DatasetSpec()
+    model: ModelSpec = ModelSpec()
+    objective: ObjectiveSpec = ObjectiveSpec()
+    budget: BudgetSpec = BudgetSpec(trials=50)
+    sampler: SamplerSpec = SamplerSpec()
+    pruner: PrunerSpec = PrunerSpec()
+    training: TrainingSpec = TrainingSpec()
+    space: SearchSpace = SearchSpace()
+
+    @model_validator(mode="after")
+    def _batch_fits(self, info: ValidationInfo) -> Self:
+        del info
+        largest = int(high_end(self.space.batch_size))
+        if largest > self.dataset.n_train:
+            raise ValueError(
+                f"space.batch_size must be at most the {self.dataset.n_train} training images of "
+                f"{self.dataset.name}, got {largest}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sampler_fits(self) -> Self:
+        if self.sampler.name in ("gp", "qmc") and (conditions := self.conditions):
+            raise ValueError(
+                f"sampler.name = '{self.sampler.name}' needs a space without conditions, because it would draw the "
+                f"conditional learning rate at random; here {conditions}: narrow the space to one optimizer and one "
+                f"schedule, or use 'tpe'"
+            )
+        return self
+
+    @property
+    def conditions(self) -> str:
+        """Which choices make other parameters conditional, in words; empty where there are none."""
+        found = [
+            f"{len(names)} {what} ({', '.join(names)})"
+            for what, names in (("optimizers", self.space.optimizers), ("schedules", self.space.schedules))
+            if len(names) > 1
+        ]
+        return " and ".join(found)
+
+    @property
+    def averaging(self) -> bool:
+        """Whether trials keep a moving average of their weights."""
+        if self.training.averaging == "auto":
+            return self.pruner.name != "none" and self.objective.metric == "accuracy"
+        return self.training.averaging == "on"
+
+    def to_json(self) -> str:
+        """Return the whole spec as JSON that ``model_validate_json`` of the same version reads back."""
+        return json.dumps(self.to_plain(), sort_keys=True)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the spec as the tables of a study file, defaults filled in."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two specs the same study: everything but name and budget, flat: ``{"a.b": value}``."""
+        return _flat({k: v for k, v in self.to_plain().items() if k not in ("name", "budget")})
+
+    def identity_hash(self) -> str:
+        """Return a short hash of the identity."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in table.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict) and value and not {"low", "high"} <= value.keys():
+            out |= _flat(value, f"{path}.")
+        else:
+            out[path] = value
+    return out
+
+
+def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
+    """Return ``(key, value there, value here)`` for every key in which two identities differ; None where it is absent."""
+    a, b = old.identity(), new.identity()
+    return [(key, a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]

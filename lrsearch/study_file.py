@@ -1,0 +1,179 @@
+"""TOML -> StudySpec: finding a study file, overriding its keys, and saying what is wrong with it."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from lrsearch.errors import StudyFileError, nearest
+from lrsearch.spec import StudySpec
+
+DEFAULT_STUDY = "digits"
+
+
+def shipped() -> dict[str, str]:
+    """Return the study files that come with lrsearch: name -> TOML text."""
+    folder = resources.files("lrsearch.studies")
+    return {p.name.removesuffix(".toml"): p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".toml")}
+
+
+def read(name_or_file: str) -> tuple[dict[str, Any], str]:
+    """Return the tables of a study file and the words that name its place.
+
+    Raises:
+        StudyFileError: no such file or shipped study, not UTF-8, or not TOML.
+    """
+    path = Path(name_or_file)
+    if path.suffix == ".toml" or path.is_file():
+        try:
+            text = path.read_text("utf-8")
+        except FileNotFoundError:
+            raise StudyFileError(f"{path}: there is no such study file; write one with `lrsearch init`") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyFileError(f"{path}: the study file cannot be read: {error}") from None
+        place, stem = str(path), path.stem
+    else:
+        known = shipped()
+        if name_or_file not in known:
+            names = sorted(known)
+            raise StudyFileError(
+                f"there is no study '{name_or_file}'{nearest(name_or_file, names)}: give the path of a study file "
+                f"or one of {', '.join(names)}"
+            )
+        text, place, stem = known[name_or_file], f"study '{name_or_file}'", name_or_file
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(f"{place}: not a TOML file: {error}") from None
+    tables.setdefault("name", stem)
+    return tables, place
+
+
+def override(tables: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return the tables with ``key`` (dotted) set to ``value``.
+
+    Naming optimizers or schedules where the file has tables of them keeps the tables of the named ones:
+    ``space.optimizer = "adam"`` narrows a search without forgetting adam's ranges.
+
+    Raises:
+        StudyFileError: the key leads through something that is no table.
+    """
+    head, _, rest = key.partition(".")
+    out = dict(tables)
+    inner = out.get(head)
+    if rest:
+        if inner is not None and not isinstance(inner, Mapping):
+            # Names stand for tables of defaults: space.optimizer = ["sgd"] is a table from here on.
+            names = [inner] if isinstance(inner, str) else inner
+            if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
+                raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
+            inner = {name: {} for name in names}
+        out[head] = override(inner or {}, rest, value)
+    elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
+        names = [value] if isinstance(value, str) else value
+        out[head] = {str(name): inner.get(str(name), {}) for name in names}
+    else:
+        out[head] = value
+    return out
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """Parse ``KEY=VALUE`` of ``--set``; VALUE is TOML, and a bare word is a string.
+
+    Raises:
+        StudyFileError: no ``=``, or no key.
+    """
+    key, equals, raw = text.partition("=")
+    key, raw = key.strip(), raw.strip()
+    if not equals or not key or not all(key.split(".")):
+        raise StudyFileError(f"--set {text}: must be KEY=VALUE, such as --set space.optimizer=adam")
+    try:
+        return key, tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        if raw[:1] in ("[", "{", '"', "'"):
+            raise StudyFileError(f"--set {text}: {raw} is not a TOML value") from None
+        return key, raw
+
+
+def build(tables: Mapping[str, Any], place: str) -> StudySpec:
+    """Validate tables into a spec.
+
+    Raises:
+        StudyFileError: naming the place, the key, what came and what is known; of several errors the first.
+    """
+    try:
+        return StudySpec.model_validate(dict(tables))
+    except ValidationError as error:
+        first, *others = error.errors()
+        more = f" (and {len(others)} more)" if others else ""
+        raise StudyFileError(f"{place}: {_sentence(dict(first))}{more}") from None
+
+
+def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:
+    """Read a study file or a shipped study and apply overrides in order."""
+    tables, place = read(name_or_file)
+    for key, value in overrides:
+        tables = override(tables, key, value)
+    return build(tables, place)
+
+
+def _sentence(error: dict[str, Any]) -> str:
+    loc = tuple(part for part in error["loc"] if isinstance(part, str | int))
+    key = ".".join(str(part) for part in loc)
+    came = error.get("input")
+    kind, message = error["type"], str(error["msg"])
+    match kind:
+        case "extra_forbidden":
+            known = _known_keys(loc[:-1])
+            return f"unknown key '{key}'{nearest(str(loc[-1]), known)}; known here: {', '.join(known)}"
+        case "missing":
+            return f"the key '{key}' is missing"
+        case "literal_error":
+            known = _literals(loc)
+            return f"{key}: unknown name {came!r}{nearest(str(came), known)}; known: {', '.join(known)}"
+        case "value_error":
+            message = message.removeprefix("Value error, ")
+            return f"{key}: {message}" if key else message
+        case "string_pattern_mismatch":
+            return f"{key}: must be letters, digits, '.', '_' and '-', starting with a letter or digit, got {came!r}"
+        case "model_type" | "model_attributes_type":
+            return f"{key}: must be a table ([{key}]), got {came!r}"
+        case _:
+            said = message[0].lower() + message[1:]
+            said = said.removeprefix("input should be ").replace("a valid integer", "a whole number")
+            return f"{key}: must be {said}, got {came!r}"
+
+
+def _model_at(loc: Sequence[str | int]) -> type[BaseModel] | None:
+    model: type[BaseModel] = StudySpec
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        inner = _model_of(field.annotation) if field else None
+        if inner is None:
+            return None
+        model = inner
+    return model
+
+
+def _model_of(annotation: object) -> type[BaseModel] | None:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _known_keys(loc: Sequence[str | int]) -> list[str]:
+    model = _model_at(loc)
+    return list(model.model_fields) if model else []
+
+
+def _literals(loc: Sequence[str | int]) -> list[str]:
+    model = _model_at(loc[:-1])
+    annotation = model.model_fields[str(loc[-1])].annotation if model else None
+    options = (annotation, *get_args(annotation))
+    return [str(v) for option in options if get_origin(option) is not None for v in get_args(option)] or [
+        str(v) for v in get_args(annotation)
+    ]

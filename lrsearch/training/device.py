@@ -1,0 +1,82 @@
+"""Which device trains, with how many threads, and under which versions the numbers repeat."""
+
+import os
+import platform
+
+import torch
+
+from lrsearch import __version__
+from lrsearch.errors import DeviceError
+
+
+def resolve(name: str = "auto") -> torch.device:
+    """Return the device: CUDA if present, then MPS, then the CPU; or the one that is named.
+
+    Raises:
+        DeviceError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DeviceError(
+            f"the device '{name}' must be one that PyTorch can use on this machine, such as 'cpu' or 'auto': {first}"
+        ) from None
+    return device
+
+
+def prepare(device: torch.device, threads: int) -> None:
+    """Set this process up for bitwise repetition: thread count and deterministic kernels.
+
+    Process-wide state: called once by whoever owns the process, before the first training.
+    """
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        # cuBLAS repeats bit for bit only with a fixed workspace; read when its first handle is made.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def threads_for(model_name: str) -> int:
+    """Return the thread count that is fast for one training alone on this machine's CPU.
+
+    A dense network's update is too short to share; a convolution's is worth it (docs/benchmarks.md).
+    """
+    return 1 if model_name == "mlp" else available_cores()
+
+
+def available_cores() -> int:
+    """Return the cores this process may use (its affinity mask, where the system has one)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def describe(device: torch.device) -> str:
+    """Return the device in words: ``cpu (2 threads)``, ``cuda:0 (NVIDIA H100)``."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        n = torch.get_num_threads()
+        return f"cpu ({n} thread{'s' if n > 1 else ''})"
+    return str(device)
+
+
+def versions() -> str:
+    """Return the versions that bitwise repetition depends on."""
+    return f"lrsearch {__version__}, torch {torch.__version__}, python {platform.python_version()}"
+
+
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a training died of too little memory, on whichever device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

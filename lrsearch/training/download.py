@@ -1,0 +1,274 @@
+"""torchvision's data sets: found in a folder that has torchvision's layout, or downloaded into it by torchvision.
+
+A download happens in a folder of its own beside the data set and moves in file by file when all of it has arrived and
+was read: what is interrupted is never mistaken for a data set. Files that lie there are never overwritten.
+"""
+
+import contextlib
+import errno
+import io
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, assert_never
+from urllib.error import URLError
+
+import torch
+
+from lrsearch.errors import DataError
+from lrsearch.training import idx
+
+RemoteName = Literal["mnist", "fashion-mnist", "cifar10"]
+
+WHERE = "--data-dir or LRSEARCH_DATA_DIR"
+
+NETWORK_TIMEOUT_SECONDS = 30.0
+"""Without an answer for so long, a mirror counts as unreachable; torchvision itself would wait for ever."""
+
+CANNOT_WRITE = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+    }
+)
+"""Errors of the data folder, not of the network."""
+
+
+@dataclass(frozen=True, eq=False)
+class OfficialSets:
+    """A data set as its authors divided it: images uint8 ``[n, c, h, w]``, labels int64 ``[n]``."""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where torchvision keeps a data set, relative to the data folder."""
+
+    class_name: str
+    """In torchvision.datasets."""
+    folder: Path
+    files: tuple[str, ...]
+    archives: tuple[Path, ...]
+    """What torchvision downloads and unpacks."""
+    classes: tuple[str, ...]
+
+
+IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+def _idx_layout(class_name: str, classes: tuple[str, ...]) -> Layout:
+    folder = Path(class_name, "raw")
+    return Layout(class_name, folder, IDX_FILES, tuple(folder / f"{f}.gz" for f in IDX_FILES), classes)
+
+
+LAYOUTS: dict[RemoteName, Layout] = {
+    "mnist": _idx_layout("MNIST", tuple("0123456789")),
+    "fashion-mnist": _idx_layout(
+        "FashionMNIST",
+        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    "cifar10": Layout(
+        "CIFAR10",
+        Path("cifar-10-batches-py"),
+        (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
+        (Path("cifar-10-python.tar.gz"),),
+        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    ),
+}
+
+
+def default_data_dir() -> Path:
+    """Return the folder for data sets when none is given: ``lrsearch`` in the user's cache."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("lrsearch")
+
+
+def read(name: RemoteName, data_dir: Path, *, download: bool, progress: bool) -> OfficialSets:
+    """Return a data set from ``data_dir``, downloading what is missing if ``download``.
+
+    Raises:
+        DataError: missing and not to be had, a folder that cannot be written, or a corrupt file.
+    """
+    layout = LAYOUTS[name]
+    if missing := _missing(layout, data_dir):
+        if not download:
+            raise DataError(_unobtainable(name, data_dir, missing, "was not to be downloaded"))
+        _download(name, data_dir, missing, progress=progress)
+    match name:
+        case "mnist" | "fashion-mnist":
+            return _read_idx(layout, data_dir / layout.folder)
+        case "cifar10":
+            return _read_cifar10(layout, data_dir)
+        case _:
+            assert_never(name)
+
+
+def _missing(layout: Layout, data_dir: Path) -> tuple[str, ...]:
+    return tuple(f for f in layout.files if not (data_dir / layout.folder / f).is_file())
+
+
+def _unobtainable(name: RemoteName, data_dir: Path, missing: tuple[str, ...], why: str) -> str:
+    layout = LAYOUTS[name]
+    others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    return (
+        f"the data set {name} is not in {data_dir} ({layout.folder / missing[0]}{others} missing) and {why}: put its "
+        f"files there, uncompressed, or name the folder that holds {layout.folder} with {WHERE}; or connect to the "
+        f"network; or use the data set 'digits', which needs no download"
+    )
+
+
+def _download(name: RemoteName, data_dir: Path, missing: tuple[str, ...], *, progress: bool) -> None:
+    """Have torchvision download the whole set into a folder of its own, then move in the files that are missing."""
+    layout = LAYOUTS[name]
+    target = data_dir / layout.folder
+    try:
+        with _folder(target), tempfile.TemporaryDirectory(prefix=f".{name}-download-", dir=data_dir) as temporary:
+            arrivals = Path(temporary)
+            # An archive that lies there already is used, if torchvision finds its checksum right.
+            for archive in layout.archives:
+                if (data_dir / archive).is_file():
+                    (arrivals / archive).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(data_dir / archive, arrivals / archive)
+            if progress:
+                sys.stderr.write(f"downloading the data set {name} to {target}\n")
+            _fetch(name, data_dir, arrivals, missing, progress=progress)
+            for file in missing:
+                (arrivals / layout.folder / file).replace(target / file)
+    except OSError as error:
+        raise DataError(
+            f"the data folder {data_dir} cannot be written: {error.strerror or error}; make it writable, or name "
+            f"another folder with {WHERE}"
+        ) from error
+
+
+@contextlib.contextmanager
+def _folder(path: Path) -> Iterator[None]:
+    """Have the folder ``path``; if what is done in it fails, folders that were made for it and are empty go again."""
+    made = [p for p in (path, *path.parents) if not p.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _fetch(name: RemoteName, data_dir: Path, arrivals: Path, missing: tuple[str, ...], *, progress: bool) -> None:
+    """Run torchvision's download of one data set into ``arrivals``.
+
+    Raises:
+        DataError: it did not arrive.
+        OSError: the folder cannot be written.
+    """
+    from torchvision import datasets  # type: ignore[import-untyped]
+
+    dataset: Any = getattr(datasets, LAYOUTS[name].class_name)
+    try:
+        with _bar(shown=progress and sys.stderr.isatty()), _timeout(NETWORK_TIMEOUT_SECONDS):
+            dataset(arrivals, download=True)
+    except Exception as error:
+        # Whatever torchvision, urllib, gzip, tarfile or pickle let through: either the folder or the delivery is bad.
+        if isinstance(error, OSError) and not isinstance(error, URLError) and error.errno in CANNOT_WRITE:
+            raise
+        why = f"could not be downloaded ({_reason(error)})"
+        raise DataError(_unobtainable(name, data_dir, missing, why)) from error
+
+
+@contextlib.contextmanager
+def _bar(*, shown: bool) -> Iterator[None]:
+    """Let torchvision's progress bar reach stderr, or not."""
+    if shown:
+        yield
+    else:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+
+
+@contextlib.contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _reason(error: Exception) -> str:
+    """Return the error in a few words; torchvision lists every mirror it tried, the last line says why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    words = lines[-1] if lines else type(error).__name__
+    if "corrupted" in words:
+        return "what arrived does not match its checksum"
+    return words.removeprefix("<urlopen error ").removesuffix(">").rstrip(".")
+
+
+def _read_idx(layout: Layout, folder: Path) -> OfficialSets:
+    n_classes = len(layout.classes)
+    paths = [folder / f for f in layout.files]
+    train_images = idx.read_images(paths[0])
+    train_labels = idx.read_labels(paths[1], len(train_images), n_classes)
+    test_images = idx.read_images(paths[2])
+    test_labels = idx.read_labels(paths[3], len(test_images), n_classes)
+    if test_images.shape[1:] != train_images.shape[1:]:
+        train_size, test_size = ("x".join(map(str, i.shape[2:])) for i in (train_images, test_images))
+        raise DataError(
+            f"{paths[2]} is corrupt: its images are {test_size} where those of training are {train_size}; {idx.REMEDY}"
+        )
+    return OfficialSets(train_images, train_labels, test_images, test_labels, layout.classes)
+
+
+def _read_cifar10(layout: Layout, data_dir: Path) -> OfficialSets:
+    from torchvision import datasets
+
+    cifar: Any = datasets.CIFAR10
+    try:
+        train, test = (cifar(data_dir, train=train) for train in (True, False))
+    except Exception as error:
+        # torchvision compares checksums before it reads, and does not say which file failed.
+        known = dict([*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])])
+        raise DataError(f"{_cifar10_fault(data_dir / layout.folder, known, error)}; {idx.REMEDY}") from error
+    sets = [
+        (torch.from_numpy(part.data.transpose(0, 3, 1, 2).copy()), torch.tensor(part.targets)) for part in (train, test)
+    ]
+    for images, labels in sets:
+        if len(images) != len(labels):
+            raise DataError(
+                f"{data_dir / layout.folder} is corrupt: it holds {len(labels):,} labels for {len(images):,} images; "
+                f"{idx.REMEDY}"
+            )
+    (train_images, train_labels), (test_images, test_labels) = sets
+    return OfficialSets(train_images, train_labels, test_images, test_labels, layout.classes)
+
+
+def _cifar10_fault(folder: Path, md5_of: dict[str, str], error: Exception) -> str:
+    """Say which file torchvision stumbled over with ``error``, and why."""
+    from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
+
+    for file, md5 in md5_of.items():
+        try:
+            right = check_integrity(folder / file, md5)
+        except OSError as unreadable:
+            return f"{folder / file} cannot be read: {unreadable.strerror or unreadable}"
+        if not right:
+            return f"{folder / file} is corrupt: its checksum is wrong"
+    return f"{folder} is corrupt: {_reason(error)}"
