@@ -22,6 +22,8 @@ from lrsearch.schedules import SHAPE_FIELDS, describe, factors, validate, warmup
 from lrsearch.trial import ScheduleConfig as Schedule
 from lrsearch.trial import ScheduleFamily
 
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's word for a division by zero
+
 Curve = npt.NDArray[np.float64]
 Twin = Callable[[Optimizer], lrs.LRScheduler]
 

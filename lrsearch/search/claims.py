@@ -1,9 +1,9 @@
 """The exact budget: claim a trial, have its epochs accepted, tell how it ended.
 
 A claim (a) reserves a slot of the budget in one short transaction, (b) samples outside any lock, (c) writes the
-RUNNING trial with the slot's id on it. Reports and endings check the lease in the transaction that writes them. A
-process may be killed between any two lines of this file: whoever claims next finds the slot without a living lease and
-goes on with it, under the trial's own number.
+RUNNING trial and its slot together. Every report and every ending checks the lease in the transaction that writes it,
+our rows and Optuna's. A process may be killed between any two lines of this file: whoever claims next finds the slot
+without a living lease and goes on with it, under the trial's own number.
 """
 
 import os
@@ -20,9 +20,10 @@ from optuna.trial import FrozenTrial, TrialState
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search import optuna_rows, pruners, samplers
 from lrsearch.search import space as spaces
-from lrsearch.search.mirror import SLOT_ATTR, Mirror, as_running
+from lrsearch.search.clock import now
+from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
 from lrsearch.search.storage import explained
-from lrsearch.search.study import Study, finite, now
+from lrsearch.search.study import Study, finite
 from lrsearch.search.tables import epochs, leases, slots, studies
 from lrsearch.spec import BudgetSpec
 from lrsearch.trial import EpochMetrics, Outcome, State, Trial
@@ -87,6 +88,7 @@ class Claims:
         self._process_started = psutil.Process().create_time()
         self._worker = f"{self._host}:{self._pid}"
         self._mirror = Mirror(study.spec.objective.direction)
+        self._by_the_hour = False
 
     def claim(self) -> Claim | SearchEnded:
         """Take the next trial: one that was interrupted, or a new one while the budget lasts."""
@@ -95,24 +97,28 @@ class Claims:
             return reserved
         known = self.study.frozen_trials()
         self._mirror.sync(known)
-        # Written by a process that died before it could say so here, or interrupted while it trained.
-        frozen = next((t for t in known if t.user_attrs.get(SLOT_ATTR) == reserved.slot), None)
-        resumed = frozen is not None
-        if frozen is None:
-            frozen = self._create(reserved)
-        self._start(reserved, frozen)
+        resumed = reserved.number is not None
+        if resumed:
+            drawn = known[reserved.number or 0]
+            started = self._restart(reserved, drawn)
+        else:
+            drawn = self._draw(reserved)
+            started = self._start(reserved, drawn)
+        if started is None:
+            return self.claim()
+        trial_id, number = started
         trial = Trial(
-            number=frozen.number,
-            config=spaces.config(self.study.spec, frozen.params),
+            number=number,
+            config=spaces.config(self.study.spec, drawn.params),
             state=State.RUNNING,
             outcome=None,
             worker=self._worker,
             device=self._device,
             versions=self._versions,
             origin=reserved.origin,
-            params=dict(frozen.params),
+            params=dict(drawn.params),
         )
-        return Claim(trial, reserved.slot, reserved.token, frozen._trial_id, resumed)  # noqa: SLF001 - no public name
+        return Claim(trial, reserved.slot, reserved.token, trial_id, resumed)
 
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
         """Record an epoch and decide whether the trial goes on."""
@@ -127,7 +133,7 @@ class Claims:
             optuna_rows.report(connection, claim.trial_id, metrics.epoch, score)
             compare = comparable and pruners.compares_at(spec, metrics.epoch)
             others, own, n_complete = self._rung(connection, claim, metrics.epoch) if compare else ([], [], 0)
-            hours = self._hours_left(connection)
+            hours = self._hours_left(connection) if self._by_the_hour else None
         if metrics.epoch == spec.epochs:
             return Answer("keep", score)
         if hours is not None and hours <= 0:
@@ -159,6 +165,7 @@ class Claims:
             self._drop_dead_leases(connection)
             budget = self._budget(connection)
             hours = self._hours_left(connection)
+            self._by_the_hour = hours is not None
             open_slot = connection.execute(
                 sa.select(slots)
                 .outerjoin(leases, leases.c.slot_id == slots.c.id)
@@ -238,7 +245,6 @@ class Claims:
         return _Reserved(slot, self._insert_lease(connection, slot), position, None, origin, 1)
 
     def _take_over(self, connection: sa.Connection, row: Any) -> _Reserved:  # noqa: ANN401 - a row of lrsearch_slots
-        connection.execute(epochs.delete().where(epochs.c.slot_id == row.id))
         token = self._insert_lease(connection, row.id)
         return _Reserved(row.id, token, row.position, row.number, row.origin, row.attempts + 1)
 
@@ -256,13 +262,14 @@ class Claims:
         )
         return token
 
-    def _create(self, reserved: _Reserved) -> FrozenTrial:
+    def _draw(self, reserved: _Reserved) -> FrozenTrial:
+        """Ask the sampler, in memory; only its study-wide attributes are written."""
         study, spec = self.study, self.study.spec
         position = reserved.position
         fixed = self._initial[position].params if position < len(self._initial) else None
         storage = study.database.optuna
         with explained(study.database.place):
-            asked, changed = self._mirror.ask(
+            drawn, changed = self._mirror.ask(
                 reserved.slot,
                 samplers.build(spec.sampler, spec.seed, position),
                 spec.space,
@@ -271,23 +278,44 @@ class Claims:
             )
             for key, value in changed.items():
                 storage.set_study_system_attr(study.optuna_id, key, value)
-            trial_id = storage.create_new_trial(study.optuna_id, as_running(asked, reserved.slot))
-            return storage.get_trial(trial_id)
+        return drawn
 
-    def _start(self, reserved: _Reserved, frozen: FrozenTrial) -> None:
+    def _start(self, reserved: _Reserved, drawn: FrozenTrial) -> tuple[int, int] | None:
+        """Write the RUNNING trial; return Optuna's id and number, or None when the slot is no longer ours."""
+        with self.study.database.writing() as connection:
+            if not self._still_ours(connection, reserved):
+                return None
+            attrs = {SLOT_ATTR: reserved.slot}
+            trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
+            self._mark_running(connection, reserved, number)
+        return trial_id, number
+
+    def _restart(self, reserved: _Reserved, trial: FrozenTrial) -> tuple[int, int] | None:
+        """Start an interrupted trial again, without what its last attempt had reported."""
+        trial_id = trial._trial_id  # noqa: SLF001 - Optuna has no public name for it
+        with self.study.database.writing() as connection:
+            if not self._still_ours(connection, reserved):
+                return None
+            connection.execute(epochs.delete().where(epochs.c.slot_id == reserved.slot))
+            optuna_rows.forget_reports(connection, trial_id)
+            self._mark_running(connection, reserved, trial.number)
+        return trial_id, trial.number
+
+    def _still_ours(self, connection: sa.Connection, reserved: _Reserved) -> bool:
+        mine = leases.update().where(leases.c.slot_id == reserved.slot, leases.c.token == reserved.token)
+        return connection.execute(mine.values(epoch=0)).rowcount == 1
+
+    def _mark_running(self, connection: sa.Connection, reserved: _Reserved, number: int) -> None:
         values = {
             "state": "running",
-            "number": frozen.number,
+            "number": number,
             "attempts": reserved.attempts,
             "worker": self._worker,
             "device": self._device,
             "versions": self._versions,
             "started_at": now(),
         }
-        with self.study.database.writing() as connection:
-            connection.execute(slots.update().where(slots.c.id == reserved.slot).values(**values))
-            if reserved.attempts > 1:
-                optuna_rows.forget_reports(connection, frozen._trial_id)  # noqa: SLF001
+        connection.execute(slots.update().where(slots.c.id == reserved.slot).values(**values))
 
     def _epoch_row(
         self, claim: Claim, metrics: EpochMetrics, score: float, *, comparable: bool
@@ -348,7 +376,10 @@ class Claims:
                 ended_at=now(),
             )
         )
-        optuna_rows.end(connection, trial_id, OPTUNA_STATES[outcome.state], outcome.value, outcome.state.value)
+        attrs = {OUTCOME_ATTR: outcome.state.value}
+        if outcome.state in (State.DIVERGED, State.FAILED):
+            attrs["lrsearch:message"] = outcome.message
+        optuna_rows.end(connection, trial_id, OPTUNA_STATES[outcome.state], outcome.value, attrs)
 
 
 def rung_score(metric: str, metrics: EpochMetrics) -> float:

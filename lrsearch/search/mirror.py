@@ -16,10 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.search import space as spaces
 from lrsearch.spec import SearchSpace
+from lrsearch.trial import State
 
 SLOT_ATTR = "lrsearch:slot"
 OUTCOME_ATTR = "lrsearch:outcome"
-DIVERGED = "diverged"
 
 
 class Mirror:
@@ -99,7 +99,7 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
 
     A diverged trial shows no scores: TPE then ranks it behind every pruned one, however well it looked before.
     """
-    diverged = trial.user_attrs.get(OUTCOME_ATTR) == DIVERGED
+    diverged = trial.user_attrs.get(OUTCOME_ATTR) == State.DIVERGED
     return FrozenTrial(
         number=-1,
         trial_id=-1,
@@ -113,12 +113,3 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
         system_attrs=trial.system_attrs,
         intermediate_values={} if diverged else trial.intermediate_values,
     )
-
-
-def as_running(trial: FrozenTrial, slot: str) -> FrozenTrial:
-    """Return the template of the RUNNING trial that is written to the database."""
-    trial.state = TrialState.RUNNING
-    trial.set_user_attr(SLOT_ATTR, slot)
-    return trial
-
-

@@ -1,36 +1,70 @@
-"""What a report and an ending write into Optuna's own tables.
+"""What a trial writes into Optuna's own tables: its start, its rung scores, its ending.
 
-Optuna's storage commits each in a session of its own, after which a worker that has lost its trial would have
-overwritten the new owner's numbers, and a kill between its commit and ours would leave them apart. These few rows go
-through Optuna's own table definitions instead, inside the transaction that checks the lease. Evidence and limits:
-docs/decisions/0004-write-reports-into-optunas-tables.md. Kept equal to what Optuna writes by a test.
+Optuna's storage commits each of these in a session of its own, after which a worker that has lost its trial would have
+overwritten the new owner's numbers, and a kill between its commit and ours would leave the two apart. These few rows
+go through Optuna's own table definitions instead, inside the transaction that holds the lease. Evidence and limits:
+docs/decisions/0003-write-trials-into-optunas-tables.md. A test holds the rows equal to those that Optuna writes.
 """
 
+import json
 import math
-from datetime import datetime
+from collections.abc import Mapping
+from typing import Any
 
 import sqlalchemy as sa
+from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.search.clock import now
+
+_studies = models.StudyModel.__table__
 _trials = models.TrialModel.__table__
+_params = models.TrialParamModel.__table__
 _reports = models.TrialIntermediateValueModel.__table__
 _values = models.TrialValueModel.__table__
-_attrs = models.TrialUserAttributeModel.__table__
+_user_attrs = models.TrialUserAttributeModel.__table__
+_system_attrs = models.TrialSystemAttributeModel.__table__
 _Report = models.TrialIntermediateValueModel.TrialIntermediateValueType
 _Value = models.TrialValueModel.TrialValueType
 
 
+def create(
+    connection: sa.Connection, study_id: int, drawn: FrozenTrial, user_attrs: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Write a whole RUNNING trial with the parameters of ``drawn``; return its id and number, both Optuna's."""
+    # Optuna's own lock of trial numbers: its ask() takes it too.
+    connection.execute(sa.select(_studies.c.study_id).where(_studies.c.study_id == study_id).with_for_update())
+    row = _trials.insert().values(study_id=study_id, state=TrialState.RUNNING, datetime_start=now())
+    trial_id = int(connection.execute(row).inserted_primary_key[0])
+    number = connection.scalar(
+        sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == study_id, _trials.c.trial_id < trial_id)
+    )
+    connection.execute(_trials.update().where(_trials.c.trial_id == trial_id).values(number=number))
+    if drawn.params:
+        params = [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": drawn.distributions[name].to_internal_repr(value),
+                "distribution_json": distribution_to_json(drawn.distributions[name]),
+            }
+            for name, value in drawn.params.items()
+        ]
+        connection.execute(_params.insert(), params)
+    for table, attrs in ((_user_attrs, user_attrs), (_system_attrs, drawn.system_attrs)):
+        for key, value in attrs.items():
+            connection.execute(table.insert().values(trial_id=trial_id, key=key, value_json=json.dumps(value)))
+    return trial_id, int(number or 0)
+
+
 def report(connection: sa.Connection, trial_id: int, epoch: int, score: float) -> None:
     """Write the rung score of an epoch."""
-    stored, kind = (None, _Report.NAN) if math.isnan(score) else (score, _Report.FINITE)
+    stored, kind = (score, _Report.FINITE) if math.isfinite(score) else (None, _Report.NAN)
     if math.isinf(score):
-        stored, kind = None, _Report.INF_POS if score > 0 else _Report.INF_NEG
-    connection.execute(
-        _reports.insert().values(
-            trial_id=trial_id, step=epoch, intermediate_value=stored, intermediate_value_type=kind
-        )
-    )
+        kind = _Report.INF_POS if score > 0 else _Report.INF_NEG
+    values = {"trial_id": trial_id, "step": epoch, "intermediate_value": stored, "intermediate_value_type": kind}
+    connection.execute(_reports.insert().values(**values))
 
 
 def forget_reports(connection: sa.Connection, trial_id: int) -> None:
@@ -38,17 +72,14 @@ def forget_reports(connection: sa.Connection, trial_id: int) -> None:
     connection.execute(_reports.delete().where(_reports.c.trial_id == trial_id))
 
 
-def end(connection: sa.Connection, trial_id: int, state: TrialState, value: float | None, outcome: str) -> None:
-    """Write the ending: state, value, local time as Optuna keeps it, and the outcome as a user attribute."""
+def end(connection: sa.Connection, trial_id: int, state: TrialState, value: float | None, user_attrs: Mapping[str, Any]) -> None:
+    """Write the ending: state, value, the database's time, and what Optuna has no word for as user attributes."""
     if value is not None and math.isfinite(value):
         connection.execute(
             _values.insert().values(trial_id=trial_id, objective=0, value=value, value_type=_Value.FINITE)
         )
+    for key, attr in user_attrs.items():
+        connection.execute(_user_attrs.insert().values(trial_id=trial_id, key=key, value_json=json.dumps(attr)))
     connection.execute(
-        _attrs.insert().values(trial_id=trial_id, key="lrsearch:outcome", value_json=f'"{outcome}"')
-    )
-    connection.execute(
-        _trials.update()
-        .where(_trials.c.trial_id == trial_id)
-        .values(state=state, datetime_complete=datetime.now())  # noqa: DTZ005 - Optuna's times are naive and local
+        _trials.update().where(_trials.c.trial_id == trial_id).values(state=state, datetime_complete=now())
     )

@@ -2,6 +2,7 @@
 
 import math
 import uuid
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import space as spaces
 from lrsearch.search import tables
+from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database, explained
 from lrsearch.spec import BudgetSpec, StudySpec, differences
@@ -181,7 +183,9 @@ def create(database: Database, spec: StudySpec) -> Study:
                     created_at=now(),
                 )
             )
-        made.set_metric_names([f"validation {spec.objective.metric}"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            made.set_metric_names([f"validation {spec.objective.metric}"])
         made.set_user_attr(SPEC_ATTR, spec.to_json())
         # Last: a study without it is not ours yet, and a crash before it leaves no half-made one behind.
         made.set_user_attr(ID_ATTR, study_id)
@@ -226,11 +230,6 @@ def summaries(database: Database) -> list[Summary]:
         spec = study.spec
         out.append(Summary(name, spec.dataset.name, spec.model.name, study.budget(), counts, _utc(created)))
     return out
-
-
-def now() -> sa.SQLColumnExpression[Any]:
-    """Return the database's clock in UTC, to the millisecond."""
-    return sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now", type_=sa.DateTime)
 
 
 def finite(value: float | None) -> float | None:

@@ -143,7 +143,7 @@ def load(
             official = read_remote(config.name, folder, download=download, progress=progress)
         case _:
             assert_never(config.name)
-    return _split(official, config)
+    return split(official, config)
 
 
 def check(config: DataConfig) -> None:
@@ -209,7 +209,13 @@ def statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     return tuple(means), tuple(stds)
 
 
-def _split(official: OfficialSets, config: DataConfig) -> ImageSplits:
+def split(official: OfficialSets, config: DataConfig) -> ImageSplits:
+    """Draw training and validation images from the official training set; the official test set stays whole.
+
+    Raises:
+        StudyFileError: see ``draw``.
+        DataError: training images without any contrast, which cannot be standardised.
+    """
     train, validation = draw(config, len(official.train_labels))
     train_images = official.train_images[train]
     n_channels = train_images.shape[1]

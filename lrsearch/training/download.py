@@ -121,7 +121,13 @@ def read(name: RemoteName, data_dir: Path, *, download: bool, progress: bool) ->
 
 
 def _missing(layout: Layout, data_dir: Path) -> tuple[str, ...]:
-    return tuple(f for f in layout.files if not (data_dir / layout.folder / f).is_file())
+    try:
+        return tuple(f for f in layout.files if not (data_dir / layout.folder / f).is_file())
+    except OSError as error:
+        raise DataError(
+            f"the data folder {data_dir} cannot be read: {error.strerror or error}; make it readable, or name another "
+            f"folder with {WHERE}"
+        ) from error
 
 
 def _unobtainable(name: RemoteName, data_dir: Path, missing: tuple[str, ...], why: str) -> str:
@@ -251,11 +257,8 @@ def _read_cifar10(layout: Layout, data_dir: Path) -> OfficialSets:
         (torch.from_numpy(part.data.transpose(0, 3, 1, 2).copy()), torch.tensor(part.targets)) for part in (train, test)
     ]
     for images, labels in sets:
-        if len(images) != len(labels):
-            raise DataError(
-                f"{data_dir / layout.folder} is corrupt: it holds {len(labels):,} labels for {len(images):,} images; "
-                f"{idx.REMEDY}"
-            )
+        if (fault := idx.label_fault(labels, len(images), len(layout.classes))) is not None:
+            raise DataError(f"{data_dir / layout.folder} is corrupt: {fault}; {idx.REMEDY}")
     (train_images, train_labels), (test_images, test_labels) = sets
     return OfficialSets(train_images, train_labels, test_images, test_labels, layout.classes)
 

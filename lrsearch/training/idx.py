@@ -36,11 +36,19 @@ def read_labels(path: Path, n_images: int, n_classes: int) -> torch.Tensor:
         DataError: unreadable, not a whole idx1 file of bytes, another number of labels, or an impossible label.
     """
     labels = _read(path, n_dimensions=1)
-    if len(labels) != n_images:
-        raise DataError(f"{path} is corrupt: it holds {len(labels):,} labels for {n_images:,} images; {REMEDY}")
-    if (largest := int(labels.max())) >= n_classes:
-        raise DataError(f"{path} is corrupt: it holds the label {largest}, known are 0..{n_classes - 1}; {REMEDY}")
+    if (fault := label_fault(labels, n_images, n_classes)) is not None:
+        raise DataError(f"{path} is corrupt: {fault}; {REMEDY}")
     return labels.long()
+
+
+def label_fault(labels: torch.Tensor, n_images: int, n_classes: int) -> str | None:
+    """Say what is wrong with ``labels``, integers ``[n]``, for so many images; None when nothing is."""
+    if len(labels) != n_images:
+        return f"it holds {len(labels):,} labels for {n_images:,} images"
+    low, high = (int(end) for end in labels.aminmax())
+    if low < 0 or high >= n_classes:
+        return f"it holds the label {low if low < 0 else high}, known are 0..{n_classes - 1}"
+    return None
 
 
 def _read(path: Path, n_dimensions: int) -> torch.Tensor:
