@@ -1,9 +1,10 @@
 """Start a search here: the study is filed, the images are loaded, one worker works in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lrsearch import worker
 from lrsearch.analysis.ranking import best
@@ -13,9 +14,11 @@ from lrsearch.search import study as studies
 from lrsearch.search.claims import Claims
 from lrsearch.search.storage import Database, Place
 from lrsearch.search.study import Study
-from lrsearch.spec import StudySpec
+from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.training.engine import Engine, TestResult
 from lrsearch.trial import Trial
+
+N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,25 @@ def prepare(spec: StudySpec, here: Here) -> Engine:
     )
 
 
-def search(study: Study, engine: Engine) -> Iterator[Event]:
+def file_study(spec: StudySpec, place: Place, *, explicit_budget: bool) -> Study:
+    """Return the study, made if there is none of that name yet, its budget brought up to date.
+
+    A budget that was asked for holds; otherwise the one that stands is kept, or raised to that of the study file.
+    """
+    study = studies.create(Database(place), spec)
+    stands, asked = study.budget(), spec.budget
+    if not explicit_budget:
+        asked = BudgetSpec(
+            trials=_larger(stands.trials, asked.trials),
+            hours=_larger(stands.hours, asked.hours),
+            max_failures=max(stands.max_failures, asked.max_failures),
+        )
+    if asked != stands:
+        study.set_budget(asked)
+    return study
+
+
+def search(study: Study, engine: Engine) -> Generator[Event]:
     """Work on the study until its budget is used up, in this process."""
     claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
     yield from worker.work(claims, engine)
@@ -72,3 +93,7 @@ def test_winner(study: Study, engine: Engine) -> tuple[Trial, TestResult] | None
         return None
     study.record_test(winner.number, result.test_loss, result.test_accuracy)
     return winner, result
+
+
+def _larger(stands: N | None, asked: N | None) -> N | None:
+    return stands if asked is None else asked if stands is None else max(stands, asked)

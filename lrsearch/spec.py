@@ -428,6 +428,11 @@ class StudySpec(Strict):
             return self.pruner.name != "none" and self.objective.metric == "accuracy"
         return self.training.averaging == "on"
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Return the updates that one pass makes."""
+        n = self.dataset.n_train
+        return n // batch_size if self.training.drop_last else -(-n // batch_size)
+
     def to_json(self) -> str:
         """Return the whole spec as JSON that ``model_validate_json`` of the same version reads back."""
         return json.dumps(self.to_plain(), sort_keys=True)

@@ -1,7 +1,7 @@
 """The only file that sees both rooms: claim, train, report, tell."""
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
@@ -48,7 +48,7 @@ def build_engine(
     return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
 
 
-def work(claims: Claims, engine: Engine) -> Iterator[Event]:
+def work(claims: Claims, engine: Engine) -> Generator[Event]:
     """Train one trial after another until the study has no more to give; closing it gives the trial in hand back."""
     while True:
         claim = claims.claim()

@@ -167,8 +167,8 @@ def check(config: DataConfig) -> None:
         )
     if config.limit is not None and config.limit < LEAST_TRAIN_IMAGES + LEAST_VALIDATION_IMAGES:
         raise StudyFileError(
-            f"dataset.limit: must be at least {LEAST_TRAIN_IMAGES + LEAST_VALIDATION_IMAGES}, two images to train on and "
-            f"one to validate on, got {config.limit}"
+            f"dataset.limit: must be at least {LEAST_TRAIN_IMAGES + LEAST_VALIDATION_IMAGES}, "
+            f"two images to train on and one to validate on, got {config.limit}"
         )
     if not 0 <= config.split_seed <= LARGEST_SEED:
         raise StudyFileError(f"dataset.split_seed: must lie in 0..{LARGEST_SEED}, got {config.split_seed}")

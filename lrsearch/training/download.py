@@ -7,6 +7,7 @@ was read: what is interrupted is never mistaken for a data set. Files that lie t
 import contextlib
 import errno
 import io
+import re
 import shutil
 import socket
 import sys
@@ -225,7 +226,7 @@ def _reason(error: Exception) -> str:
     words = lines[-1] if lines else type(error).__name__
     if "corrupted" in words:
         return "what arrived does not match its checksum"
-    return words.removeprefix("<urlopen error ").removesuffix(">").rstrip(".")
+    return re.sub(r"^\[Errno -?\d+\] ", "", words.removeprefix("<urlopen error ").removesuffix(">")).rstrip(".")
 
 
 def _read_idx(layout: Layout, folder: Path) -> OfficialSets:

@@ -1,0 +1,85 @@
+"""Options that several commands share, and what they mean."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lrsearch.search.storage import Database, Place
+
+StorageOption = Annotated[
+    str,
+    typer.Option(
+        "--storage", envvar="LRSEARCH_STORAGE", metavar="FILE", help="Database that holds the studies.", show_default=True
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (versioned schema) instead of text.")]
+StudyArgument = Annotated[
+    str | None, typer.Argument(metavar="[STUDY]", help="Name of the study; may be left out when there is only one.")
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="LRSEARCH_DATA_DIR", metavar="FOLDER", help="Folder that holds the data sets."),
+]
+
+DEFAULT_STORAGE = "./lrsearch.db"
+
+
+def place(storage: str) -> "Place":
+    """Return the place that ``--storage`` names."""
+    from lrsearch.search.storage import parse_place
+
+    return parse_place(storage)
+
+
+@contextmanager
+def opened(storage: str) -> "Iterator[Database]":
+    """Open an existing database for a command that reads."""
+    quiet_optuna()
+    from lrsearch.search.storage import open_existing
+
+    database = open_existing(place(storage))
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def quiet_optuna() -> None:
+    """Keep Optuna's own log lines off stderr, which is ours."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def stdout() -> "Console":
+    """Return the console for data: no ANSI off a terminal, full width where there is none."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout))
+
+
+def stderr() -> "Console":
+    """Return the console for progress."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, highlight=False)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document; numbers that are none are null."""
+    import json
+
+    print(json.dumps(document, indent=2, allow_nan=False, default=str))
+
+
+def _width(stream: object) -> int | None:
+    del stream
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120

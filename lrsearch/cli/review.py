@@ -1,0 +1,131 @@
+"""`lrsearch trials`, `best`, `show`, `status`, `list`, `delete`: read a study; none of them loads torch."""
+
+from typing import Annotated, Literal
+
+import typer
+
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    StorageOption,
+    StudyArgument,
+    opened,
+    place,
+    print_json,
+    stdout,
+)
+from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, UnknownNameError, UsageError
+
+
+def trials(
+    study: StudyArgument = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    output: Annotated[
+        Literal["table", "json", "csv"], typer.Option("--format", "-f", help="table, json or csv.")
+    ] = "table",
+    as_json: JsonOption = False,
+) -> int:
+    """Print all trials of a study."""
+    with opened(storage) as database:
+        from lrsearch.report import tables
+        from lrsearch.search import study as studies
+
+        found = studies.get(database, study)
+        rows = found.trials()
+        if as_json or output == "json":
+            print_json(tables.trials_json(rows, found.spec))
+        elif output == "csv":
+            print(tables.trials_csv(rows), end="")
+        else:
+            stdout().print(tables.trials_table(rows, found.spec))
+    return EXIT_OK
+
+
+def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
+    """Print the answer of a study as it stands: the winner, how sure, what was too high and too low."""
+    with opened(storage) as database:
+        from lrsearch.report import answer
+        from lrsearch.search import study as studies
+
+        found = studies.get(database, study)
+        result = answer.build(found.trials(), found.spec, str(place(storage)))
+        if as_json:
+            print_json(result.to_json())
+        else:
+            stdout().print(result.render())
+        return EXIT_OK if result.winner is not None else EXIT_NOTHING_FEASIBLE
+
+
+def show(
+    number: Annotated[int, typer.Argument(metavar="N", min=0, help="Number of the trial.")],
+    study: StudyArgument = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> int:
+    """Print the training trace of one trial, epoch by epoch, with its loss and its schedule drawn."""
+    with opened(storage) as database:
+        from lrsearch.report import trace
+        from lrsearch.search import study as studies
+
+        found = studies.get(database, study)
+        known = {t.number: t for t in found.trials()}
+        if number not in known:
+            has = f"has trials 0 to {max(known)}" if known else "has no trial yet"
+            raise UnknownNameError(f"there is no trial {number} in the study '{found.name}', which {has}")
+        if as_json:
+            print_json(trace.to_json(known[number], found.spec))
+        else:
+            console = stdout()
+            console.print(trace.render(known[number], found.spec, console.width))
+    return EXIT_OK
+
+
+def status(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
+    """Print how far a study is: its budget, its trials by state, the best so far."""
+    with opened(storage) as database:
+        from lrsearch.report import tables
+        from lrsearch.search import study as studies
+
+        found = studies.get(database, study)
+        rows = found.trials()
+        if as_json:
+            print_json(tables.status_json(rows, found.spec, found.budget()))
+        else:
+            stdout().print(tables.status_table(rows, found.spec, found.budget()))
+    return EXIT_OK
+
+
+def list_studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
+    """Print the studies of a database."""
+    with opened(storage) as database:
+        from lrsearch.report import tables
+        from lrsearch.search import study as studies
+
+        rows = studies.summaries(database)
+        if as_json:
+            print_json(tables.studies_json(rows))
+        else:
+            stdout().print(tables.studies_table(rows))
+    return EXIT_OK
+
+
+def delete(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> int:
+    """Delete a study and all its trials, for good."""
+    with opened(storage) as database:
+        from lrsearch.search import study as studies
+
+        found = studies.get(database, study)
+        n = len(found.trials())
+        if not yes:
+            import sys
+
+            if not sys.stdin.isatty():
+                raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
+            typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", abort=True, err=True)
+        studies.delete(database, study)
+        print(f"deleted '{study}' with its {n} trials")
+    return EXIT_OK

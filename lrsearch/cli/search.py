@@ -1,0 +1,189 @@
+"""`lrsearch run`."""
+
+import time
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lrsearch import study_file
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    DataDirOption,
+    JsonOption,
+    StorageOption,
+    place,
+    print_json,
+    quiet_optuna,
+    stderr,
+    stdout,
+)
+from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, StudyFileError
+from lrsearch.spec import StudySpec
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lrsearch.events import Event
+    from lrsearch.search.storage import Place
+    from lrsearch.search.study import Study
+
+
+def run(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME|FILE]", help="A study that ships with lrsearch, a study file, or a study to resume."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the study, if not the file's.")] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", envvar="LRSEARCH_TRIALS", min=1, help="Total of trials of the study; may grow later."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", min=1, help="Epochs of every trial.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Data set by name.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model by name.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", envvar="LRSEARCH_SEED", min=0, help="Initial weights, batch order, sampler.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", metavar="SETTING", help='Your current setting, tried first: "sgd lr=0.1 cosine".'),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the study file; may be given again."),
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    data_dir: DataDirOption = None,
+    device: Annotated[
+        str, typer.Option("--device", envvar="LRSEARCH_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved study and its search space; do nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer.")] = False,
+) -> int:
+    """Search: file the study or resume it, train its trials here, and print the answer."""
+    options = {"name": name, "budget.trials": trials, "epochs": epochs, "dataset.name": dataset, "model.name": model}
+    options |= {"seed": seed, "baseline": baseline}
+    overrides = [(key, value) for key, value in options.items() if value is not None]
+    overrides += [study_file.parse_override(text) for text in settings or ()]
+    where = place(storage)
+    spec = _resolve(study, overrides, where)
+    if dry_run:
+        return _dry_run(spec, as_json=as_json)
+    explicit = any(key.startswith("budget") for key, _ in overrides)
+    return _search(
+        spec, where, data_dir, device, threads, explicit_budget=explicit, as_json=as_json, quiet=quiet
+    )
+
+
+def _resolve(study: str | None, overrides: list[tuple[str, object]], where: "Place") -> StudySpec:
+    """Find the study file, or the study of that name in the database, and apply the overrides."""
+    wanted = study or study_file.DEFAULT_STUDY
+    try:
+        tables, source = study_file.read(wanted)
+    except StudyFileError:
+        filed = _filed(wanted, where)
+        if filed is None:
+            raise
+        tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
+    for key, value in overrides:
+        tables = study_file.override(tables, key, value)
+    return study_file.build(tables, source)
+
+
+def _filed(name: str, where: "Place") -> StudySpec | None:
+    from lrsearch.search import storage
+    from lrsearch.search import study as studies
+
+    if not storage.has_studies(where):
+        return None
+    with closing(storage.Database(where)) as database:
+        found = studies.find(database, name)
+        return found.spec if found else None
+
+
+def _dry_run(spec: StudySpec, *, as_json: bool) -> int:
+    quiet_optuna()
+    from lrsearch.report import tables
+    from lrsearch.search import portfolio, space
+
+    initial = portfolio.initial(spec)
+    if as_json:
+        document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
+        print_json(document | {"initial": [{"origin": i.origin, **i.params} for i in initial]})
+        return EXIT_OK
+    import tomlkit
+
+    console = stdout()
+    print(tomlkit.dumps(spec.to_plain()))
+    console.print(tables.space_table(space.rows(spec.space)))
+    return EXIT_OK
+
+
+def _search(
+    spec: StudySpec,
+    where: "Place",
+    data_dir: Path | None,
+    device: str,
+    threads: int | None,
+    *,
+    explicit_budget: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    quiet_optuna()
+    begun = time.monotonic()
+    from lrsearch import launch
+    from lrsearch.report import answer
+
+    launch.check(spec, where)
+    console = stderr()
+    live = console.is_terminal and not quiet
+    engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
+    study = launch.file_study(spec, where, explicit_budget=explicit_budget)
+    with closing(study.database):
+        try:
+            _follow(launch.search(study, engine), study, console, begun, live=live, quiet=quiet)
+            tested = launch.test_winner(study, engine)
+        except KeyboardInterrupt:
+            finished = sum(t.state.counts for t in study.trials())
+            console.print(
+                f"lrsearch: interrupted; {finished} finished trials are kept, and the same command goes on from there"
+            )
+            return EXIT_INTERRUPTED
+        trials = study.trials()
+        del tested
+        found = answer.build(trials, study.spec, str(where), )
+        if as_json:
+            print_json(found.to_json())
+        else:
+            stdout().print(found.render())
+        return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
+
+
+def _follow(
+    events: "Generator[Event]", study: "Study", console: "Console", begun: float, *, live: bool, quiet: bool
+) -> None:
+    """Show what the worker says: a live view on a terminal, a line an event elsewhere."""
+    from lrsearch.report.lines import line
+    from lrsearch.report.live import LiveView
+
+    with closing(events):
+        if live:
+            with LiveView(console, study.spec, study.budget(), study.trials()) as view:
+                for event in events:
+                    view.on(event)
+            return
+        for event in events:
+            if not quiet:
+                console.print(line(event, time.monotonic() - begun), soft_wrap=True)
