@@ -259,7 +259,7 @@ class DatasetSpec(Strict):
     """Images drawn for training and validation together [examples]; all of them by default."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     scaling: Literal["standard", "unit"] = "standard"
-    split_seed: Annotated[int, Field(ge=0)] = 0
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
     @property
     def pool(self) -> int:

@@ -90,18 +90,23 @@ def _train(claims: Claims, engine: Engine, claim: Claim) -> Generator[Event, Non
         score = answer.rung_score
         yield EpochDone(claim.trial.number, measured, score)
         if answer.kind == "prune":
-            cut = "not a number" if answer.verdict.cut is None else f"{score:.4g} against the rung's cut {answer.verdict.cut:.4g}"
-            message = f"pruned at epoch {measured.epoch}: {cut}"
+            message = f"pruned at epoch {measured.epoch}: {_against_the_cut(spec, score, answer.verdict.cut)}"
             return Outcome(State.PRUNED, Reason.RUNG, score, measured.epoch, message=message)
         if answer.kind == "out_of_budget":
             message = f"ended at epoch {measured.epoch}: the hours of the budget are used up"
             return Outcome(State.PRUNED, Reason.BUDGET, score, measured.epoch, message=message)
 
 
+def _against_the_cut(spec: StudySpec, score: float, cut: float | None) -> str:
+    if cut is None or not math.isfinite(score):
+        return f"the score {score:.4g} is not a number"
+    return f"{score:.4g} {'below' if spec.objective.direction == 'maximize' else 'above'} rung cut {cut:.4g}"
+
+
 def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
     value = last.val_accuracy if spec.objective.metric == "accuracy" else last.val_loss
     if not math.isfinite(last.val_loss) or not math.isfinite(last.train_loss):
-        message = f"not finite after epoch {last.epoch}, lr {last.lr:.3g}"
+        message = f"diverged in epoch {last.epoch}, lr {last.lr:.3g}: loss not finite"
         return Outcome(State.DIVERGED, Reason.NOT_FINITE, None, last.epoch, last.step - 1, last.lr, message)
     return Outcome(State.COMPLETE, Reason.FINISHED, value, last.epoch, message=f"complete {value:.4g}")
 

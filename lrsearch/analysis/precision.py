@@ -1,0 +1,90 @@
+"""How finely a score tells trials apart: standard errors and the tolerance they give."""
+
+import math
+from dataclasses import dataclass
+
+from lrsearch.spec import DatasetName, StudySpec
+
+TEST_SIZE: dict[DatasetName, int] = {"digits": 797, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
+"""Images of the untouched test sets [examples]."""
+
+LOSS_TOLERANCE = 0.1
+"""Part of the best loss. Its standard error cannot be had from one mean: a tenth is a convention, not a measurement."""
+
+FAR_ERRORS = 3.0
+"""Standard errors below the best that are called far."""
+
+FAR_LOSS = 2.0
+"""Times the best loss that is called far."""
+
+
+def n_validation(spec: StudySpec) -> int:
+    """Return the validation images of a study [examples]."""
+    return spec.dataset.pool - spec.dataset.n_train
+
+
+def n_test(spec: StudySpec) -> int:
+    """Return the test images of a study [examples]."""
+    return TEST_SIZE[spec.dataset.name]
+
+
+def accuracy_error(accuracy: float, n_images: int) -> float:
+    """Return the binomial standard error of an accuracy [0..1] measured on ``n_images``.
+
+    ``sqrt(p (1 - p) / (n + 1))`` with ``p = (k + 1/2) / (n + 1)``, k = the images that were right, so that 200 right
+    out of 200 is not called exact. It is the error of one score. Trials of one study are judged on the same images, so
+    that their difference is known somewhat better than two such errors would say.
+
+    >>> [round(accuracy_error(p, 200), 4) for p in (0.5, 0.97, 1.0)]
+    [0.0353, 0.0125, 0.0035]
+
+    Source: Agresti and Coull 1998, with z = 1.
+    """
+    p = (accuracy * n_images + 0.5) / (n_images + 1)
+    return math.sqrt(max(p * (1 - p), 0.0) / (n_images + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """What "close to the best" means in a study."""
+
+    metric: str
+    """accuracy or loss."""
+    n_images: int
+    """Validation images [examples]."""
+
+    def width(self, best: float) -> float:
+        """Return how far from ``best`` a score may lie and still be close to it."""
+        if self.metric == "accuracy":
+            return accuracy_error(best, self.n_images)
+        return LOSS_TOLERANCE * abs(best)
+
+    def is_close(self, score: float, best: float) -> bool:
+        """Whether ``score`` lies within the tolerance of ``best``."""
+        # Accuracies are multiples of 1/n: without the slack, rounding would decide at the edge.
+        return self._short(score, best) <= self.width(best) + 1e-9
+
+    def is_far(self, score: float, best: float) -> bool:
+        """Whether ``score`` falls far short of ``best``; what is not a number does."""
+        width = FAR_ERRORS * self.width(best) if self.metric == "accuracy" else (FAR_LOSS - 1) * abs(best)
+        return not self._short(score, best) <= width + 1e-9
+
+    def _short(self, score: float, best: float) -> float:
+        return best - score if self.metric == "accuracy" else score - best
+
+    def words(self, best: float) -> str:
+        """Say it: ``within one standard error (0.012 on 200 validation images)``."""
+        if self.metric == "accuracy":
+            return f"within one standard error ({self.width(best):.2g} on {self.n_images} validation images)"
+        return f"within {100 * LOSS_TOLERANCE:.0f} % of its loss"
+
+    def far_words(self) -> str:
+        """Say what is far, as something to fall."""
+        if self.metric == "accuracy":
+            return f"short by more than {FAR_ERRORS:.0f} standard errors"
+        return f"short, at more than {FAR_LOSS:.0f} times the loss"
+
+
+def tolerance(spec: StudySpec) -> Tolerance:
+    """Return what is close in this study: one standard error of the accuracy (Breiman et al. 1984), or 10 % of the loss."""
+    return Tolerance(spec.objective.metric, n_validation(spec))

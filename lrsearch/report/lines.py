@@ -1,0 +1,62 @@
+"""An event in one line, for a log or a terminal that is none."""
+
+import math
+from typing import assert_never
+
+from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.report.words import accuracy, number, rate, setting
+from lrsearch.analysis.precision import n_validation
+from lrsearch.spec import StudySpec
+from lrsearch.trial import Outcome, State
+
+MARKS: dict[State, str] = {
+    State.RUNNING: ".",
+    State.COMPLETE: "<",
+    State.PRUNED: "x",
+    State.DIVERGED: "!",
+    State.FAILED: "?",
+}
+
+
+def line(event: Event, elapsed_seconds: float, spec: StudySpec) -> str:
+    """Return the event as one line that starts with the seconds since the run began.
+
+    ``>`` a trial starts, ``.`` an epoch, ``<`` complete, ``x`` pruned, ``!`` diverged, ``?`` failed, ``=`` the end.
+    """
+    return f"{elapsed_seconds:.1f}s {_words(event, spec)}"
+
+
+def _words(event: Event, spec: StudySpec) -> str:
+    match event:
+        case TrialStarted(trial=trial, resumed=resumed):
+            notes = [trial.origin] if trial.origin != "sampler" else []
+            notes += ["resumed"] if resumed else []
+            said = f" ({', '.join(notes)})" if notes else ""
+            return f"> trial {trial.number} {setting(trial.config)}{said}"
+        case EpochDone(number=trial_number, metrics=row):
+            score = f"val_acc={accuracy(row.val_accuracy, n_validation(spec))}"
+            if spec.objective.metric == "loss":
+                score = f"val_loss={number(row.val_loss)}"
+            return f". {trial_number} epoch {row.epoch}/{spec.epochs} {score} lr={rate(row.lr)}"
+        case TrialEnded(number=trial_number, outcome=outcome):
+            return f"{MARKS[outcome.state]} {trial_number} {ending(outcome, spec)}"
+        case SearchEnded(message=message):
+            return f"= ended: {message}"
+        case _:
+            assert_never(event)
+
+
+def ending(outcome: Outcome, spec: StudySpec) -> str:
+    """Return how a trial ended, with the numbers: ``complete 0.941``, ``pruned at epoch 2: ...``, ``failed: ...``."""
+    match outcome.state:
+        case State.COMPLETE:
+            value = math.nan if outcome.value is None else outcome.value
+            digits = accuracy(value, n_validation(spec)) if spec.objective.metric == "accuracy" else number(value)
+            return f"complete {digits}"
+        case State.FAILED:
+            kind = "out of memory: " if outcome.reason == "out_of_memory" else ""
+            return f"failed: {kind}{outcome.message}"
+        case State.PRUNED | State.DIVERGED | State.RUNNING:
+            return outcome.message or outcome.state.value
+        case _:
+            assert_never(outcome.state)

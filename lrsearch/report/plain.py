@@ -1,0 +1,86 @@
+"""A trial as plain values: what JSON and CSV are made of. Not a number is None."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, Trial
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value that ``json.dumps(allow_nan=False)`` takes; what is infinite or not a number becomes None.
+
+    >>> plain({"loss": float("nan"), "milestones": (0.5, 0.75), "n": 3})
+    {'loss': None, 'milestones': [0.5, 0.75], 'n': 3}
+    """
+    match value:
+        case bool() | int() | str() | None if not isinstance(value, Enum):
+            return value
+        case float():
+            return float(value) if math.isfinite(value) else None
+        case Enum():
+            return plain(value.value)
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return {str(plain(k)): plain(v) for k, v in value.items()}
+        case Sequence():
+            return [plain(v) for v in value]
+        case _:
+            return str(value)
+
+
+def flat(trial: Trial) -> dict[str, Any]:
+    """Return everything about a trial but its epochs, one key a field: a row of the CSV."""
+    config, outcome = trial.config, trial.outcome
+    out: dict[str, Any] = {
+        "number": trial.number,
+        "state": trial.state,
+        "value": outcome.value if outcome else None,
+        "reason": outcome.reason if outcome else None,
+        "epoch": outcome.epoch if outcome else len(trial.metrics),
+        "step": outcome.step if outcome else None,
+        "lr": outcome.lr if outcome else None,
+        "message": outcome.message if outcome else "",
+        "origin": trial.origin,
+        "optimizer": config.optimizer.name,
+    }
+    out |= {f.name: getattr(config.optimizer, f.name) for f in fields(OptimizerConfig) if f.name != "name"}
+    out["schedule"] = config.schedule.family
+    out |= {f.name: getattr(config.schedule, f.name) for f in fields(ScheduleConfig) if f.name != "family"}
+    out |= {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
+    last = trial.metrics[-1] if trial.metrics else None
+    for name in ("train_loss", "val_loss", "val_accuracy", "averaged_val_loss", "averaged_val_accuracy"):
+        out[name] = getattr(last, name) if last else None
+    out |= {
+        "test_loss": trial.test_loss,
+        "test_accuracy": trial.test_accuracy,
+        "seconds": sum(row.seconds for row in trial.metrics),
+        "worker": trial.worker,
+        "device": trial.device,
+        "versions": trial.versions,
+        "started_at": trial.started_at,
+        "ended_at": trial.ended_at,
+    }
+    return {key: plain(value) for key, value in out.items()}
+
+
+def nested(trial: Trial) -> dict[str, Any]:
+    """Return a trial with its configuration, epochs and Optuna parameters as JSON; fields that do not apply are absent."""
+    row = flat(trial)
+    config = asdict(trial.config)
+    for part in ("optimizer", "schedule"):
+        config[part] = {key: value for key, value in config[part].items() if value is not None}
+    keep = ("number", "state", "value", "reason", "epoch", "step", "lr", "message", "origin", "test_loss", "test_accuracy")
+    about = ("seconds", "worker", "device", "versions", "started_at", "ended_at")
+    out = {key: row[key] for key in keep} | {"config": plain(config), "params": plain(trial.params)}
+    return out | {key: row[key] for key in about} | {"metrics": [epoch(m) for m in trial.metrics]}
+
+
+def epoch(row: EpochMetrics) -> dict[str, Any]:
+    """Return what an epoch measured as JSON."""
+    found: dict[str, Any] = plain(asdict(row))
+    return found

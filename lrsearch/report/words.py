@@ -1,0 +1,111 @@
+"""How numbers and settings are written for people: sensible digits, and a sign for what is no number."""
+
+import math
+from datetime import datetime
+
+from lrsearch.analysis.precision import n_validation
+from lrsearch.spec import StudySpec
+from lrsearch.trial import OptimizerConfig, TrialConfig
+
+NOTHING = "-"
+"""Stands where there is no value."""
+
+TORCH_DEFAULTS: dict[str, dict[str, float | bool]] = {
+    "sgd": {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0},
+    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
+    "rmsprop": {"alpha": 0.99, "momentum": 0.0, "eps": 1e-8, "weight_decay": 0.0},
+}
+"""What torch.optim takes when it is not told; a setting that equals it needs no word."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number to so many significant digits, trailing zeros kept: losses stand under each other.
+
+    >>> [number(v) for v in (2.3, 0.00123456, 1234567.0, 0.0, float("inf"), float("nan"), None)]
+    ['2.30', '0.00123', '1.23e+06', '0.00', 'inf', 'nan', '-']
+    """
+    if value is None:
+        return NOTHING
+    if not math.isfinite(value):
+        return f"{value}"
+    if value == 0:
+        return f"{0:.{digits - 1}f}"
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def rate(value: float | None) -> str:
+    """Return a learning rate to three significant digits, without trailing zeros.
+
+    >>> [rate(v) for v in (0.1, 0.018104, 1.3e-05, None)]
+    ['0.1', '0.0181', '1.3e-05', '-']
+    """
+    return NOTHING if value is None else f"{value:.3g}"
+
+
+def accuracy(value: float | None, n_images: int) -> str:
+    """Return an accuracy [0..1] to as many digits as that many images can show, at most four.
+
+    >>> accuracy(0.97, 200), accuracy(0.97, 12000), accuracy(float("nan"), 200)
+    ('0.970', '0.9700', 'nan')
+    """
+    if value is None:
+        return NOTHING
+    return f"{value:.{3 if n_images <= 1000 else 4}f}"
+
+
+def objective_value(value: float | None, spec: StudySpec) -> str:
+    """Return a value of the study's objective."""
+    return accuracy(value, n_validation(spec)) if spec.objective.metric == "accuracy" else number(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span in its two largest units.
+
+    >>> [duration(s) for s in (0.04, 8.2, 75, 3600, 90_000, None)]
+    ['0.0 s', '8.2 s', '1 min 15 s', '1 h 00 min', '1 d 01 h', '-']
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return NOTHING
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
+
+
+def moment(when: datetime | None) -> str:
+    """Return a time in UTC, to the second."""
+    return NOTHING if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def setting(config: TrialConfig) -> str:
+    """Return a setting in one line, its least important parts left out.
+
+    >>> from lrsearch.trial import ScheduleConfig
+    >>> config = TrialConfig(OptimizerConfig("sgd", 0.24), ScheduleConfig("cosine", 0.05, 0.01), 512, 8, 0)
+    >>> setting(config)
+    'sgd peak_lr=0.24 cosine warmup=0.05 batch=512'
+    """
+    warmup = f" warmup={config.schedule.warmup_fraction:.2g}" if config.schedule.warmup_fraction else ""
+    optimizer, family = config.optimizer, config.schedule.family
+    return f"{optimizer.name} peak_lr={rate(optimizer.peak_lr)} {family}{warmup} batch={config.batch_size}"
+
+
+def optimizer_settings(config: OptimizerConfig) -> dict[str, float | bool]:
+    """Return the settings in which an optimizer differs from torch's defaults, the learning rate apart."""
+    found = {name: getattr(config, name) for name in TORCH_DEFAULTS[config.name]}
+    return {n: v for n, v in found.items() if v is not None and v != TORCH_DEFAULTS[config.name][n]}
+
+
+def optimizer(config: OptimizerConfig) -> str:
+    """Return an optimizer with all settings that are not torch's defaults.
+
+    >>> optimizer(OptimizerConfig("sgd", 0.1, weight_decay=5e-4, momentum=0.9))
+    'sgd, momentum 0.9, weight decay 0.0005'
+    """
+    words = [f"{n.replace('_', ' ')} {v:g}" if not isinstance(v, bool) else n for n, v in optimizer_settings(config).items()]
+    return ", ".join([config.name, *words])
