@@ -87,7 +87,9 @@ def last_epoch(engine: SerialEngine, reference: Reference, seed: int, epochs: in
 def verdict(reference: Reference, runs: list[EpochMetrics]) -> tuple[bool, str]:
     mean = sum(r.val_accuracy for r in runs) / len(runs)
     if reference.accuracy is not None:
-        return abs(mean - reference.accuracy) <= reference.tolerance, f"{reference.accuracy:.4f} +- {reference.tolerance}"
+        return abs(
+            mean - reference.accuracy
+        ) <= reference.tolerance, f"{reference.accuracy:.4f} +- {reference.tolerance}"
     if reference.below is not None:
         return all(r.val_accuracy < reference.below for r in runs), f"below {reference.below} in every seed"
     return all(not math.isfinite(r.val_loss) for r in runs), "loss not finite in every seed"
@@ -126,7 +128,10 @@ def main() -> int:
         if not o.json:
             seeds = " ".join(f"{a:.4f}" for a in row["seeds"])
             finite = "" if row["finite"] else " (loss not finite)"
-            print(f"{name:10} {row['mean']:.4f}{finite}  [{seeds}]  published {expected}  {'ok' if ok else 'MISSED'}", flush=True)
+            print(
+                f"{name:10} {row['mean']:.4f}{finite}  [{seeds}]  published {expected}  {'ok' if ok else 'MISSED'}",
+                flush=True,
+            )
     if o.json:
         print(json.dumps({"device": engine.device, "versions": engine.versions, "rows": rows}))
     else:

@@ -6,11 +6,10 @@ Pure values: no Optuna here, so that a study file is read without it.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import PlainSerializer, PlainValidator
+from pydantic_core import core_schema
 
 from lrsearch.errors import nearest
 
@@ -44,7 +43,6 @@ class Range:
 
 
 Domain = Fixed | Choice | Range
-Numbers = TypeVar("Numbers", bound=Domain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,37 +156,54 @@ def describe(domain: Domain) -> str:
             return f"{low:g} to {high:g}{tail}"
 
 
-def number(low: float, high: float, *, low_open: bool = False, high_open: bool = False, hint: str = "") -> Any:  # noqa: ANN401
-    """Return the pydantic type of a domain of floats within bounds."""
-    return _type("float", Bounds(low, high, low_open, high_open, hint))
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """How a domain is read from a study file; the metadata of a field: ``Annotated[Domain, number(0, 1)]``."""
+
+    kind: Kind
+    bounds: Bounds
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: object) -> core_schema.CoreSchema:
+        """Tell pydantic to read with ``parse`` and to write with ``to_plain``."""
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(to_plain)
+        )
+
+    def parse(self, raw: object) -> Domain:
+        """Return the domain that a value of a study file stands for.
+
+        Raises:
+            ValueError: it stands for none, or leaves the bounds.
+        """
+        return _parse(raw, self.kind, self.bounds)
 
 
-def integer(low: int, high: float = math.inf, *, hint: str = "") -> Any:  # noqa: ANN401
-    """Return the pydantic type of a domain of whole numbers within bounds."""
-    return _type("int", Bounds(low, high, hint=hint))
+def number(low: float, high: float, *, low_open: bool = False, high_open: bool = False, hint: str = "") -> Parameter:
+    """Return how a domain of floats within bounds is read."""
+    return Parameter("float", Bounds(low, high, low_open, high_open, hint))
 
 
-def boolean() -> Any:  # noqa: ANN401
-    """Return the pydantic type of a domain of true and false."""
-    return _type("bool", Bounds(0, 1))
+def integer(low: int, high: float = math.inf, *, hint: str = "") -> Parameter:
+    """Return how a domain of whole numbers within bounds is read."""
+    return Parameter("int", Bounds(low, high, hint=hint))
 
 
-def fractions() -> Any:  # noqa: ANN401
-    """Return the pydantic type of a domain of lists of increasing fractions, each kept as ``"0.5,0.75"``.
+def boolean() -> Parameter:
+    """Return how a domain of true and false is read."""
+    return Parameter("bool", Bounds(0, 1))
+
+
+def fractions() -> Parameter:
+    """Return how a domain of lists of increasing fractions is read, each kept as ``"0.5,0.75"``.
 
     A string because Optuna's categorical choices must be scalars.
     """
-    return _type("fractions", Bounds(0, 1, low_open=True, high_open=True))
+    return Parameter("fractions", Bounds(0, 1, low_open=True, high_open=True))
 
 
 def parse_fractions(text: str) -> tuple[float, ...]:
     """Return the numbers of ``"0.5,0.75"``."""
     return tuple(float(part) for part in text.split(","))
-
-
-def _type(kind: Kind, bounds: Bounds) -> Any:  # noqa: ANN401
-    parse: Callable[[object], Domain] = lambda raw: _parse(raw, kind, bounds)  # noqa: E731
-    return Annotated[Domain, PlainValidator(parse), PlainSerializer(to_plain)]
 
 
 def _parse(raw: object, kind: Kind, bounds: Bounds) -> Domain:

@@ -4,6 +4,8 @@ A message is one sentence for a person: what must hold, what came, where, and wh
 (pruned, diverged, lease lost) is not an error and has no class here.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -55,9 +57,7 @@ class DeviceError(LrsearchError):
     exit_code = EXIT_DEVICE
 
 
-def nearest(word: str, known: "tuple[str, ...] | list[str]") -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name nearest to ``word``, or an empty string."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
+    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""

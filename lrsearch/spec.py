@@ -54,19 +54,19 @@ def _lr(low: float, high: float) -> Domain:
     return Range(low, high, log=True)
 
 
-PeakLr = number(0, 1e6, low_open=True, hint="a learning rate is positive")
-WeightDecay = number(0, 1e3)
-Beta = number(0, 1, high_open=True)
-Epsilon = number(0, 1, low_open=True)
+PeakLr = Annotated[Domain, number(0, 1e6, low_open=True, hint="a learning rate is positive")]
+WeightDecay = Annotated[Domain, number(0, 1e3)]
+Beta = Annotated[Domain, number(0, 1, high_open=True)]
+Epsilon = Annotated[Domain, number(0, 1, low_open=True)]
 
 
 class SgdSpace(Strict):
     """torch.optim.SGD."""
 
     peak_lr: PeakLr = _lr(1e-3, 3.0)
-    momentum: number(0, 1, high_open=True) = Fixed(0.9)  # type: ignore[valid-type]
-    dampening: number(0, 1) = Fixed(0.0)  # type: ignore[valid-type]
-    nesterov: boolean() = Fixed(value=False)  # type: ignore[valid-type]
+    momentum: Annotated[Domain, number(0, 1, high_open=True)] = Fixed(0.9)
+    dampening: Annotated[Domain, number(0, 1)] = Fixed(0.0)
+    nesterov: Annotated[Domain, boolean()] = Fixed(value=False)
     weight_decay: WeightDecay = Fixed(5e-4)
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class RmspropSpace(Strict):
 
     peak_lr: PeakLr = _lr(1e-5, 1e-1)
     alpha: Beta = Fixed(0.99)
-    momentum: number(0, 1, high_open=True) = Fixed(0.0)  # type: ignore[valid-type]
+    momentum: Annotated[Domain, number(0, 1, high_open=True)] = Fixed(0.0)
     eps: Epsilon = Fixed(1e-8)
     weight_decay: WeightDecay = Fixed(0.0)
 
@@ -113,52 +113,52 @@ class Shapeless(Strict):
 class StepSpace(Strict):
     """Equal drops at equal distances."""
 
-    drops: integer(1, 20) = Range(1, 4, integer=True)  # type: ignore[valid-type]
+    drops: Annotated[Domain, integer(1, 20)] = Range(1, 4, integer=True)
 
 
 class MultistepSpace(Strict):
     """Equal drops at chosen fractions of the training after warm-up."""
 
-    milestones: fractions() = Choice(("0.5,0.75", "0.6,0.9", "0.3,0.6,0.9"))  # type: ignore[valid-type]
+    milestones: Annotated[Domain, fractions()] = Choice(("0.5,0.75", "0.6,0.9", "0.3,0.6,0.9"))
 
 
 class PolynomialSpace(Strict):
     """Decay by a power of what is left."""
 
-    power: number(0, 10, low_open=True) = Range(0.5, 3.0)  # type: ignore[valid-type]
+    power: Annotated[Domain, number(0, 10, low_open=True)] = Range(0.5, 3.0)
 
 
 class OneCycleSpace(Strict):
     """Up, then down below where it began (torch's OneCycleLR)."""
 
-    rise_fraction: number(0, 1, low_open=True, high_open=True) = Range(0.1, 0.45)  # type: ignore[valid-type]
-    initial_fraction: number(0, 1, low_open=True) = Fixed(0.04)  # type: ignore[valid-type]
+    rise_fraction: Annotated[Domain, number(0, 1, low_open=True, high_open=True)] = Range(0.1, 0.45)
+    initial_fraction: Annotated[Domain, number(0, 1, low_open=True)] = Fixed(0.04)
 
 
 class TriangularSpace(Strict):
     """Up and down in straight lines (torch's CyclicLR)."""
 
-    cycles: integer(1, 100) = Range(1, 4, integer=True)  # type: ignore[valid-type]
+    cycles: Annotated[Domain, integer(1, 100)] = Range(1, 4, integer=True)
 
 
 class WarmRestartsSpace(Strict):
     """Cosine cycles (SGDR)."""
 
-    cycles: integer(1, 20) = Range(1, 3, integer=True)  # type: ignore[valid-type]
-    cycle_mult: integer(1, 4) = Choice((1, 2))  # type: ignore[valid-type]
+    cycles: Annotated[Domain, integer(1, 20)] = Range(1, 3, integer=True)
+    cycle_mult: Annotated[Domain, integer(1, 4)] = Choice((1, 2))
 
 
 class WsdSpace(Strict):
     """Stable, then a straight decay at the end."""
 
-    decay_fraction: number(0, 1, low_open=True) = Range(0.1, 0.5)  # type: ignore[valid-type]
+    decay_fraction: Annotated[Domain, number(0, 1, low_open=True)] = Range(0.1, 0.5)
 
 
 class PlateauSpace(Strict):
     """torch's ReduceLROnPlateau on the validation loss."""
 
-    drop_factor: number(0, 1, low_open=True, high_open=True) = Fixed(0.1)  # type: ignore[valid-type]
-    patience_epochs: integer(0, 1000) = Range(1, 5, integer=True)  # type: ignore[valid-type]
+    drop_factor: Annotated[Domain, number(0, 1, low_open=True, high_open=True)] = Fixed(0.1)
+    patience_epochs: Annotated[Domain, integer(0, 1000)] = Range(1, 5, integer=True)
 
 
 class OptimizerSpace(Strict):
@@ -209,9 +209,11 @@ class SearchSpace(Strict):
 
     NEEDS_POSITIVE_FLOOR: ClassVar[tuple[str, ...]] = ("step", "multistep", "exponential", "inverse_sqrt", "one_cycle")
 
-    batch_size: integer(1, hint="[examples]") = Choice((32, 64, 128))  # type: ignore[valid-type]
-    warmup_fraction: number(0, 1, high_open=True, hint="warm-up cannot be longer than the training") = Range(0.0, 0.2)  # type: ignore[valid-type]
-    final_fraction: number(0, 1) = Range(1e-3, 0.1, log=True)  # type: ignore[valid-type]
+    batch_size: Annotated[Domain, integer(1, hint="[examples]")] = Choice((32, 64, 128))
+    warmup_fraction: Annotated[
+        Domain, number(0, 1, high_open=True, hint="warm-up cannot be longer than the training")
+    ] = Range(0.0, 0.2)
+    final_fraction: Annotated[Domain, number(0, 1)] = Range(1e-3, 0.1, log=True)
     optimizer: OptimizerSpace = OptimizerSpace(sgd=SgdSpace(), adamw=AdamWSpace())
     schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})
 

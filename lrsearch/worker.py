@@ -99,7 +99,7 @@ def _train(claims: Claims, engine: Engine, claim: Claim) -> Generator[Event, Non
 
 def _against_the_cut(spec: StudySpec, score: float, cut: float | None) -> str:
     if cut is None or not math.isfinite(score):
-        return f"the score {score:.4g} is not a number"
+        return f"its score is {score:.4g}"
     return f"{score:.4g} {'below' if spec.objective.direction == 'maximize' else 'above'} rung cut {cut:.4g}"
 
 

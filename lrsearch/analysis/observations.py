@@ -147,12 +147,24 @@ def _fell(at: _Moment) -> str:
     if fall >= FAST:
         if gain <= 0:
             return f"training loss down {100 * fall:.0f} %, accuracy {accuracy}"
-        return "fast progress: training loss more than halved" if fall > 0.5 else f"fast progress: loss down {100 * fall:.0f} %"
+        return (
+            "fast progress: training loss more than halved"
+            if fall > 0.5
+            else f"fast progress: loss down {100 * fall:.0f} %"
+        )
     if fall > SMALL:
         return f"loss fell, accuracy {accuracy}"
     learned = at.now.val_accuracy >= 0.9 and at.now.train_loss < 0.3
-    if at.now.lr < ANNEALED * at.trial.config.optimizer.peak_lr and at.now.lr <= at.before.lr and not _dropped(at.trial, at.index):
-        return "converging nicely: small steps at a small learning rate" if learned else "little moves: learning rate annealed"
+    if (
+        at.now.lr < ANNEALED * at.trial.config.optimizer.peak_lr
+        and at.now.lr <= at.before.lr
+        and not _dropped(at.trial, at.index)
+    ):
+        return (
+            "converging nicely: small steps at a small learning rate"
+            if learned
+            else "little moves: learning rate annealed"
+        )
     if learned:
         return "converging nicely"
     return "slow progress: loss hardly moves" if fall > NOISE or gain > 0 else "no progress: loss stands still"

@@ -9,7 +9,9 @@ from lrsearch.trial import State, Trial
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
     """Return the complete trials, best first; equal values: the lower validation loss, then the earlier trial."""
     sign = -1.0 if direction == "maximize" else 1.0
-    complete = [t for t in trials if t.state == State.COMPLETE and t.outcome is not None and t.outcome.value is not None]
+    complete = [
+        t for t in trials if t.state == State.COMPLETE and t.outcome is not None and t.outcome.value is not None
+    ]
     return sorted(complete, key=lambda t: (sign * _value(t), last_val_loss(t), t.number))
 
 

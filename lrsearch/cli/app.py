@@ -66,7 +66,9 @@ def run(argv: list[str]) -> int:
         if debug:
             traceback.print_exc()
         first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        _say(f"a defect of lrsearch: {type(error).__name__}: {first}; run it again with --debug and report what it shows")
+        _say(
+            f"a defect of lrsearch: {type(error).__name__}: {first}; run it again with --debug and report what it shows"
+        )
         return EXIT_FAILURE
     return code if isinstance(code, int) else EXIT_OK
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 StorageOption = Annotated[
     str,
     typer.Option(
-        "--storage", envvar="LRSEARCH_STORAGE", metavar="FILE", help="Database that holds the studies.", show_default=True
+        "--storage",
+        envvar="LRSEARCH_STORAGE",
+        metavar="FILE",
+        help="Database that holds the studies.",
+        show_default=True,
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (versioned schema) instead of text.")]

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 def run(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME|FILE]", help="A study that ships with lrsearch, a study file, or a study to resume."),
+        typer.Argument(
+            metavar="[NAME|FILE]", help="A study that ships with lrsearch, a study file, or a study to resume."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study, if not the file's.")] = None,
     trials: Annotated[
@@ -63,7 +65,8 @@ def run(
         str, typer.Option("--device", envvar="LRSEARCH_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
     ] = "auto",
     threads: Annotated[
-        int | None, typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given.")
+        int | None,
+        typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved study and its search space; do nothing.")
@@ -72,7 +75,7 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer.")] = False,
 ) -> int:
     """Search: file the study or resume it, train its trials here, and print the answer."""
-    options = {"name": name, "budget.trials": trials, "epochs": epochs, "dataset.name": dataset, "model.name": model}
+    options: dict[str, object] = {"name": name, "budget.trials": trials, "epochs": epochs, "dataset.name": dataset, "model.name": model}
     options |= {"seed": seed, "baseline": baseline}
     overrides = [(key, value) for key, value in options.items() if value is not None]
     overrides += [study_file.parse_override(text) for text in settings or ()]
@@ -81,9 +84,7 @@ def run(
     if dry_run:
         return _dry_run(spec, as_json=as_json)
     explicit = any(key.startswith("budget") for key, _ in overrides)
-    return _search(
-        spec, where, data_dir, device, threads, explicit_budget=explicit, as_json=as_json, quiet=quiet
-    )
+    return _search(spec, where, data_dir, device, threads, explicit_budget=explicit, as_json=as_json, quiet=quiet)
 
 
 def _resolve(study: str | None, overrides: list[tuple[str, object]], where: "Place") -> StudySpec:
@@ -163,7 +164,11 @@ def _search(
             return EXIT_INTERRUPTED
         trials = study.trials()
         del tested
-        found = answer.build(trials, study.spec, str(where), )
+        found = answer.build(
+            trials,
+            study.spec,
+            str(where),
+        )
         if as_json:
             print_json(found.to_json())
         else:

@@ -74,7 +74,19 @@ def nested(trial: Trial) -> dict[str, Any]:
     config = asdict(trial.config)
     for part in ("optimizer", "schedule"):
         config[part] = {key: value for key, value in config[part].items() if value is not None}
-    keep = ("number", "state", "value", "reason", "epoch", "step", "lr", "message", "origin", "test_loss", "test_accuracy")
+    keep = (
+        "number",
+        "state",
+        "value",
+        "reason",
+        "epoch",
+        "step",
+        "lr",
+        "message",
+        "origin",
+        "test_loss",
+        "test_accuracy",
+    )
     about = ("seconds", "worker", "device", "versions", "started_at", "ended_at")
     out = {key: row[key] for key in keep} | {"config": plain(config), "params": plain(trial.params)}
     return out | {key: row[key] for key in about} | {"metrics": [epoch(m) for m in trial.metrics]}

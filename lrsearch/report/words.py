@@ -107,5 +107,7 @@ def optimizer(config: OptimizerConfig) -> str:
     >>> optimizer(OptimizerConfig("sgd", 0.1, weight_decay=5e-4, momentum=0.9))
     'sgd, momentum 0.9, weight decay 0.0005'
     """
-    words = [f"{n.replace('_', ' ')} {v:g}" if not isinstance(v, bool) else n for n, v in optimizer_settings(config).items()]
+    words = [
+        f"{n.replace('_', ' ')} {v:g}" if not isinstance(v, bool) else n for n, v in optimizer_settings(config).items()
+    ]
     return ", ".join([config.name, *words])

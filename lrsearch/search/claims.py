@@ -159,9 +159,7 @@ class Claims:
         study = self.study
         with study.database.writing() as connection:
             # The lock of the budget: SQLite's write lock, a row lock elsewhere.
-            connection.execute(
-                studies.update().where(studies.c.id == study.id).values(revision=studies.c.revision + 1)
-            )
+            connection.execute(studies.update().where(studies.c.id == study.id).values(revision=studies.c.revision + 1))
             self._drop_dead_leases(connection)
             budget = self._budget(connection)
             hours = self._hours_left(connection)
@@ -178,7 +176,9 @@ class Claims:
                 if ended is not None:
                     return ended
                 position = connection.scalar(
-                    sa.select(sa.func.coalesce(sa.func.max(slots.c.position) + 1, 0)).where(slots.c.study_id == study.id)
+                    sa.select(sa.func.coalesce(sa.func.max(slots.c.position) + 1, 0)).where(
+                        slots.c.study_id == study.id
+                    )
                 )
                 return self._insert_slot(connection, int(position or 0))
             return self._take_over(connection, open_slot)
@@ -205,7 +205,9 @@ class Claims:
     def _exhausted(self, connection: sa.Connection, budget: BudgetSpec, hours: float | None) -> SearchEnded | None:
         here = slots.c.study_id == self.study.id
         rows = connection.execute(
-            sa.select(slots.c.state, slots.c.outcome, sa.func.count()).where(here).group_by(slots.c.state, slots.c.outcome)
+            sa.select(slots.c.state, slots.c.outcome, sa.func.count())
+            .where(here)
+            .group_by(slots.c.state, slots.c.outcome)
         ).all()
         failed = sum(n for _, outcome, n in rows if outcome == State.FAILED)
         open_now = sum(n for state, _, n in rows if state != "ended")
@@ -317,9 +319,7 @@ class Claims:
         }
         connection.execute(slots.update().where(slots.c.id == reserved.slot).values(**values))
 
-    def _epoch_row(
-        self, claim: Claim, metrics: EpochMetrics, score: float, *, comparable: bool
-    ) -> dict[str, Any]:
+    def _epoch_row(self, claim: Claim, metrics: EpochMetrics, score: float, *, comparable: bool) -> dict[str, Any]:
         return {
             "slot_id": claim.slot,
             "study_id": self.study.id,

@@ -7,7 +7,7 @@ database whole, afterwards.
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.samplers import BaseSampler
@@ -25,7 +25,7 @@ OUTCOME_ATTR = "lrsearch:outcome"
 class Mirror:
     """The study as this process last read it, plus what it has asked for since."""
 
-    def __init__(self, direction: str) -> None:
+    def __init__(self, direction: Literal["maximize", "minimize"]) -> None:
         self._storage = InMemoryStorage()
         self._study = optuna.create_study(storage=self._storage, direction=direction)
         self._id = self._storage.get_study_id_from_name(self._study.study_name)

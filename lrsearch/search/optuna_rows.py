@@ -36,9 +36,11 @@ def create(
     # Optuna's own lock of trial numbers: its ask() takes it too.
     connection.execute(sa.select(_studies.c.study_id).where(_studies.c.study_id == study_id).with_for_update())
     row = _trials.insert().values(study_id=study_id, state=TrialState.RUNNING, datetime_start=now())
-    trial_id = int(connection.execute(row).inserted_primary_key[0])
+    (trial_id,) = connection.execute(row.returning(_trials.c.trial_id)).one()
     number = connection.scalar(
-        sa.select(sa.func.count()).select_from(_trials).where(_trials.c.study_id == study_id, _trials.c.trial_id < trial_id)
+        sa.select(sa.func.count())
+        .select_from(_trials)
+        .where(_trials.c.study_id == study_id, _trials.c.trial_id < trial_id)
     )
     connection.execute(_trials.update().where(_trials.c.trial_id == trial_id).values(number=number))
     if drawn.params:
@@ -55,7 +57,7 @@ def create(
     for table, attrs in ((_user_attrs, user_attrs), (_system_attrs, drawn.system_attrs)):
         for key, value in attrs.items():
             connection.execute(table.insert().values(trial_id=trial_id, key=key, value_json=json.dumps(value)))
-    return trial_id, int(number or 0)
+    return int(trial_id), int(number or 0)
 
 
 def report(connection: sa.Connection, trial_id: int, epoch: int, score: float) -> None:
@@ -72,7 +74,9 @@ def forget_reports(connection: sa.Connection, trial_id: int) -> None:
     connection.execute(_reports.delete().where(_reports.c.trial_id == trial_id))
 
 
-def end(connection: sa.Connection, trial_id: int, state: TrialState, value: float | None, user_attrs: Mapping[str, Any]) -> None:
+def end(
+    connection: sa.Connection, trial_id: int, state: TrialState, value: float | None, user_attrs: Mapping[str, Any]
+) -> None:
     """Write the ending: state, value, the database's time, and what Optuna has no word for as user attributes."""
     if value is not None and math.isfinite(value):
         connection.execute(

@@ -97,16 +97,16 @@ def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
         elif word in SCHEDULES:
             schedule = word
         else:
-            known = [*OPTIMIZERS, *SCHEDULES]
-            raise UsageError(f'baseline "{text}": \'{word}\' is no optimizer and no schedule{nearest(word, known)}')
+            known: list[str] = [*OPTIMIZERS, *SCHEDULES]
+            raise UsageError(f"baseline \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
     for what, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
-        known = [str(n) for n in table]
+        names = [str(n) for n in table]
         if name is None:
-            raise UsageError(f'baseline "{text}": must name an {what}' if what == "optimizer" else f'baseline "{text}": must name a {what}: {", ".join(known)}')
+            raise UsageError(f'baseline "{text}": must name one {what} of {", ".join(names)}')
         if name not in table:
             raise UsageError(
-                f'baseline "{text}": {what} \'{name}\' is not in the search space, which has {", ".join(known)}; '
-                f"add it with --set 'space.{what}={[*known, name]}'"
+                f"baseline \"{text}\": {what} '{name}' is not in the search space, which has {', '.join(names)}; "
+                f"add it with --set 'space.{what}={[*names, name]}'"
             )
     assert optimizer is not None
     assert schedule is not None
@@ -185,4 +185,4 @@ def _number(text: str, key: str, raw: str) -> float:
     try:
         return float(raw)
     except ValueError:
-        raise UsageError(f'baseline "{text}": {key} must be a number, got \'{raw}\'') from None
+        raise UsageError(f"baseline \"{text}\": {key} must be a number, got '{raw}'") from None

@@ -110,9 +110,13 @@ def open_existing(place: Place) -> Database:
         StorageError: there is none, or it is none.
     """
     if not place.path.exists():
-        raise StorageError(f"{place}: there is no such study database; `lrsearch run` makes one, or name it with --storage")
+        raise StorageError(
+            f"{place}: there is no such study database; `lrsearch run` makes one, or name it with --storage"
+        )
     if not has_studies(place):
-        raise StorageError(f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage")
+        raise StorageError(
+            f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage"
+        )
     return Database(place)
 
 

@@ -65,7 +65,9 @@ class Study:
         in_study = tables.slots.c.study_id == self.id
         with self.database.reading() as connection:
             slots = connection.execute(
-                sa.select(tables.slots).where(in_study, tables.slots.c.number.is_not(None)).order_by(tables.slots.c.number)
+                sa.select(tables.slots)
+                .where(in_study, tables.slots.c.number.is_not(None))
+                .order_by(tables.slots.c.number)
             ).all()
             epochs = connection.execute(
                 sa.select(tables.epochs).where(tables.epochs.c.study_id == self.id).order_by(tables.epochs.c.epoch)
@@ -222,7 +224,9 @@ def summaries(database: Database) -> list[Summary]:
         study = get(database, name)
         with database.reading() as connection:
             rows = connection.execute(counted.where(tables.slots.c.study_id == study.id)).all()
-            created = connection.scalar(sa.select(tables.studies.c.created_at).where(tables.studies.c.id == study.id))
+            created = connection.scalars(
+                sa.select(tables.studies.c.created_at).where(tables.studies.c.id == study.id)
+            ).one()
         counts: dict[State, int] = {}
         for state, outcome, n in rows:
             key = State(outcome) if state == "ended" else State.RUNNING

@@ -9,8 +9,9 @@ class WeightAverage:
     """An exponential moving average of a model's weights and buffers.
 
     After update t (0-based) the decay is ``min(1 - 2/steps_per_epoch, (1 + t)/(10 + t))``: about half an epoch of
-    memory, and a short one at first. torch's ``AveragedModel`` holds the copy; its ``update_parameters`` reads a
-    counter on the device at every update, so the same foreach kernel is called here without it.
+    memory, and a short one at first. The first update copies the weights, as torch's ``AveragedModel`` does: the
+    initial ones are no part of the average. ``AveragedModel`` holds the copy; its ``update_parameters`` reads a counter
+    on the device at every update, so the same foreach kernel is called here without it.
 
     Source: the evidence is in section 7 of the design; warm start as in TensorFlow's ExponentialMovingAverage.
     """
@@ -27,11 +28,11 @@ class WeightAverage:
 
     def decay(self, step: int) -> float:
         """Return the decay after update ``step`` (0-based)."""
-        return min(self._limit, (1 + step) / (10 + step))
+        return min(self._limit, (1 + step) / (10 + step)) if step > 0 else 0.0
 
-    @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after update ``step`` (0-based)."""
+        # All of these are detached, so there is nothing to record and no need of no_grad().
         torch._foreach_lerp_(self._average, self._current, 1.0 - self.decay(step))  # noqa: SLF001 - as torch's swa_utils
         for average, current in self._counters:
             average.copy_(current)

@@ -274,7 +274,7 @@ def _digit_rows() -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
         path = Path(folder, "datasets", "data", "digits.csv.gz")
         if path.is_file():
             return np.loadtxt(path, delimiter=",", dtype=np.float64)
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
     return np.column_stack((pixels, labels))

@@ -73,8 +73,6 @@ def versions() -> str:
     return f"lrsearch {__version__}, torch {torch.__version__}, python {platform.python_version()}"
 
 
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a training died of too little memory, on whichever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):

@@ -186,7 +186,7 @@ def _fetch(name: RemoteName, data_dir: Path, arrivals: Path, missing: tuple[str,
         DataError: it did not arrive.
         OSError: the folder cannot be written.
     """
-    from torchvision import datasets  # type: ignore[import-untyped]
+    from torchvision import datasets
 
     dataset: Any = getattr(datasets, LAYOUTS[name].class_name)
     try:
@@ -266,7 +266,7 @@ def _read_cifar10(layout: Layout, data_dir: Path) -> OfficialSets:
 
 def _cifar10_fault(folder: Path, md5_of: dict[str, str], error: Exception) -> str:
     """Say which file torchvision stumbled over with ``error``, and why."""
-    from torchvision.datasets.utils import check_integrity  # type: ignore[import-untyped]
+    from torchvision.datasets.utils import check_integrity
 
     for file, md5 in md5_of.items():
         try:
