@@ -6,7 +6,9 @@ Pure values: no Optuna here, so that a study file is read without it.
 """
 
 import math
+import sys
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic_core import core_schema
@@ -43,6 +45,8 @@ class Range:
 
 
 Domain = Fixed | Choice | Range
+MAX_STEPS = 1_000_000
+"""Of a range: more of them are no grid, and would be beyond the decimals that count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,14 +251,31 @@ def _parse_range(raw: dict[str, object], kind: Kind, bounds: Bounds) -> Range:
     if step is not None:
         if log:
             raise ValueError("a range has log or step, not both")
-        if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step <= high - low:
-            raise ValueError(f"step must be above 0 and at most high - low = {high - low:g}, got {step!r}")
-        if kind == "int" and step != int(step):
-            raise ValueError(f"step must be a whole number, got {step!r}")
+        _check_step(low, high, step, kind)
     return Range(low, high, log, None if step is None else float(step), integer=kind == "int")
 
 
+def _check_step(low: float, high: float, step: Any, kind: Kind) -> None:
+    if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < math.inf:
+        raise ValueError(f"step must be a number above 0, got {step!r}")
+    if kind == "int" and step != int(step):
+        raise ValueError(f"step must be a whole number, got {step!r}")
+    # In decimals, as it is written and as Optuna counts: in binary 0.03 - 0.01 is less than 0.02.
+    first, span, each = Decimal(repr(low)), Decimal(repr(high)) - Decimal(repr(low)), Decimal(repr(step))
+    if not span / MAX_STEPS <= each <= span:
+        raise ValueError(f"step must be at most high - low = {span:g} and at least {span / MAX_STEPS:g}, got {each:g}")
+    if span % each:
+        fits = first + span // each * each
+        raise ValueError(f"high - low must be a whole number of steps of {each:g}, got {span:g}; high = {fits:g} is one")
+
+
 def _parse_fractions(raw: object, bounds: Bounds) -> Domain:
+    if isinstance(raw, list | tuple) and raw and isinstance(raw[0], list | tuple | str):
+        return _choice([_fractions(part, bounds) for part in raw])
+    return Fixed(_fractions(raw, bounds))
+
+
+def _fractions(raw: object, bounds: Bounds) -> str:
     if isinstance(raw, str):
         try:
             raw = list(parse_fractions(raw))
@@ -262,13 +283,10 @@ def _parse_fractions(raw: object, bounds: Bounds) -> Domain:
             raise ValueError(f"must be fractions of the training such as [0.5, 0.75], got {raw!r}") from None
     if not isinstance(raw, list | tuple) or not raw:
         raise ValueError(f"must be a list of fractions such as [0.5, 0.75], or a list of such lists, got {raw!r}")
-    if isinstance(raw[0], list | tuple | str):
-        parsed = [_parse_fractions(part, bounds) for part in raw]
-        return _choice([p.value for p in parsed if isinstance(p, Fixed)])
     values = [float(_scalar(v, "float", bounds)) for v in raw]
     if any(b <= a for a, b in zip(values, values[1:], strict=False)):
         raise ValueError(f"must increase, got {values}")
-    return Fixed(",".join(f"{v:g}" for v in values))
+    return ",".join(repr(v) for v in values)
 
 
 def _scalar(raw: object, kind: Kind, bounds: Bounds) -> bool | int | float:
@@ -279,10 +297,13 @@ def _scalar(raw: object, kind: Kind, bounds: Bounds) -> bool | int | float:
     what = "a whole number" if kind == "int" else "a number"
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise ValueError(f"must be {what}, a list of them, or {{ low = .., high = .. }}, got {raw!r}")
-    if kind == "int" and raw != int(raw):
-        raise ValueError(f"must be {what}, got {raw!r}")
-    bounds.check(raw)
-    return int(raw) if kind == "int" else float(raw)
+    # TOML's whole numbers have no end; one beyond the floats is as good as infinite.
+    most = sys.float_info.max
+    value = math.inf if raw > most else -math.inf if raw < -most else float(raw)
+    if kind == "int" and not value.is_integer():
+        raise ValueError(f"must be {what}, got {value:g}")
+    bounds.check(value)
+    return int(value) if kind == "int" else value
 
 
 def _same(a: object, b: object) -> bool:

@@ -37,6 +37,9 @@ SCHEDULES: tuple[ScheduleFamily, ...] = get_args(ScheduleFamily)
 POOL_SIZE: dict[DatasetName, int] = {"digits": 1000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
 """Images that a search may draw from [examples]; the test sets lie apart."""
 
+LEAST_TRAIN_IMAGES = 2
+"""[examples]"""
+
 SELF_RISING: frozenset[ScheduleFamily] = frozenset({"one_cycle", "triangular"})
 """Families that start low by themselves; the search gives them no warm-up."""
 
@@ -47,7 +50,7 @@ DEFAULT_SCHEDULES: tuple[ScheduleFamily, ...] = ("constant", "step", "linear", "
 class Strict(BaseModel):
     """No unknown key, no coercion, no change after reading."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=False)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _lr(low: float, high: float) -> Domain:
@@ -201,6 +204,8 @@ def _named(raw: object, known: tuple[str, ...], what: str) -> object:
     for name in raw:
         if name not in known:
             raise ValueError(f"unknown {what} {name!r}{nearest(str(name), known)}; known: {', '.join(known)}")
+        if raw.count(name) > 1:
+            raise ValueError(f"must not repeat a name, got {name!r} twice")
     return {name: {} for name in raw}
 
 
@@ -277,6 +282,11 @@ class DatasetSpec(Strict):
     def _enough(self) -> Self:
         if self.pool > POOL_SIZE[self.name]:
             raise ValueError(f"limit must be at most {POOL_SIZE[self.name]} for {self.name}, got {self.limit}")
+        if self.n_train < LEAST_TRAIN_IMAGES:
+            raise ValueError(
+                f"validation_fraction must leave at least {LEAST_TRAIN_IMAGES} of {self.pool} images to train on, "
+                f"got {self.validation_fraction:g}, which leaves {self.n_train}"
+            )
         return self
 
 

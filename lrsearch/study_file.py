@@ -13,6 +13,14 @@ from lrsearch.spec import StudySpec
 
 DEFAULT_STUDY = "digits"
 
+_PLAIN_WORDS = {
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid boolean": "true or false",
+    "a valid string": "a string",
+    "a valid tuple": "a list",
+}
+
 
 def shipped() -> dict[str, str]:
     """Return the study files that come with lrsearch: name -> TOML text."""
@@ -61,7 +69,11 @@ def override(tables: Mapping[str, Any], key: str, value: object) -> dict[str, An
     Raises:
         StudyFileError: the key leads through something that is no table.
     """
-    head, _, rest = key.partition(".")
+    return _override(tables, key, value, key)
+
+
+def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> dict[str, Any]:
+    head, _, rest = path.partition(".")
     out = dict(tables)
     inner = out.get(head)
     if rest:
@@ -71,7 +83,7 @@ def override(tables: Mapping[str, Any], key: str, value: object) -> dict[str, An
             if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
                 raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
             inner = {name: {} for name in names}
-        out[head] = override(inner or {}, rest, value)
+        out[head] = _override(inner or {}, rest, value, key)
     elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
         names = [value] if isinstance(value, str) else value
         out[head] = {str(name): inner.get(str(name), {}) for name in names}
@@ -142,9 +154,8 @@ def _sentence(error: dict[str, Any]) -> str:
         case "model_type" | "model_attributes_type":
             return f"{key}: must be a table ([{key}]), got {came!r}"
         case _:
-            said = message[0].lower() + message[1:]
-            said = said.removeprefix("input should be ").replace("a valid integer", "a whole number")
-            return f"{key}: must be {said}, got {came!r}"
+            said = (message[0].lower() + message[1:]).removeprefix("input should be ")
+            return f"{key}: must be {_PLAIN_WORDS.get(said, said)}, got {came!r}"
 
 
 def _model_at(loc: Sequence[str | int]) -> type[BaseModel] | None:

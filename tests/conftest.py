@@ -14,6 +14,8 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
@@ -22,11 +24,14 @@ from lrsearch.search import study as studies
 from lrsearch.search.claims import Claim, Claims, Initial
 from lrsearch.search.storage import Database, Place
 from lrsearch.search.study import Study
-from lrsearch.spec import StudySpec
+from lrsearch.spec import OPTIMIZERS, SCHEDULES, StudySpec
 from lrsearch.training.engine import TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+# Cores may be shared: no limit of time on one example.
+settings.register_profile("shared cores", deadline=None)
+settings.load_profile("shared cores")
 
 DEADLINE_SECONDS = 60.0
 """After so long a test that waits for a process has failed."""
@@ -273,3 +278,106 @@ def sentence(error: pytest.ExceptionInfo[LrsearchError]) -> str:
     assert "\n" not in text, text
     assert "Traceback" not in text, text
     return text
+
+
+# --- search spaces, drawn by hypothesis ------------------------------------------------------------------------------
+
+FLOAT, INT, BOOL, FRACTIONS = "float", "int", "bool", "fractions"
+
+FIELDS: dict[str, dict[str, tuple[str, float, float]]] = {
+    # Kind and ends of every parameter of the space: a test holds the names equal to those of the spec.
+    "sgd": {
+        "peak_lr": (FLOAT, 1e-6, 10),
+        "momentum": (FLOAT, 0.1, 0.99),
+        "dampening": (FLOAT, 0, 1),
+        "nesterov": (BOOL, 0, 1),
+        "weight_decay": (FLOAT, 0, 1),
+    },
+    "adam": {
+        "peak_lr": (FLOAT, 1e-6, 10),
+        "beta1": (FLOAT, 0, 0.999),
+        "beta2": (FLOAT, 0, 0.9999),
+        "eps": (FLOAT, 1e-10, 1),
+        "weight_decay": (FLOAT, 0, 1),
+    },
+    "adamw": {
+        "peak_lr": (FLOAT, 1e-6, 10),
+        "beta1": (FLOAT, 0, 0.999),
+        "beta2": (FLOAT, 0, 0.9999),
+        "eps": (FLOAT, 1e-10, 1),
+        "weight_decay": (FLOAT, 0, 1),
+    },
+    "rmsprop": {
+        "peak_lr": (FLOAT, 1e-6, 10),
+        "alpha": (FLOAT, 0, 0.999),
+        "momentum": (FLOAT, 0, 0.99),
+        "eps": (FLOAT, 1e-10, 1),
+        "weight_decay": (FLOAT, 0, 1),
+    },
+    "constant": {},
+    "step": {"drops": (INT, 1, 20)},
+    "multistep": {"milestones": (FRACTIONS, 0, 1)},
+    "exponential": {},
+    "linear": {},
+    "cosine": {},
+    "polynomial": {"power": (FLOAT, 0.01, 10)},
+    "inverse_sqrt": {},
+    "one_cycle": {"rise_fraction": (FLOAT, 0.01, 0.99), "initial_fraction": (FLOAT, 1e-4, 1)},
+    "triangular": {"cycles": (INT, 1, 100)},
+    "warm_restarts": {"cycles": (INT, 1, 20), "cycle_mult": (INT, 1, 4)},
+    "wsd": {"decay_fraction": (FLOAT, 0.01, 1)},
+    "plateau": {"drop_factor": (FLOAT, 0.01, 0.99), "patience_epochs": (INT, 0, 1000)},
+}
+
+
+@st.composite
+def domains(draw: st.DrawFn, kind: str, low: float, high: float) -> Any:  # noqa: ANN401 - as it stands in a study file
+    """Draw what a parameter may be: one value, a list of choices, or a range."""
+    if kind == BOOL:
+        return draw(st.sampled_from([True, False, [True, False], [False, True], [False]]))
+    if kind == FRACTIONS:
+        one = st.lists(st.floats(0.001, 0.999), min_size=1, max_size=3, unique=True).map(sorted)
+        return draw(one | st.lists(one, min_size=1, max_size=3, unique_by=tuple))
+    value: st.SearchStrategy[Any] = st.integers(int(low), int(high)) if kind == INT else st.floats(low, high)
+    match draw(st.sampled_from(["fixed", "choice", "range", "log", "step"])):
+        case "fixed":
+            return draw(value)
+        case "choice":
+            return draw(st.lists(value, min_size=1, max_size=4, unique=True))
+        case "step" if kind == INT:
+            step, first = draw(st.integers(1, max(1, int(high - low) // 2))), int(low)
+            return {"low": first, "high": first + step * draw(st.integers(1, int(high - first) // step)), "step": step}
+        case "step":
+            # In hundredths, because a range must be a whole number of steps in decimals.
+            first = math.ceil(low * 100)
+            step = draw(st.integers(1, math.floor(high * 100) - first))
+            n = draw(st.integers(1, (math.floor(high * 100) - first) // step))
+            return {"low": first / 100, "high": (first + n * step) / 100, "step": step / 100}
+        case shape:
+            a, b = draw(st.tuples(value, value).filter(lambda pair: pair[0] != pair[1]))
+            ends = {"low": min(a, b), "high": max(a, b)}
+            return {**ends, "log": True} if shape == "log" and ends["low"] > 0 else ends
+
+
+@st.composite
+def search_spaces(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw the table of a search space, as it stands in a study file; valid for the 800 images of the digits."""
+
+    def tables(names: Sequence[str]) -> dict[str, Any]:
+        chosen = draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True))
+        return {name: _some(draw, {f: domains(*how) for f, how in FIELDS[name].items()}) for name in chosen}
+
+    optimizers, schedules = tables(OPTIMIZERS), tables(SCHEDULES)
+    if "sgd" in optimizers and optimizers["sgd"].get("nesterov", False) not in (False, [False]):
+        optimizers["sgd"]["dampening"] = 0
+    own = {
+        "batch_size": domains(INT, 1, 800),
+        "warmup_fraction": domains(FLOAT, 0, 0.99),
+        "final_fraction": domains(FLOAT, 1e-4, 1),
+    }
+    return {**_some(draw, own), "optimizer": optimizers, "schedule": schedules}
+
+
+def _some(draw: st.DrawFn, fields: dict[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
+    """Draw some of the fields; the others keep their defaults."""
+    return {name: draw(how) for name, how in fields.items() if draw(st.booleans())}

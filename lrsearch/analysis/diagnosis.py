@@ -37,6 +37,8 @@ class OptimizerDiagnosis:
     """What the trials of one optimizer say about its peak learning rate, schedules and batch sizes taken together."""
 
     optimizer: OptimizerName
+    metric: str
+    """accuracy or loss: what best_value is."""
     counts: dict[State, int]
     enough: bool
     """Whether there are trials enough to claim anything."""
@@ -110,6 +112,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
     close = tolerance(spec)
     return OptimizerDiagnosis(
         optimizer=name,
+        metric=spec.objective.metric,
         counts=dict(counts),
         enough=enough,
         best_number=top.number if top else None,
@@ -180,7 +183,7 @@ def _said_best(d: OptimizerDiagnosis) -> str:
     if d.best_value is None:
         endings = ", ".join(f"{n} {state}" for state, n in d.counts.items())
         return f"No complete trial ({endings})."
-    said = f"Best {d.best_value:.4g} at lr {_lr(d.best_lr)} (trial {d.best_number})"
+    said = f"Best {d.metric} {d.best_value:.4g} at lr {_lr(d.best_lr)} (trial {d.best_number})"
     if d.n_good == 1:
         return f"{said}; no other complete trial came {d.close_words}."
     return f"{said}; good from lr {_lr(d.good_low)} to {_lr(d.good_high)}: {d.n_good} trials {d.close_words}."
@@ -189,11 +192,12 @@ def _said_best(d: OptimizerDiagnosis) -> str:
 def _bad(beyond: Beyond, far_words: str) -> str:
     n_far = beyond.n - beyond.n_diverged
     if not n_far:
-        return f"{_every(beyond.n)} there diverged"
-    pruned = f" ({beyond.n_pruned} pruned: compared at the same epoch)" if beyond.n_pruned else ""
+        return f"{_every(beyond.n)} diverged"
+    pruned = f" ({'all' if beyond.n_pruned == beyond.n > 1 else beyond.n_pruned} pruned: compared at the same epoch)"
+    pruned = pruned if beyond.n_pruned else ""
     if not beyond.n_diverged:
-        return f"{_every(beyond.n)} there fell {far_words}{pruned}"
-    return f"of {beyond.n} trials there {beyond.n_diverged} diverged and {n_far} fell {far_words}{pruned}"
+        return f"{_every(beyond.n)} fell {far_words}{pruned}"
+    return f"of {beyond.n} trials {beyond.n_diverged} diverged and {n_far} fell {far_words}{pruned}"
 
 
 def _said_edge(d: OptimizerDiagnosis, found: Edge) -> str:

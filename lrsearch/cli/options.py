@@ -35,6 +35,9 @@ DataDirOption = Annotated[
 
 DEFAULT_STORAGE = "./lrsearch.db"
 
+WIDTH_OFF_TERMINAL = 120
+"""[columns]"""
+
 
 def place(storage: str) -> "Place":
     """Return the place that ``--storage`` names."""
@@ -67,7 +70,8 @@ def stdout() -> "Console":
     """Return the console for data: no ANSI off a terminal, full width where there is none."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout))
+    fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OFF_TERMINAL
+    return Console(file=sys.stdout, highlight=False, width=fixed)
 
 
 def stderr() -> "Console":
@@ -82,8 +86,3 @@ def print_json(document: object) -> None:
     import json
 
     print(json.dumps(document, indent=2, allow_nan=False, default=str))
-
-
-def _width(stream: object) -> int | None:
-    del stream
-    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120

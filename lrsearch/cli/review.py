@@ -48,7 +48,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        result = answer.build(found.trials(), found.spec, str(place(storage)))
+        result = answer.build(found.trials(), found.spec, str(place(storage)), budget=found.budget())
         if as_json:
             print_json(result.to_json())
         else:
@@ -83,15 +83,15 @@ def show(
 def status(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
     """Print how far a study is: its budget, its trials by state, the best so far."""
     with opened(storage) as database:
-        from lrsearch.report import tables
+        from lrsearch.report import status as report
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
         rows = found.trials()
         if as_json:
-            print_json(tables.status_json(rows, found.spec, found.budget()))
+            print_json(report.status_json(rows, found.spec, found.budget()))
         else:
-            stdout().print(tables.status_table(rows, found.spec, found.budget()))
+            stdout().print(report.status_table(rows, found.spec, found.budget()))
     return EXIT_OK
 
 

@@ -1,8 +1,10 @@
 """`lrsearch run`."""
 
+import shlex
+import sys
 import time
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,15 +43,15 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Name of the study, if not the file's.")] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", envvar="LRSEARCH_TRIALS", min=1, help="Total of trials of the study; may grow later."),
+        typer.Option("--trials", envvar="LRSEARCH_TRIALS", help="Total of trials of the study; may grow later."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", min=1, help="Epochs of every trial.")
+        int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", help="Epochs of every trial.")
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Data set by name.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model by name.")] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", envvar="LRSEARCH_SEED", min=0, help="Initial weights, batch order, sampler.")
+        int | None, typer.Option("--seed", envvar="LRSEARCH_SEED", help="Initial weights, batch order, sampler.")
     ] = None,
     baseline: Annotated[
         str | None,
@@ -75,7 +77,13 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer.")] = False,
 ) -> int:
     """Search: file the study or resume it, train its trials here, and print the answer."""
-    options: dict[str, object] = {"name": name, "budget.trials": trials, "epochs": epochs, "dataset.name": dataset, "model.name": model}
+    options: dict[str, object] = {
+        "name": name,
+        "budget.trials": trials,
+        "epochs": epochs,
+        "dataset.name": dataset,
+        "model.name": model,
+    }
     options |= {"seed": seed, "baseline": baseline}
     overrides = [(key, value) for key, value in options.items() if value is not None]
     overrides += [study_file.parse_override(text) for text in settings or ()]
@@ -150,24 +158,23 @@ def _search(
     launch.check(spec, where)
     console = stderr()
     live = console.is_terminal and not quiet
-    engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
+    with _doing(console, f"loading PyTorch and {spec.dataset.name}", live=live):
+        engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
     study = launch.file_study(spec, where, explicit_budget=explicit_budget)
     with closing(study.database):
         try:
             _follow(launch.search(study, engine), study, console, begun, live=live, quiet=quiet)
-            tested = launch.test_winner(study, engine)
+            with _doing(console, "training the winner once more, for the test images", live=live):
+                launch.test_winner(study, engine)
         except KeyboardInterrupt:
             finished = sum(t.state.counts for t in study.trials())
-            console.print(
-                f"lrsearch: interrupted; {finished} finished trials are kept, and the same command goes on from there"
+            print(
+                f"lrsearch: interrupted; the {finished} finished trials are kept, and the same command goes on from there",
+                file=sys.stderr,
             )
             return EXIT_INTERRUPTED
-        trials = study.trials()
-        del tested
         found = answer.build(
-            trials,
-            study.spec,
-            str(where),
+            study.trials(), study.spec, str(where), budget=study.budget(), run_command=_again(sys.argv[1:])
         )
         if as_json:
             print_json(found.to_json())
@@ -176,12 +183,18 @@ def _search(
         return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
 
 
+def _doing(console: "Console", what: str, *, live: bool) -> "AbstractContextManager[object]":
+    return console.status(f"{what} ...") if live else nullcontext()
+
+
 def _follow(
     events: "Generator[Event]", study: "Study", console: "Console", begun: float, *, live: bool, quiet: bool
 ) -> None:
     """Show what the worker says: a live view on a terminal, a line an event elsewhere."""
     from lrsearch.report.lines import line
-    from lrsearch.report.live import LiveView
+
+    if live:
+        from lrsearch.report.live import LiveView
 
     with closing(events):
         if live:
@@ -191,4 +204,16 @@ def _follow(
             return
         for event in events:
             if not quiet:
-                console.print(line(event, time.monotonic() - begun), soft_wrap=True)
+                console.print(line(event, time.monotonic() - begun, study.spec), soft_wrap=True)
+
+
+def _again(words: list[str]) -> str:
+    """Return the command that was typed, without ``--trials N``."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word == "--trials":
+            next(rest, None)
+        elif not word.startswith("--trials="):
+            kept.append(word)
+    return shlex.join(["lrsearch", *kept])

@@ -87,29 +87,42 @@ def axes(values: Sequence[float], x_high: float, *, log_ratio: float, label: Cal
     return Axes(x_high, low, high, log, label)
 
 
-def plot(
-    curves: Sequence[Curve], frame: Axes, *, width: int, rows: int, ticks: Sequence[int], x_label: str
-) -> list[Text]:
-    """Return the chart, one Text a line: ``rows`` rows with their values at the left, then the x axis with its ticks.
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Curves in their frame, under a title; later curves lie above earlier ones."""
 
-    A value stands beside the middle of its row, the highest beside the first row, the lowest beside the last. Later
-    curves lie above earlier ones; two different marks in one cell become ``BOTH``. ``width`` is that of whole lines,
-    ``rows`` is 2 or more.
+    title: Text
+    curves: Sequence[Curve]
+    frame: Axes
+    rows: int
+    """2 or more."""
+
+    @property
+    def labels(self) -> list[str]:
+        """The value beside the middle of every row, the highest first."""
+        return [self.frame.label(self.frame.value_at(1 - row / (self.rows - 1))) for row in range(self.rows)]
+
+
+def draw(charts: Sequence[Chart], *, width: int, ticks: Sequence[int], x_label: str) -> list[Text]:
+    """Return charts under each other, their x axes aligned, one Text a line; ``width`` is that of whole lines.
+
+    Two different marks in one cell become ``BOTH``.
     """
-    labels = [frame.label(frame.value_at(1 - row / (rows - 1))) for row in range(rows)]
-    margin = max(len(x_label) - 1, *(len(label) for label in labels))
+    margin = max([len(x_label) - 1, *(len(label) for chart in charts for label in chart.labels)])
     columns = max(width - margin - 3, 8)
-    canvas = _Canvas(columns, rows)
-    for curve in curves:
-        _draw(canvas, curve, frame)
     lines = []
-    for row, label in enumerate(labels):
-        line = Text(f"{label:>{margin}} │", no_wrap=True)
-        line.append_text(canvas.row(row))
-        line.rstrip()
-        lines.append(line)
-    lines.append(Text(" " * margin + " └" + "─" * columns, no_wrap=True))
-    lines.append(Text(f"{x_label:<{margin + 2}}" + _ticks(ticks, frame.x_high, columns), no_wrap=True))
+    for i, chart in enumerate(charts):
+        canvas = _Canvas(columns, chart.rows)
+        for curve in chart.curves:
+            _draw(canvas, curve, chart.frame)
+        lines += [Text(""), chart.title] if i else [chart.title]
+        for row, label in enumerate(chart.labels):
+            line = Text(f"{label:>{margin}} │", no_wrap=True)
+            line.append_text(canvas.row(row))
+            line.rstrip()
+            lines.append(line)
+        lines.append(Text(" " * margin + " └" + "─" * columns, no_wrap=True))
+        lines.append(Text(f"{x_label:<{margin + 2}}" + _ticks(ticks, chart.frame.x_high, columns), no_wrap=True))
     return lines
 
 

@@ -182,8 +182,8 @@ def _plateau(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode
         ramp = "warmup = LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)"
         setup = [*_warmup_lines(schedule, warm, n_steps, ()), ramp, *setup]
         imports.insert(0, "LinearLR")
-        per_step = ("warmup.step()  # once per update, after optimizer.step(); does nothing once warm-up is over",)
-    after = ("plateau.step(validation_loss(model))  # once per epoch; your mean loss over images not trained on",)
+        per_step = ("warmup.step()  # once per update, after optimizer.step()",)
+    after = ("plateau.step(validation_loss(model))  # once per epoch, on held-out images",)
     return SchedulerCode(tuple(imports), tuple(setup), per_step, after)
 
 

@@ -5,6 +5,9 @@ from lrsearch.report import words
 from lrsearch.report.scheduler_code import num, scheduler_code
 from lrsearch.trial import OptimizerConfig, TrialConfig
 
+WIDTH = 80
+"""Characters beyond which a call is broken."""
+
 CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
 
 
@@ -16,13 +19,14 @@ def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
     """
     code = scheduler_code(config.schedule, steps_per_epoch * config.epochs)
     lines = [
-        f"# {words.optimizer(config.optimizer)}; {schedules.describe(config.schedule)}; batch size {config.batch_size}",
+        f"# {words.optimizer(config.optimizer)}; batch size {config.batch_size}",
+        f"# {schedules.describe(config.schedule)}",
         *(["import math", ""] if code.needs_math else []),
         "import torch",
     ]
     if code.imports:
         lines.append(f"from torch.optim.lr_scheduler import {', '.join(code.imports)}")
-    lines += ["", f"epochs, steps_per_epoch = {config.epochs}, {steps_per_epoch}  # len(loader)"]
+    lines += ["", f"epochs, steps_per_epoch = {config.epochs}, {steps_per_epoch}  # the second: len(loader)"]
     if any("n_steps" in text for text in code.setup):
         lines.append("n_steps = epochs * steps_per_epoch")
     lines += [f"peak_lr = {num(config.optimizer.peak_lr)}", f"optimizer = {_optimizer(config.optimizer)}"]
@@ -31,7 +35,7 @@ def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
         "",
         "for epoch in range(epochs):",
         "    model.train()",
-        f"    for images, labels in loader:  # batches of {config.batch_size}, in a fresh order every epoch",
+        f"    for images, labels in loader:  # batches of {config.batch_size}; a fresh order every epoch",
         "        optimizer.zero_grad()",
         "        loss = torch.nn.functional.cross_entropy(model(images), labels)",
         "        loss.backward()",
@@ -39,7 +43,16 @@ def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
         *(f"        {text}" for text in code.per_step),
         *(f"    {text}" for text in code.per_epoch),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(part for text in lines for part in _folded(text)) + "\n"
+
+
+def _folded(line: str) -> list[str]:
+    """Return a call that is too long for a line as three lines."""
+    if len(line) <= WIDTH or "#" in line or "\n" in line or "(" not in line:
+        return [line]
+    begin, end = line.index("(") + 1, line.rindex(")")
+    indent = " " * (len(line) - len(line.lstrip()))
+    return [line[:begin], f"{indent}    {line[begin:end]}", indent + line[end:]]
 
 
 def _optimizer(config: OptimizerConfig) -> str:

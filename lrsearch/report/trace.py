@@ -12,7 +12,7 @@ from lrsearch import schedules
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.report import words
-from lrsearch.report.chart import Curve, axes, plot
+from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import epoch, nested
 from lrsearch.report.schedule_curve import planned_lrs
@@ -23,6 +23,9 @@ SCHEMA = "lrsearch/trial/1"
 
 LOSS_ROWS = 10
 SCHEDULE_ROWS = 6
+WIDEST_CHART = 100
+POINTS = 400
+"""Updates of the schedule that are drawn: two to a dot of the widest chart, so that a staircase keeps its corners."""
 
 FALLING_BY_FACTORS = frozenset({"step", "multistep", "exponential", "inverse_sqrt", "plateau"})
 """Families whose shape is seen on a logarithmic axis."""
@@ -38,14 +41,18 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
 
 
 def render(trial: Trial, spec: StudySpec, width: int = 80) -> RenderableType:
-    """Return the trace for people, its charts ``width`` columns wide at most 100."""
+    """Return the trace for people, ``width`` columns wide."""
     parts: list[RenderableType] = [_header(trial, spec), ""]
     if trial.metrics:
-        parts += [_table(trial, spec, width), "", *_loss_chart(trial, min(width, 100)), ""]
+        parts.append(_table(trial, spec, width))
+        if trial.state == State.PRUNED and trial.metrics[-1].averaged_val_accuracy is not None and spec.objective.metric == "accuracy":
+            parts.append(Text("Rungs compare the accuracy of the averaged weights, not that of the table."))
     else:
-        parts += [Text("No epoch was completed: there is no loss to show."), ""]
-    parts += _schedule_chart(trial, spec, min(width, 100))
-    return Group(*parts)
+        parts.append(Text("No epoch was completed: there is no loss to show."))
+    charts = [chart for chart in (_loss_chart(trial, width), _schedule_chart(trial, spec)) if chart is not None]
+    width = min(width, WIDEST_CHART)
+    epochs = trial.config.epochs
+    return Group(*parts, "", *draw(charts, width=width, ticks=_ticks(epochs, width), x_label="epoch"))
 
 
 def _header(trial: Trial, spec: StudySpec) -> Table:
@@ -70,7 +77,8 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
         test = words.accuracy(trial.test_accuracy, n_test(spec))
         rows["test"] = f"accuracy {test}, loss {words.number(trial.test_loss)} on {n_test(spec)} untouched images"
     for name, text in rows.items():
-        grid.add_row(name, text)
+        # As Text: a message or a device may hold square brackets, which a string would lose as markup.
+        grid.add_row(name, Text(text))
     return grid
 
 
@@ -94,49 +102,47 @@ def _table(trial: Trial, spec: StudySpec, width: int) -> Table:
     return table
 
 
-def _loss_chart(trial: Trial, width: int) -> list[Text]:
+def _loss_chart(trial: Trial, width: int) -> Chart | None:
+    """Return the losses over the epochs; None where none was ever a number."""
     rows, epochs = trial.metrics, trial.config.epochs
     train, val = [row.train_loss for row in rows], [row.val_loss for row in rows]
     frame = axes([*train, *val], epochs, log_ratio=30, label=words.number)
     if frame is None:
-        return [Text("The loss was never a number: there is nothing to draw.")]
+        return None
     xs = [row.epoch for row in rows]
-    sparse = epochs * 3 <= width
-    every = 1 if sparse else math.ceil(epochs * 3 / width)
+    # A mark takes three columns to stand alone; where there are more epochs, the line shows the training.
+    every = math.ceil(3 * epochs / min(width, WIDEST_CHART))
     curves = [
-        Curve(xs, train, "cyan", line=True, mark="*" if sparse else ""),
+        Curve(xs, train, "cyan", line=True, mark="*" if every == 1 else ""),
         Curve(xs[::every], val[::every], "yellow", mark="o"),
     ]
-    axis = ", logarithmic axis" if frame.log else ""
-    title = Text.assemble(("Loss", "bold"), " [nats]: ", ("* training" if sparse else "line training", "cyan"))
-    title.append_text(Text.assemble(", ", ("o validation", "yellow"), ", @ both" if sparse else "", axis))
-    return [title, *plot(curves, frame, width=width, rows=LOSS_ROWS, ticks=_ticks(epochs, width), x_label="epoch")]
+    title = Text.assemble(("Loss", "bold"), " [nats]: ", ("* training" if every == 1 else "line: training", "cyan"))
+    title.append_text(Text.assemble(", ", ("o validation", "yellow"), f", {BOTH} both" if every == 1 else ""))
+    title.append(", logarithmic axis" if frame.log else "")
+    return Chart(title, curves, frame, LOSS_ROWS)
 
 
-def _schedule_chart(trial: Trial, spec: StudySpec, width: int) -> list[Text]:
-    """Draw the learning rate over all planned updates; a mark shows where the training ended early."""
+def _schedule_chart(trial: Trial, spec: StudySpec) -> Chart | None:
+    """Return the learning rate over all planned updates; a mark shows where the training ended early."""
     config = trial.config
     steps = spec.steps_per_epoch(config.batch_size)
     lrs = planned_lrs(trial, steps)
-    # As many points as there are columns of dots, twice over, the corners of a staircase to within one of them.
-    count = min(len(lrs), 4 * width)
+    count = min(len(lrs), POINTS)
     at = [round(i * (len(lrs) - 1) / max(count - 1, 1)) for i in range(count)]
     drawn = [float(lrs[i]) for i in at]
     ratio = 20 if config.schedule.family in FALLING_BY_FACTORS else math.inf
     frame = axes(drawn if len(set(drawn)) > 1 else [0.0, *drawn], config.epochs, log_ratio=ratio, label=words.rate)
     if frame is None:
-        return []
+        return None
     curves = [Curve([(i + 1) / steps for i in at], drawn, "green", line=True)]
+    title = Text.assemble(("Learning rate", "bold"), f" over {steps * config.epochs} updates")
+    title.append(", logarithmic axis" if frame.log else "")
     end = _end(trial)
-    ended = ""
-    if end is not None and end[0] <= len(lrs):
+    if end is not None and 0 < end[0] <= len(lrs):
         step, mark, what = end
         curves.append(Curve([step / steps], [float(lrs[step - 1])], "red", mark=mark))
-        ended = f", {mark} {what}"
-    title = Text.assemble(("Learning rate", "bold"), f" over {steps * config.epochs} updates")
-    title.append(f"{', logarithmic axis' if frame.log else ''}{ended}")
-    ticks = _ticks(config.epochs, width)
-    return [title, *plot(curves, frame, width=width, rows=SCHEDULE_ROWS, ticks=ticks, x_label="epoch")]
+        title.append(f", {mark} {what}")
+    return Chart(title, curves, frame, SCHEDULE_ROWS)
 
 
 def _end(trial: Trial) -> tuple[int, str, str] | None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 
 import torch
 
@@ -23,11 +24,12 @@ def resolve(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        torch.zeros(1, device=device).item()  # read it back: 'meta' lets itself be allocated, and holds nothing
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        # torch's first sentence: others are about its own build, or go on for a page.
+        first = re.split(r"(?<=\.)\s|\n", str(error).strip(), maxsplit=1)[0].rstrip(".") or type(error).__name__
         raise DeviceError(
-            f"the device '{name}' must be one that PyTorch can use on this machine, such as 'cpu' or 'auto': {first}"
+            f"the device {name!r} must be one that PyTorch can use on this machine, such as 'cpu' or 'auto': {first}"
         ) from None
     return device
 
@@ -73,8 +75,12 @@ def versions() -> str:
     return f"lrsearch {__version__}, torch {torch.__version__}, python {platform.python_version()}"
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""What torch says on the CPU of Linux and macOS, on the CPU of Windows, and on accelerators outside their allocators."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a training died of too little memory, on whichever device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)

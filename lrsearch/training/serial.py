@@ -125,6 +125,7 @@ class Training:
         self.model.train()
         scale = self._plateau.scale if self._plateau is not None else 1.0
         groups, optimizer, average = self._optimizer.param_groups, self._optimizer, self._average
+        parameters = list(self.model.parameters())
         losses: list[torch.Tensor] = []
         seen = 0
         for images, labels in self._batches():
@@ -134,7 +135,8 @@ class Training:
             loss = functional.cross_entropy(self.model(images), labels)
             loss.backward()
             optimizer.step()
-            optimizer.zero_grad()
+            for parameter in parameters:
+                parameter.grad = None  # what zero_grad() does, without its bookkeeping: 3 % of an update of the mlp
             if average is not None:
                 average.update(self._step)
             losses.append(loss.detach())
@@ -199,9 +201,7 @@ class Training:
     def _score(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Return mean loss and accuracy ``[2]`` float64, on the device."""
         model.eval()
-        total = torch.zeros(
-            2, dtype=self._sum_dtype, device=self._device
-        )
+        total = torch.zeros(2, dtype=self._sum_dtype, device=self._device)
         for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
             logits = model(self._splits.normalize(x))
             loss = functional.cross_entropy(logits, y, reduction="sum")

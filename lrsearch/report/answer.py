@@ -1,0 +1,240 @@
+"""The end of a run: the winner, how sure, what was too high and too low, a program to paste, what to type next."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lrsearch import schedules
+from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
+from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
+from lrsearch.analysis.ranking import ranked
+from lrsearch.report import words
+from lrsearch.report.plain import nested, plain
+from lrsearch.report.snippet import snippet
+from lrsearch.report.status import counts_words
+from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.trial import State, Trial
+
+SCHEMA = "lrsearch/answer/1"
+DEFAULT_PLACE = "lrsearch.db"
+MORE_TRIALS = 50
+NAMED = 5
+"""Trials close to the best that are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to type next."""
+
+    command: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a study says; ``winner`` is None where no trial was trained through."""
+
+    spec: StudySpec
+    trials: tuple[Trial, ...]
+    winner: Trial | None
+    why_none: str
+    """Why there is no winner, in words; empty where there is one."""
+    close: tuple[int, ...]
+    """Numbers of the other complete trials that cannot be told from the winner, best first."""
+    diagnosis: tuple[OptimizerDiagnosis, ...]
+    next_steps: tuple[Step, ...]
+
+    @property
+    def snippet(self) -> str:
+        """The winner as a PyTorch program; empty where there is none."""
+        if self.winner is None:
+            return ""
+        return snippet(self.winner.config, self.spec.steps_per_epoch(self.winner.config.batch_size))
+
+    def how_sure(self) -> list[str]:
+        """Return in sentences how far the winner can be told from the other complete trials."""
+        if self.winner is None:
+            return []
+        n = n_validation(self.spec)
+        others = sum(t.state == State.COMPLETE for t in self.trials) - 1
+        within = tolerance(self.spec).words(_value(self.winner))
+        if not others:
+            said = "It is the only complete trial: there is nothing to compare it with."
+        elif self.close:
+            lie = "lies" if len(self.close) == 1 else "lie"
+            named = ", ".join(str(number) for number in self.close[:NAMED]) + (", ..." if len(self.close) > NAMED else "")
+            said = (
+                f"{len(self.close)} of the {others} other complete trials ({named}) {lie} {within}: "
+                f"one seed on {n} validation images does not separate them from the best."
+            )
+        else:
+            said = f"None of the {others} other complete trials lies {within}; yet it is one seed."
+        if self.winner.test_accuracy is None:
+            return [said, "It has not been judged on the test images."]
+        return [said, "The best of many scores is flattered by chance: trust the test score more."]
+
+    def render(self) -> RenderableType:
+        """Return the answer for people."""
+        parts: list[RenderableType] = [*_headline(self), ""]
+        if self.winner is not None:
+            parts += [_heading("How sure"), *(_indented(text) for text in self.how_sure()), ""]
+        parts.append(_heading("Too high, too low"))
+        for found in self.diagnosis:
+            counts = counts_words(Counter(found.counts))
+            parts.append(_indented(Text.assemble((found.optimizer, "bold"), f": {counts}")))
+            parts += [_indented(text, 4) for text in sentences(found)]
+        parts.append("")
+        if self.winner is not None:
+            # Not indented: it is there to be pasted.
+            parts += [_heading("In PyTorch"), Text(self.snippet, overflow="fold")]
+        steps = Table.grid(padding=(0, 2))
+        for step in self.next_steps:
+            steps.add_row(Text(step.command, style="cyan", overflow="fold"), Text(step.what))
+        return Group(*parts, _heading("Next"), Padding(steps, (0, 0, 0, 2), expand=False))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as JSON."""
+        counts = Counter(t.state for t in self.trials)
+        return {
+            "schema": SCHEMA,
+            "study": self.spec.name,
+            "objective": {"metric": self.spec.objective.metric, "direction": self.spec.objective.direction},
+            "counts": {state.value: counts[state] for state in State},
+            "n_validation": n_validation(self.spec),
+            "n_test": n_test(self.spec),
+            "winner": None if self.winner is None else self._winner_json(self.winner),
+            "why_none": self.why_none or None,
+            "how_sure": self.how_sure(),
+            "not_distinguishable": list(self.close),
+            "diagnosis": [plain(asdict(d)) | {"sentences": sentences(d)} for d in self.diagnosis],
+            "snippet": self.snippet or None,
+            "next": [asdict(step) for step in self.next_steps],
+        }
+
+    def _winner_json(self, winner: Trial) -> dict[str, Any]:
+        last = winner.metrics[-1] if winner.metrics else None
+        accuracy = last.val_accuracy if last else None
+        out = nested(winner)
+        out["val_accuracy"], out["val_loss"] = plain(accuracy), plain(last.val_loss if last else None)
+        out["val_accuracy_error"] = plain(None if accuracy is None else accuracy_error(accuracy, n_validation(self.spec)))
+        test = winner.test_accuracy
+        out["test_accuracy_error"] = None if test is None else accuracy_error(test, n_test(self.spec))
+        out["schedule"] = schedules.describe(winner.config.schedule)
+        return out
+
+
+def build(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    place: str,
+    *,
+    budget: BudgetSpec | None = None,
+    run_command: str = "",
+) -> Answer:
+    """Return the answer of a study as it stands.
+
+    Args:
+        trials: all its trials.
+        spec: the study.
+        place: the database as ``--storage`` names it: a path.
+        budget: the one that stands now; the spec's where it is left out.
+        run_command: the command that runs this study again, without ``--trials``; "the same command" where it is empty.
+    """
+    order = ranked(trials, spec.objective.direction)
+    winner = order[0] if order else None
+    close = tolerance(spec)
+    near = [t.number for t in order[1:] if winner is not None and close.is_close(_value(t), _value(winner))]
+    return Answer(
+        spec=spec,
+        trials=tuple(trials),
+        winner=winner,
+        why_none="" if winner is not None else _why_none(trials),
+        close=tuple(near),
+        diagnosis=diagnose(trials, spec),
+        next_steps=_next_steps(trials, spec, winner, place, budget or spec.budget, run_command),
+    )
+
+
+def _headline(answer: Answer) -> list[RenderableType]:
+    spec, winner = answer.spec, answer.winner
+    counts = Counter(t.state for t in answer.trials)
+    finished = sum(n for state, n in counts.items() if state.counts)
+    if winner is None:
+        said = f"No answer: {answer.why_none}"
+        return [Text(said, style="bold")]
+    said = f"The best of {finished} trials of {spec.name} ({counts_words(counts)}) is trial {winner.number}"
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    config, last = winner.config, winner.metrics[-1] if winner.metrics else None
+    grid.add_row("optimizer", words.optimizer(config.optimizer))
+    grid.add_row("peak lr", Text(words.rate(config.optimizer.peak_lr), style="bold"))
+    grid.add_row("schedule", f"{schedules.describe(config.schedule)}; {config.epochs} epochs")
+    grid.add_row("batch size", str(config.batch_size))
+    if last is not None:
+        grid.add_row("validation", _score(last.val_accuracy, last.val_loss, n_validation(spec), "images", spec))
+    if winner.test_accuracy is not None:
+        score = _score(winner.test_accuracy, winner.test_loss, n_test(spec), "untouched images", spec)
+        grid.add_row("test", Text(score, style="bold"))
+    return [Text(said, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False)]
+
+
+def _score(accuracy: float, loss: float | None, n: int, images: str, spec: StudySpec) -> str:
+    said = [f"accuracy {words.accuracy(accuracy, n)} ± {accuracy_error(accuracy, n):.2g}", f"loss {words.number(loss)}"]
+    if spec.objective.metric == "loss":
+        said.reverse()
+    return f"{', '.join(said)} on {n} {images}"
+
+
+def _why_none(trials: Sequence[Trial]) -> str:
+    ended = [t for t in trials if t.state != State.RUNNING]
+    if not ended:
+        return "no trial has ended yet."
+    said = f"none of {len(ended)} trials was trained through ({counts_words(Counter(t.state for t in ended))})"
+    states = {t.state for t in ended if t.state.counts}
+    if states == {State.DIVERGED}:
+        return f"{said}: every learning rate was too high."
+    failed = [t for t in ended if t.state == State.FAILED and t.outcome is not None]
+    if failed and failed[-1].outcome is not None:
+        return f"{said}; the last failure: {failed[-1].outcome.message}."
+    return f"{said}."
+
+
+def _next_steps(
+    trials: Sequence[Trial], spec: StudySpec, winner: Trial | None, place: str, budget: BudgetSpec, run_command: str
+) -> tuple[Step, ...]:
+    path = place.removeprefix("sqlite:///")
+    elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
+    options = f" --storage {shlex.quote(path)}" if elsewhere else ""
+    steps = []
+    looked_at = winner or (trials[-1] if trials else None)
+    if looked_at is not None:
+        steps.append(Step(f"lrsearch show {looked_at.number} {spec.name}{options}", "its training, epoch by epoch"))
+    steps.append(Step(f"lrsearch trials {spec.name}{options}", "all trials"))
+    total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
+    again = run_command or "the same command with"
+    steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
+    steps.append(Step(f"optuna-dashboard {shlex.quote('sqlite:///' + path)}", "look at it in a browser"))
+    return tuple(steps)
+
+
+def _value(trial: Trial) -> float:
+    assert trial.outcome is not None
+    assert trial.outcome.value is not None
+    return trial.outcome.value
+
+
+def _heading(text: str) -> Text:
+    return Text(text, style="bold")
+
+
+def _indented(content: str | Text, by: int = 2) -> Padding:
+    text = Text(content) if isinstance(content, str) else content
+    return Padding(text, (0, 0, 0, by), expand=False)

@@ -1,0 +1,156 @@
+"""Trials, studies and search spaces as tables for people, as JSON and as CSV."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lrsearch import domain
+from lrsearch.analysis.precision import n_validation
+from lrsearch.analysis.ranking import best
+from lrsearch.domain import Domain
+from lrsearch.report import words
+from lrsearch.report.plain import flat, nested, plain
+from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.trial import OptimizerConfig, ScheduleConfig, State, Trial, TrialConfig
+
+TRIALS_SCHEMA = "lrsearch/trials/1"
+STUDIES_SCHEMA = "lrsearch/studies/1"
+
+STYLES: dict[State, str] = {
+    State.RUNNING: "cyan",
+    State.COMPLETE: "green",
+    State.PRUNED: "dim",
+    State.DIVERGED: "red",
+    State.FAILED: "magenta",
+}
+
+_NO_TRIAL = Trial(0, TrialConfig(OptimizerConfig("sgd", 1.0), ScheduleConfig("constant"), 1, 1, 0), State.RUNNING, None)
+"""Has all the fields there are: a CSV without trials has a header too."""
+
+
+class StudyRow(Protocol):
+    """One study of a database, as ``search.study.Summary`` has it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def budget(self) -> BudgetSpec: ...
+    @property
+    def counts(self) -> Mapping[State, int]: ...
+    @property
+    def created_at(self) -> datetime: ...
+
+
+def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
+    """Return the trials by number; accuracy and loss are those of the last epoch, the best trial has a star."""
+    # One space between columns: ten of them fit into 80.
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
+    for name in ("", "#"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in ("accuracy", "val loss", "epochs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("optimizer", no_wrap=True)
+    table.add_column("peak lr", justify="right", no_wrap=True)
+    table.add_column("schedule", no_wrap=True)
+    table.add_column("batch", justify="right", no_wrap=True)
+    winner, n = best(trials, spec.objective.direction), n_validation(spec)
+    for trial in trials:
+        last = trial.metrics[-1] if trial.metrics else None
+        won = winner is not None and trial.number == winner.number
+        table.add_row(
+            "*" if won else "",
+            str(trial.number),
+            Text(trial.state, STYLES[trial.state]),
+            words.accuracy(last.val_accuracy if last else None, n),
+            words.number(last.val_loss if last else None),
+            f"{len(trial.metrics)}/{trial.config.epochs}",
+            trial.config.optimizer.name,
+            words.rate(trial.config.optimizer.peak_lr),
+            trial.config.schedule.family,
+            str(trial.config.batch_size),
+            style="bold" if won else None,
+        )
+    return table
+
+
+def trials_json(trials: Sequence[Trial], spec: StudySpec) -> dict[str, Any]:
+    """Return the trials with their epochs as JSON."""
+    winner = best(trials, spec.objective.direction)
+    about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction}}
+    rows = [nested(trial) for trial in trials]
+    return {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
+
+
+def trials_csv(trials: Sequence[Trial]) -> str:
+    """Return the trials as CSV, one row a trial, without their epochs; a field that does not apply is empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(flat(_NO_TRIAL)), lineterminator="\n")
+    writer.writeheader()
+    for trial in trials:
+        row = flat(trial)
+        if trial.config.schedule.milestones is not None:
+            row["milestones"] = " ".join(f"{milestone:g}" for milestone in trial.config.schedule.milestones)
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def studies_table(rows: Iterable[StudyRow]) -> Table:
+    """Return the studies of a database, one a row."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("study", overflow="fold", min_width=12)
+    for name in ("data", "model"):
+        table.add_column(name, no_wrap=True)
+    shown = (State.COMPLETE, State.PRUNED, State.DIVERGED)
+    for name in ("finished", *(state.value for state in shown)):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("created", no_wrap=True)
+    for row in rows:
+        counts = (str(row.counts.get(state, 0)) for state in shown)
+        table.add_row(row.name, row.dataset, row.model, _finished(row), *counts, f"{row.created_at:%Y-%m-%d}")
+    return table
+
+
+def studies_json(rows: Iterable[StudyRow]) -> dict[str, Any]:
+    """Return the studies of a database as JSON."""
+    studies = [
+        {
+            "name": row.name,
+            "dataset": row.dataset,
+            "model": row.model,
+            "budget": row.budget.model_dump(mode="json"),
+            "counts": {state.value: row.counts.get(state, 0) for state in State},
+            "created_at": plain(row.created_at),
+        }
+        for row in rows
+    ]
+    return {"schema": STUDIES_SCHEMA, "studies": studies}
+
+
+def space_table(rows: Iterable[tuple[str, Domain, str]]) -> Table:
+    """Return a search space: the name of each parameter, what it may be and when it applies."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("parameter", no_wrap=True)
+    table.add_column("values", overflow="fold")
+    table.add_column("applies", overflow="fold")
+    for name, values, when in rows:
+        fixed = isinstance(values, domain.Fixed)
+        table.add_row(name, domain.describe(values), when, style="dim" if fixed else None)
+    return table
+
+
+def _finished(row: StudyRow) -> str:
+    done = sum(n for state, n in row.counts.items() if state.counts)
+    if row.budget.trials is not None:
+        return f"{done}/{row.budget.trials}"
+    return f"{done}, {row.budget.hours:g} h"
