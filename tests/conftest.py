@@ -241,10 +241,13 @@ def work_in_child(path: str, spec_json: str, kill: Kill | None = None, gate: str
             pass
 
 
+PRELOADED = ["conftest", "lrsearch.worker", "alembic.command", "sqlalchemy.dialects.sqlite.pysqlite", "scipy.stats.qmc"]
+
+
 def forkserver() -> ForkServerContext:
     """Return what starts processes: they fork off a small process that has imported everything and holds nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["conftest", "lrsearch.worker", "optuna_dashboard"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 

@@ -51,7 +51,9 @@ class OptimizerDiagnosis:
     good_low: float | None
     good_high: float | None
     n_good: int
-    """Complete trials close to the best, the best included; between the two ends there may be worse ones."""
+    """Complete trials close to the best, the best included."""
+    n_between: int
+    """Complete trials from the lowest to the highest of them."""
     too_high: Beyond | None
     """At and above its lr every trial diverged or was far from the best."""
     diverged: Beyond | None
@@ -99,8 +101,8 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
     edges: tuple[Edge, ...] = ()
     if enough and low is not None and high is not None:
         sides = touched(spec.space.optimizers[name]["peak_lr"], low, high)
-        # Between a good trial at the edge and the edge itself there is no room for "too low" but by bad luck; divergence
-        # above it is evidence.
+        # Between a good trial at the edge and the edge itself there is no room for "too low" but by bad luck;
+        # divergence above it is evidence.
         if "upper" in sides and too_high is not None and too_high.n_diverged:
             sides = tuple(side for side in sides if side != "upper")
         too_high, too_low = (None if "upper" in sides else too_high), (None if "lower" in sides else too_low)
@@ -123,6 +125,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         good_low=low,
         good_high=high,
         n_good=len(good),
+        n_between=sum(row.state == State.COMPLETE and low <= row.lr <= high for row in line) if low and high else 0,
         too_high=too_high,
         diverged=_run(line[::-1], (Verdict.DIVERGED,)),
         too_low=too_low,
@@ -186,7 +189,8 @@ def _said_best(d: OptimizerDiagnosis) -> str:
     said = f"Best {d.metric} {d.best_value:.4g} at lr {_lr(d.best_lr)} (trial {d.best_number})"
     if d.n_good == 1:
         return f"{said}; no other complete trial came {d.close_words}."
-    return f"{said}; good from lr {_lr(d.good_low)} to {_lr(d.good_high)}: {d.n_good} trials {d.close_words}."
+    span = f"good from lr {_lr(d.good_low)} to {_lr(d.good_high)}"
+    return f"{said}; {span}: {d.n_good} of {d.n_between} complete trials there lie {d.close_words}."
 
 
 def _bad(beyond: Beyond, far_words: str) -> str:

@@ -129,7 +129,7 @@ def _rose(at: _Moment) -> str:
 
 
 def _apart(at: _Moment) -> str:
-    """Validation loss rose while training loss fell: once is a bounce or a beginning, twice is overfitting."""
+    """Say what it means that validation loss rose and training loss fell: once little, twice overfitting."""
     if at.now.val_accuracy > max(row.val_accuracy for row in at.so_far):
         return f"validation loss rose {_rise(at.val_change)}, yet more images are right"
     if at.now.train_loss > at.now.val_loss:

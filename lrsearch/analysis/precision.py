@@ -75,7 +75,7 @@ class Tolerance:
     def words(self, best: float) -> str:
         """Say it: ``within one standard error (0.012 on 200 validation images)``."""
         if self.metric == "accuracy":
-            return f"within one standard error ({self.width(best):.2g} on {self.n_images} validation images)"
+            return f"within one standard error ({self.width(best):#.2g} on {self.n_images} validation images)"
         return f"within {100 * LOSS_TOLERANCE:.0f} % of its loss"
 
     def far_words(self) -> str:
@@ -86,5 +86,8 @@ class Tolerance:
 
 
 def tolerance(spec: StudySpec) -> Tolerance:
-    """Return what is close in this study: one standard error of the accuracy (Breiman et al. 1984), or 10 % of the loss."""
+    """Return what is close in this study: one standard error of the accuracy, or 10 % of the loss.
+
+    Source: Breiman et al. 1984 (the one-standard-error rule).
+    """
     return Tolerance(spec.objective.metric, n_validation(spec))

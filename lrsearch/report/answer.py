@@ -62,20 +62,21 @@ class Answer:
         """Return in sentences how far the winner can be told from the other complete trials."""
         if self.winner is None:
             return []
-        n = n_validation(self.spec)
+        n, n_close = n_validation(self.spec), len(self.close)
         others = sum(t.state == State.COMPLETE for t in self.trials) - 1
         within = tolerance(self.spec).words(_value(self.winner))
         if not others:
             said = "It is the only complete trial: there is nothing to compare it with."
-        elif self.close:
-            lie = "lies" if len(self.close) == 1 else "lie"
-            named = ", ".join(str(number) for number in self.close[:NAMED]) + (", ..." if len(self.close) > NAMED else "")
+        elif n_close:
+            more = ["..."] if n_close > NAMED else []
+            named = ", ".join([*(str(number) for number in self.close[:NAMED]), *more])
+            lie = "lies" if n_close == 1 else "lie"
             said = (
-                f"{len(self.close)} of the {others} other complete trials ({named}) {lie} {within}: "
+                f"{n_close} of {others} other complete trials ({named}) {lie} {within}: "
                 f"one seed on {n} validation images does not separate them from the best."
             )
         else:
-            said = f"None of the {others} other complete trials lies {within}; yet it is one seed."
+            said = f"Of {others} other complete trials none lies {within}; yet it is one seed."
         if self.winner.test_accuracy is None:
             return [said, "It has not been judged on the test images."]
         return [said, "The best of many scores is flattered by chance: trust the test score more."]
@@ -123,7 +124,8 @@ class Answer:
         accuracy = last.val_accuracy if last else None
         out = nested(winner)
         out["val_accuracy"], out["val_loss"] = plain(accuracy), plain(last.val_loss if last else None)
-        out["val_accuracy_error"] = plain(None if accuracy is None else accuracy_error(accuracy, n_validation(self.spec)))
+        n = n_validation(self.spec)
+        out["val_accuracy_error"] = None if accuracy is None else plain(accuracy_error(accuracy, n))
         test = winner.test_accuracy
         out["test_accuracy_error"] = None if test is None else accuracy_error(test, n_test(self.spec))
         out["schedule"] = schedules.describe(winner.config.schedule)
@@ -187,7 +189,10 @@ def _headline(answer: Answer) -> list[RenderableType]:
 
 
 def _score(accuracy: float, loss: float | None, n: int, images: str, spec: StudySpec) -> str:
-    said = [f"accuracy {words.accuracy(accuracy, n)} ± {accuracy_error(accuracy, n):.2g}", f"loss {words.number(loss)}"]
+    said = [
+        f"accuracy {words.accuracy(accuracy, n)} ± {words.number(accuracy_error(accuracy, n), 2)}",
+        f"loss {words.number(loss)}",
+    ]
     if spec.objective.metric == "loss":
         said.reverse()
     return f"{', '.join(said)} on {n} {images}"
@@ -198,12 +203,11 @@ def _why_none(trials: Sequence[Trial]) -> str:
     if not ended:
         return "no trial has ended yet."
     said = f"none of {len(ended)} trials was trained through ({counts_words(Counter(t.state for t in ended))})"
-    states = {t.state for t in ended if t.state.counts}
-    if states == {State.DIVERGED}:
+    failures = [t.outcome.message for t in ended if t.state == State.FAILED and t.outcome is not None]
+    if failures:
+        return f"{said}; the last failure: {failures[-1]}."
+    if all(t.state == State.DIVERGED for t in ended):
         return f"{said}: every learning rate was too high."
-    failed = [t for t in ended if t.state == State.FAILED and t.outcome is not None]
-    if failed and failed[-1].outcome is not None:
-        return f"{said}; the last failure: {failed[-1].outcome.message}."
     return f"{said}."
 
 

@@ -3,9 +3,9 @@
 import math
 from typing import assert_never
 
+from lrsearch.analysis.precision import n_validation
 from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.report.words import accuracy, number, rate, setting
-from lrsearch.analysis.precision import n_validation
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Outcome, State
 

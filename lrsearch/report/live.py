@@ -58,7 +58,7 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, traceback)
         if kind is None:
-            self._console.print(summary(self._state, self._clock()))
+            self._console.print(summary(self._state, self._clock()), soft_wrap=True)
 
     def on(self, event: Event) -> None:
         """Take note of an event."""
@@ -97,16 +97,16 @@ def _head(state: LiveState, now: float) -> Table:
     about = f" {spec.model.name} on {spec.dataset.name}, {spec.epochs} epochs a trial"
     eta = eta_seconds(state, now)
     # Whole seconds: it is a guess.
-    left = "" if eta is None else f", about {words.duration(eta) if eta >= 59.5 else f"{eta:.0f} s"} left"
+    left = "" if eta is None else ", about " + (words.duration(eta) if eta >= 59.5 else f"{eta:.0f} s") + " left"
     grid.add_row(Text.assemble((spec.name, "bold"), about), f"{words.duration(now - state.begun)}{left}")
     return grid
 
 
 def _bar(state: LiveState) -> Table:
     grid = Table.grid(expand=True, padding=(0, 1))
-    grid.add_column(ratio=1)
+    grid.add_column(ratio=1, min_width=8)
     grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, overflow="ellipsis")
     budget, done = state.budget, f"{state.finished}"
     if budget.trials is not None:
         done += f"/{budget.trials}"
@@ -141,5 +141,6 @@ def _best(state: LiveState) -> Text:
 def _recent(trial: Trial, spec: StudySpec) -> Text:
     assert trial.outcome is not None
     said = f"{MARKS[trial.state]} {trial.number} {ending(trial.outcome, spec)}"
-    brief = f"  {trial.config.optimizer.name} {words.rate(trial.config.optimizer.peak_lr)} {trial.config.schedule.family}"
+    optimizer = trial.config.optimizer
+    brief = f"  {optimizer.name} {words.rate(optimizer.peak_lr)} {trial.config.schedule.family}"
     return Text.assemble((said, STYLES[trial.state]), (brief, "dim"))

@@ -9,7 +9,7 @@ from lrsearch.analysis.ranking import best
 from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.report.status import trained_seconds
 from lrsearch.spec import BudgetSpec, StudySpec
-from lrsearch.trial import State, Trial
+from lrsearch.trial import EpochMetrics, State, Trial
 
 RECENT = 4
 """Ended trials that are shown."""
@@ -76,10 +76,7 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
             fresh = Running(replace(trial, metrics=()), resumed, now)
             return replace(state, running=(*_without(state, trial.number), fresh))
         case EpochDone(number=number, metrics=metrics):
-            running = tuple(
-                replace(r, trial=replace(r.trial, metrics=(*r.trial.metrics, metrics))) if r.trial.number == number else r
-                for r in state.running
-            )
+            running = tuple(_grown(r, metrics) if r.trial.number == number else r for r in state.running)
             return replace(state, running=running, trained_seconds=state.trained_seconds + metrics.seconds)
         case TrialEnded():
             return _ended(state, event, now)
@@ -134,6 +131,10 @@ def eta_seconds(state: LiveState, now: float) -> float | None:
         wall = max((state.timed_seconds + under_way) / state.trained_seconds, 1.0)
         ends.append((3600 * state.budget.hours - state.trained_seconds) * wall)
     return max(min(ends), 0.0) if ends else None
+
+
+def _grown(running: Running, metrics: EpochMetrics) -> Running:
+    return replace(running, trial=replace(running.trial, metrics=(*running.trial.metrics, metrics)))
 
 
 def _without(state: LiveState, number: int) -> tuple[Running, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, Trial
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - a JSON value
+def plain(value: object) -> Any:
     """Return a value that ``json.dumps(allow_nan=False)`` takes; what is infinite or not a number becomes None.
 
     >>> plain({"loss": float("nan"), "milestones": (0.5, 0.75), "n": 3})
@@ -69,7 +69,7 @@ def flat(trial: Trial) -> dict[str, Any]:
 
 
 def nested(trial: Trial) -> dict[str, Any]:
-    """Return a trial with its configuration, epochs and Optuna parameters as JSON; fields that do not apply are absent."""
+    """Return a trial with its configuration, epochs and Optuna parameters as JSON; of its settings those it has."""
     row = flat(trial)
     config = asdict(trial.config)
     for part in ("optimizer", "schedule"):

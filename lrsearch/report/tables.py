@@ -38,17 +38,28 @@ class StudyRow(Protocol):
     """One study of a database, as ``search.study.Summary`` has it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the study."""
+
     @property
-    def dataset(self) -> str: ...
+    def dataset(self) -> str:
+        """Its name."""
+
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """Its name."""
+
     @property
-    def budget(self) -> BudgetSpec: ...
+    def budget(self) -> BudgetSpec:
+        """As it stands now."""
+
     @property
-    def counts(self) -> Mapping[State, int]: ...
+    def counts(self) -> Mapping[State, int]:
+        """Trials by state."""
+
     @property
-    def created_at(self) -> datetime: ...
+    def created_at(self) -> datetime:
+        """In UTC."""
 
 
 def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:

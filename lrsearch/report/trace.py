@@ -45,7 +45,8 @@ def render(trial: Trial, spec: StudySpec, width: int = 80) -> RenderableType:
     parts: list[RenderableType] = [_header(trial, spec), ""]
     if trial.metrics:
         parts.append(_table(trial, spec, width))
-        if trial.state == State.PRUNED and trial.metrics[-1].averaged_val_accuracy is not None and spec.objective.metric == "accuracy":
+        averaged = spec.objective.metric == "accuracy" and trial.metrics[-1].averaged_val_accuracy is not None
+        if averaged and trial.state == State.PRUNED:
             parts.append(Text("Rungs compare the accuracy of the averaged weights, not that of the table."))
     else:
         parts.append(Text("No epoch was completed: there is no loss to show."))
@@ -61,6 +62,7 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     steps = spec.steps_per_epoch(config.batch_size)
+    seconds = words.duration(sum(m.seconds for m in trial.metrics))
     rows = {
         "trial": f"{trial.number} of {spec.name}: {_state(trial, spec)}",
         "optimizer": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}",
@@ -71,7 +73,7 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
         "origin": trial.origin,
         "device": trial.device or words.NOTHING,
         "versions": trial.versions or words.NOTHING,
-        "time": f"{words.moment(trial.started_at)}, {words.duration(sum(m.seconds for m in trial.metrics))} of training",
+        "started": f"{words.moment(trial.started_at)}, trained for {seconds}",
     }
     if trial.test_accuracy is not None:
         test = words.accuracy(trial.test_accuracy, n_test(spec))
@@ -162,4 +164,4 @@ def _ticks(epochs: int, width: int) -> list[int]:
     """Return epochs to name under an axis: all, or every 2nd, 5th, 10th and so on."""
     fit = max(width // 6, 2)
     step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if epochs / (s * 10**e) <= fit)
-    return [k for k in range(step, epochs + 1, step)]
+    return list(range(step, epochs + 1, step))

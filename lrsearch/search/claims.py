@@ -22,7 +22,6 @@ from lrsearch.search import optuna_rows, pruners, samplers
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
-from lrsearch.search.storage import explained
 from lrsearch.search.study import Study, finite
 from lrsearch.search.tables import epochs, leases, slots, studies
 from lrsearch.spec import BudgetSpec
@@ -265,22 +264,10 @@ class Claims:
         return token
 
     def _draw(self, reserved: _Reserved) -> FrozenTrial:
-        """Ask the sampler, in memory; only its study-wide attributes are written."""
-        study, spec = self.study, self.study.spec
-        position = reserved.position
+        """Ask the sampler, in memory."""
+        spec, position = self.study.spec, reserved.position
         fixed = self._initial[position].params if position < len(self._initial) else None
-        storage = study.database.optuna
-        with explained(study.database.place):
-            drawn, changed = self._mirror.ask(
-                reserved.slot,
-                samplers.build(spec.sampler, spec.seed, position),
-                spec.space,
-                fixed,
-                storage.get_study_system_attrs(study.optuna_id),
-            )
-            for key, value in changed.items():
-                storage.set_study_system_attr(study.optuna_id, key, value)
-        return drawn
+        return self._mirror.ask(reserved.slot, samplers.build(spec.sampler, spec.seed, position), spec.space, fixed)
 
     def _start(self, reserved: _Reserved, drawn: FrozenTrial) -> tuple[int, int] | None:
         """Write the RUNNING trial; return Optuna's id and number, or None when the slot is no longer ours."""

@@ -38,10 +38,15 @@ class Mirror:
             key = _key(trial)
             if key in self._finished or trial.state == TrialState.WAITING:
                 continue
-            if key not in self._ids:
+            known = self._ids.get(key)
+            if known is not None and self._storage.get_trial(known).params != trial.params:
+                # Another process drew for this slot, or a plain Optuna script has asked for more since.
+                self._storage.set_trial_state_values(known, TrialState.FAIL)
+                known = None
+            if known is None:
                 self._ids[key] = self._storage.create_new_trial(self._id, _template(trial))
             elif trial.state.is_finished():
-                self._finish(self._ids[key], _template(trial))
+                self._finish(known, _template(trial))
             if trial.state.is_finished():
                 self._finished.add(key)
 
@@ -51,22 +56,15 @@ class Mirror:
         sampler: BaseSampler,
         space: SearchSpace,
         fixed: Mapping[str, Any] | None,
-        study_attrs: Mapping[str, Any],
-    ) -> tuple[FrozenTrial, dict[str, Any]]:
-        """Draw one setting for ``slot``.
+    ) -> FrozenTrial:
+        """Return one setting for ``slot``: the trial with its parameters.
 
         Args:
             slot: the slot's id, under which the trial will come back from the database.
             sampler: who draws.
             space: what to draw.
             fixed: parameters that are given already, or None.
-            study_attrs: Optuna's system attributes of the study (a quasi-random sequence keeps its position there).
-
-        Returns:
-            The trial with its parameters, and the system attributes of the study that changed.
         """
-        for key, value in study_attrs.items():
-            self._storage.set_study_system_attr(self._id, key, value)
         if slot in self._ids and slot not in self._finished:
             # Asked for before, and the database never got it: out of the sampler's sight.
             self._storage.set_trial_state_values(self._ids[slot], TrialState.FAIL)
@@ -79,9 +77,7 @@ class Mirror:
             spaces.suggest(asked, space)
         trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, asked.number)
         self._ids[slot] = trial_id
-        after = self._storage.get_study_system_attrs(self._id)
-        changed = {k: v for k, v in after.items() if study_attrs.get(k) != v}
-        return self._storage.get_trial(trial_id), changed
+        return self._storage.get_trial(trial_id)
 
     def _finish(self, trial_id: int, template: FrozenTrial) -> None:
         for step, value in template.intermediate_values.items():

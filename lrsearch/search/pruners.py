@@ -73,7 +73,9 @@ def compares_at(spec: StudySpec, epoch: int) -> bool:
             return epoch in asha_rungs(pruner, spec.epochs)
         case "median":
             begun = epoch - (pruner.n_warmup_steps or 0)
-            return epoch < spec.epochs and begun >= 0 and begun % (pruner.interval_steps or 1) == 0
+            # Optuna's steps begin at 0: the comparison due there is made at the first score there is.
+            due = epoch == 1 or begun % (pruner.interval_steps or 1) == 0
+            return epoch < spec.epochs and begun >= 0 and due
         case _:
             assert_never(pruner.name)
 
@@ -115,7 +117,7 @@ def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximi
     """
     if math.isnan(value):
         return Verdict(prune=True)
-    ranked = sorted([*others, value], reverse=maximize)
+    ranked = sorted([*(score for score in others if not math.isnan(score)), value], reverse=maximize)
     cut = ranked[max(len(ranked) // reduction_factor - 1, 0)]
     worse = value < cut if maximize else value > cut
     return Verdict(worse, cut, len(ranked))

@@ -5,6 +5,7 @@ from typing import assert_never
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
 from lrsearch.spec import SamplerSpec
@@ -30,7 +31,25 @@ def build(spec: SamplerSpec, seed: int, position: int) -> BaseSampler:
             case "gp":
                 return GPSampler(n_startup_trials=spec.n_startup_trials, seed=own)
             case "qmc":
-                # One sequence for the whole study: its position is kept in the study's system attributes.
-                return QMCSampler(scramble=True, seed=seed, warn_independent_sampling=False)
+                return _SlotOfSequence(seed, position, own)
             case _:
                 assert_never(spec.name)
+
+
+class _SlotOfSequence(QMCSampler):
+    """One quasi-random sequence for the whole study, of which each slot takes the point at its position.
+
+    Optuna counts the points in an attribute of the study, which two workers may read at once, and which a worker that
+    is killed while it samples has already raised.
+    """
+
+    def __init__(self, seed: int, position: int, own: int) -> None:
+        # Before any trial has ended, and so the parameters are known, settings are drawn at random.
+        super().__init__(
+            scramble=True, seed=seed, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
+        )
+        self._position = position
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        del study, search_space
+        return self._position

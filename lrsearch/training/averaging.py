@@ -32,8 +32,8 @@ class WeightAverage:
 
     def update(self, step: int) -> None:
         """Move the average towards the weights after update ``step`` (0-based)."""
-        # All of these are detached, so there is nothing to record and no need of no_grad().
-        torch._foreach_lerp_(self._average, self._current, 1.0 - self.decay(step))  # noqa: SLF001 - as torch's swa_utils
+        # The kernel of torch's swa_utils. All of these are detached: nothing to record, no need of no_grad().
+        torch._foreach_lerp_(self._average, self._current, 1.0 - self.decay(step))
         for average, current in self._counters:
             average.copy_(current)
 

@@ -76,7 +76,7 @@ def versions() -> str:
 
 
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""What torch says on the CPU of Linux and macOS, on the CPU of Windows, and on accelerators outside their allocators."""
+"""What torch says on the CPU of Linux and macOS, on the CPU of Windows, and on an accelerator."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,0 +1,473 @@
+"""What the trials say: observations in words, verdicts, and what was too high and too low."""
+
+import json
+import math
+import random
+from dataclasses import asdict, replace
+from itertools import permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trials_by_hand import EPOCHS, STEPS, config, epoch, of_loss, spec, trial
+
+from lrsearch import study_file
+from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
+from lrsearch.analysis.edges import edge, touched
+from lrsearch.analysis.observations import observe
+from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
+from lrsearch.analysis.verdicts import Verdict, risen, rung_score, verdicts
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains
+from lrsearch.training import data
+from lrsearch.trial import EpochMetrics, ScheduleConfig, State, Trial
+
+NAN, INF = math.nan, math.inf
+
+
+# Observations
+
+
+def observed(
+    *rows: tuple[float, float, float] | tuple[float, float, float, float],
+    schedule: ScheduleConfig | None = None,
+    state: State = State.COMPLETE,
+    epochs: int = EPOCHS,
+) -> list[str]:
+    """Observe epochs given as (train loss, validation loss, accuracy[, lr])."""
+    metrics = tuple(epoch(i, *row) for i, row in enumerate(rows, 1))
+    made = Trial(0, config(0.1, schedule=schedule, epochs=epochs), state, None, metrics)
+    return observe(made)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        (0.10, "loss high, accuracy near chance (0.1): just started learning"),
+        (0.149, "loss high, accuracy near chance (0.1): just started learning"),
+        (0.16, "just started learning: above chance (0.1), loss still high"),
+        (0.49, "just started learning: above chance (0.1), loss still high"),
+        (0.5, "a good start: 5.0 times chance"),
+        (0.85, "a strong start: most images right after one epoch"),
+    ],
+)
+def test_the_first_epoch_is_judged_against_chance(accuracy: float, said: str) -> None:
+    assert observed((2.0, 2.0, accuracy)) == [said]
+
+
+def test_chance_depends_on_the_number_of_classes() -> None:
+    made = Trial(0, config(), State.COMPLETE, None, (epoch(1, accuracy=0.4),))
+    assert observe(made, n_classes=2) == ["loss high, accuracy near chance (0.5): just started learning"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ((1.0, 1.0, 0.6), (0.4, 0.5, 0.8), "fast progress: training loss more than halved"),
+        ((1.0, 1.0, 0.6), (0.65, 0.7, 0.8), "fast progress: loss down 35 %"),
+        ((1.0, 1.0, 0.6), (0.65, 0.7, 0.6), "training loss down 35 %, accuracy unchanged"),
+        ((1.0, 1.0, 0.6), (0.65, 0.7, 0.5), "training loss down 35 %, accuracy slipped"),
+        ((1.0, 1.0, 0.6), (0.85, 0.9, 0.7), "loss fell, accuracy rose"),
+        ((1.0, 1.0, 0.6), (0.85, 0.9, 0.6), "loss fell, accuracy unchanged"),
+        ((1.0, 1.0, 0.6), (0.96, 1.0, 0.6), "slow progress: loss hardly moves"),
+        ((1.0, 1.0, 0.6), (1.0, 1.0, 0.6), "no progress: loss stands still"),
+        ((0.20, 0.2, 0.95), (0.19, 0.2, 0.95), "converging nicely"),
+        ((0.20, 0.2, 0.95, 0.02), (0.19, 0.2, 0.95, 0.01), "converging nicely: small steps at a small learning rate"),
+        ((1.00, 1.0, 0.5, 0.02), (0.99, 1.0, 0.5, 0.01), "little moves: learning rate annealed"),
+        ((0.30, 0.4, 0.9), (0.25, 0.5, 0.9), "validation loss rose 25 % while training loss fell: a bounce"),
+        ((0.50, 0.3, 0.9), (0.48, 0.36, 0.9), "validation loss bounced up 20 %, training loss fell"),
+        ((0.30, 0.4, 0.9), (0.25, 0.5, 0.91), "validation loss rose 25 %, yet more images are right"),
+        ((1.0, 1.0, 0.6), (1.2, 1.0, 0.6), "training loss rose 20 %: the learning rate may be too high"),
+        ((1.0, 1.0, 0.6), (5.4, 1.0, 0.6), "training loss rose to 5.4 times: the learning rate is too high"),
+        ((1.0, 1.0, 0.6, 0.1), (1.2, 1.0, 0.6, 0.2), "training loss rose 20 % as the learning rate rose"),
+        ((1.0, 1.0, 0.6), (1e9, 1.0, 0.6), "training loss rose to 100 times and more: the learning rate is too high"),
+        ((2.3, 2.3, 0.1), (2.3, 2.3, 0.1), "still near chance: the learning rate is too low"),
+        ((2.3, 2.3, 0.1, 0.01), (2.3, 2.3, 0.1, 0.02), "still near chance: the learning rate is low yet"),
+        ((90.0, 2.3, 0.1), (2.3, 2.3, 0.1), "still at chance: the learning rate has been too high"),
+        ((1.0, 1.0, 0.6), (2.3, 2.3, 0.1), "fell back to chance: the learning rate is too high"),
+        ((1.0, 1.0, 0.6), (NAN, 1.0, 0.1), "the loss is no number any more: training broke down"),
+        ((1.0, 1.0, 0.6), (1.0, INF, 0.1), "the loss is no number any more: training broke down"),
+        ((NAN, NAN, NAN), (1.0, 1.0, 0.6), "the loss is a number again"),
+    ],
+)
+def test_an_epoch_is_compared_with_the_one_before(
+    before: tuple[float, float, float], now: tuple[float, float, float], said: str
+) -> None:
+    assert observed(before, now)[1].startswith(said)
+
+
+def test_a_second_rise_of_the_validation_loss_is_overfitting() -> None:
+    words = observed((0.5, 0.5, 0.9), (0.3, 0.40, 0.93), (0.2, 0.44, 0.92), (0.1, 0.50, 0.92))
+    assert "overfitting begins" in words[2]
+    assert words[3].startswith("overfitting: validation loss 25 % above its lowest, training loss falls")
+
+
+def test_a_second_rise_of_the_training_loss_is_a_bounce() -> None:
+    words = observed((1.0, 1.0, 0.6), (1.5, 1.0, 0.6), (1.0, 1.0, 0.6), (1.5, 1.0, 0.6))
+    assert words[3].startswith("loss bounces (rose 50 %): the learning rate is near too high")
+
+
+@pytest.mark.parametrize(
+    ("warmup", "said"),
+    [(0.0, ["", ""]), (0.04, ["", ""]), (0.1, ["warm-up over", ""]), (0.2, ["warm-up under way", "warm-up over"])],
+)
+def test_warm_up_is_said_where_it_fills_at_least_half_the_epoch(warmup: float, said: list[str]) -> None:
+    words = observed((1.0, 1.0, 0.6), (0.9, 0.9, 0.6), schedule=ScheduleConfig("constant", warmup))
+    assert [word.partition("; ")[2].removesuffix("best epoch").strip("; ") for word in words] == said
+
+
+def test_a_drop_of_the_learning_rate_is_said_for_the_families_that_drop() -> None:
+    rows = (1.0, 1.0, 0.6, 0.1), (0.9, 0.9, 0.6, 0.01)
+    step = ScheduleConfig("step", final_fraction=0.1, drops=1)
+    assert "learning rate dropped to 0.01" in observed(*rows, schedule=step)[1]
+    assert "dropped" not in observed(*rows, schedule=ScheduleConfig("cosine", final_fraction=0.1))[1]
+
+
+def test_a_restart_is_said() -> None:
+    restarts = ScheduleConfig("warm_restarts", final_fraction=0.01, cycles=2, cycle_mult=1)
+    rows = (1.0, 1.0, 0.6, 0.1), (0.9, 0.9, 0.6, 0.01), (0.95, 0.9, 0.6, 0.1)
+    assert "learning rate restarted" in observed(*rows, schedule=restarts)[2]
+
+
+@pytest.mark.parametrize(("state", "said"), [(State.COMPLETE, "best epoch"), (State.RUNNING, "best epoch so far")])
+def test_one_epoch_is_the_best_and_of_equals_the_one_with_the_lower_loss(state: State, said: str) -> None:
+    words = observed((1.0, 1.0, 0.6), (0.9, 0.9, 0.7), (0.8, 0.8, 0.7), (0.7, 0.7, 0.65), state=state)
+    assert [i for i, word in enumerate(words) if "best epoch" in word] == [2]
+    assert words[2].endswith(said)
+
+
+def test_nothing_is_the_best_epoch_where_nothing_is_learned() -> None:
+    assert not any("best" in word for word in observed((2.3, 2.3, 0.1), (2.3, 2.3, 0.12)))
+
+
+def test_a_trial_without_epochs_has_no_observations() -> None:
+    assert observe(trial(0, State.DIVERGED)) == []
+
+
+numbers = st.one_of(st.floats(0, 1e12), st.just(NAN), st.just(INF))
+
+
+@given(st.lists(st.tuples(numbers, numbers, st.floats(0, 1) | st.just(NAN), st.floats(1e-9, 1e6)), max_size=12))
+def test_whatever_was_measured_every_epoch_has_one_observation(rows: list[tuple[float, float, float, float]]) -> None:
+    words = observed(*rows)
+    assert len(words) == len(rows)
+    assert all(word and word[0] != ";" and "nan" not in word for word in words)
+
+
+# Precision
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n", "error"), [(0.5, 200, 0.0353), (0.97, 200, 0.0125), (1.0, 200, 0.0035), (0.9, 10_000, 0.0030)]
+)
+def test_the_standard_error_is_binomial_and_never_zero(accuracy: float, n: int, error: float) -> None:
+    assert accuracy_error(accuracy, n) == pytest.approx(error, abs=5e-5)
+    assert accuracy_error(accuracy, n) == pytest.approx(
+        math.sqrt(accuracy * (1 - accuracy) / n), abs=0.25 / math.sqrt(n)
+    )
+
+
+def test_a_study_knows_how_many_images_it_is_judged_on() -> None:
+    splits = data.load(data.DataConfig(), None)
+    assert n_validation(spec()) == len(splits.validation_labels)
+    assert n_test(spec()) == len(splits.test_labels)
+    assert n_validation(spec(dataset={"name": "mnist", "limit": 1000, "validation_fraction": 0.3})) == 300
+
+
+@pytest.mark.parametrize(
+    ("metric", "best", "score", "close", "far"),
+    [
+        ("accuracy", 0.97, 0.97, True, False),
+        ("accuracy", 0.97, 0.96, True, False),
+        ("accuracy", 0.97, 0.955, False, False),
+        ("accuracy", 0.97, 0.93, False, True),
+        ("accuracy", 0.97, NAN, False, True),
+        ("accuracy", 0.97, 0.99, True, False),
+        ("loss", 0.10, 0.11, True, False),
+        ("loss", 0.10, 0.12, False, False),
+        ("loss", 0.10, 0.21, False, True),
+        ("loss", 0.10, INF, False, True),
+        ("loss", 0.0, 0.0, True, False),
+    ],
+)
+def test_close_is_one_standard_error_or_a_tenth_of_the_loss(
+    metric: str, best: float, score: float, *, close: bool, far: bool
+) -> None:
+    within = tolerance(spec(objective={"metric": metric}))
+    assert (within.is_close(score, best), within.is_far(score, best)) == (close, far)
+
+
+# Verdicts
+
+
+def test_complete_trials_are_good_fair_or_far() -> None:
+    made = [trial(0, accuracy=0.97), trial(1, accuracy=0.96), trial(2, accuracy=0.95), trial(3, accuracy=0.5)]
+    assert list(verdicts(made, spec()).values()) == [Verdict.GOOD, Verdict.GOOD, Verdict.FAIR, Verdict.FAR]
+
+
+def test_running_and_failed_trials_have_no_verdict() -> None:
+    assert verdicts([trial(0, State.RUNNING), trial(1, State.FAILED)], spec()) == {}
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"), [(0.85, Verdict.UNDECIDED), (0.75, Verdict.UNDECIDED), (0.6, Verdict.FAR)]
+)
+def test_a_pruned_trial_is_held_against_the_worst_good_one_at_the_same_epoch(score: float, verdict: Verdict) -> None:
+    good = trial(0, accuracy=[0.7, 0.9, *[0.97] * 8])
+    also = trial(1, accuracy=[0.7, 0.8, *[0.97] * 8])
+    # What these two scored later does not matter, nor what trials that ended badly scored now.
+    bad = trial(2, accuracy=[0.7, 0.1, *[0.3] * 8])
+    pruned = trial(3, State.PRUNED, [0.5, score])
+    assert verdicts([good, also, bad, pruned], spec())[3] == verdict
+
+
+def test_a_pruned_trial_is_not_held_against_one_that_was_still_warming_up() -> None:
+    slow = trial(0, accuracy=[0.1, 0.9, *[0.97] * 8], schedule=ScheduleConfig("constant", warmup_fraction=0.2))
+    early, late = trial(1, State.PRUNED, [0.1]), trial(2, State.PRUNED, [0.1, 0.1])
+    found = verdicts([slow, early, late], spec())
+    assert found[1] == Verdict.UNDECIDED
+    assert found[2] == Verdict.FAR
+
+
+def test_without_a_good_trial_a_pruned_one_is_undecided() -> None:
+    assert verdicts([trial(0, State.PRUNED, [0.1])], spec()) == {0: Verdict.UNDECIDED}
+    assert verdicts([replace(trial(0, State.PRUNED, [0.1]), metrics=())], spec()) == {0: Verdict.UNDECIDED}
+
+
+def test_for_the_loss_lower_is_better() -> None:
+    study = spec(objective={"metric": "loss"})
+    made = [of_loss(trial(i), loss) for i, loss in enumerate((0.1, 0.109, 0.15, 0.3))]
+    made.append(of_loss(trial(4, State.PRUNED, [0.5]), 0.3))
+    assert list(verdicts(made, study).values()) == [Verdict.GOOD, Verdict.GOOD, Verdict.FAIR, Verdict.FAR, Verdict.FAR]
+
+
+def test_the_rung_score_is_that_of_the_averaged_weights_where_there_are_any() -> None:
+    row = EpochMetrics(1, 25, 0.1, 0.5, 0.6, 0.8, 0.4, 0.9, 0.1)
+    assert rung_score(row, "accuracy") == 0.9
+    assert rung_score(replace(row, averaged_val_accuracy=None), "accuracy") == 0.8
+    assert rung_score(row, "loss") == 0.6
+
+
+@pytest.mark.parametrize(
+    ("schedule", "first"),
+    [
+        (ScheduleConfig("constant"), 1),
+        (ScheduleConfig("cosine", 0.2, final_fraction=0.01), 2),
+        (ScheduleConfig("cosine", 0.21, final_fraction=0.01), 3),
+        (ScheduleConfig("one_cycle", final_fraction=0.01, rise_fraction=0.3, initial_fraction=0.04), 3),
+        (ScheduleConfig("triangular", final_fraction=0.1, cycles=1), 5),
+        (ScheduleConfig("triangular", final_fraction=0.1, cycles=2), 3),
+        (ScheduleConfig("wsd", 0.1, final_fraction=0.1, decay_fraction=0.2), 1),
+    ],
+)
+def test_a_trial_has_risen_when_its_learning_rate_has_reached_the_peak(schedule: ScheduleConfig, first: int) -> None:
+    assert next(k for k in range(1, 11) if risen(schedule, k, 10)) == first
+
+
+# Diagnosis
+
+
+def one(trials: list[Trial], **tables: object) -> OptimizerDiagnosis:
+    study = spec(space={"optimizer": "sgd"}, **tables)
+    (found,) = diagnose(trials, study)
+    return found
+
+
+def line(*rows: tuple[float, float | None]) -> list[Trial]:
+    """Return trials as (lr, accuracy); without an accuracy it diverged."""
+    return [
+        trial(i, State.DIVERGED, lr=lr) if accuracy is None else trial(i, accuracy=accuracy, lr=lr)
+        for i, (lr, accuracy) in enumerate(rows)
+    ]
+
+
+TYPICAL = line(
+    (0.001, 0.3), (0.003, 0.6), (0.01, 0.94), (0.03, 0.96), (0.1, 0.97), (0.3, 0.94), (1.0, 0.5), (2.0, None)
+)
+
+
+def test_the_typical_search_has_a_good_range_and_both_edges() -> None:
+    found = one(TYPICAL)
+    assert (found.best_lr, found.best_value, found.best_number) == (0.1, 0.97, 4)
+    assert (found.good_low, found.good_high, found.n_good, found.n_between) == (0.03, 0.1, 2, 2)
+    assert found.too_high is not None
+    assert (found.too_high.lr, found.too_high.n, found.too_high.n_diverged) == (1.0, 2, 1)
+    assert found.diverged is not None
+    assert (found.diverged.lr, found.diverged.n) == (2.0, 1)
+    assert found.too_low is not None
+    assert (found.too_low.lr, found.too_low.n) == (0.003, 2)
+    assert found.edges == ()
+    assert sentences(found) == [
+        "Best accuracy 0.97 at lr 0.1 (trial 4); good from lr 0.03 to 0.1: 2 of 2 complete trials there lie within one "
+        "standard error (0.012 on 200 validation images).",
+        "Too high from lr 1: of 2 trials 1 diverged and 1 fell short by more than 3 standard errors.",
+        "Diverged: the one trial from lr 2 up.",
+        "Too low up to lr 0.003: both trials fell short by more than 3 standard errors.",
+    ]
+
+
+def test_a_trial_that_is_not_bad_ends_what_is_too_high() -> None:
+    found = one([*TYPICAL, trial(9, lr=2.5, accuracy=0.94)])
+    assert found.too_high is None
+    assert found.diverged is None
+    assert "Above 0.1 nothing was clearly too high (4 trials)." in sentences(found)
+
+
+def test_the_same_lr_tried_twice_is_too_high_only_if_both_are_bad() -> None:
+    found = one([*TYPICAL, trial(9, lr=1.0, accuracy=0.94)])
+    assert found.too_high is not None
+    assert found.too_high.lr == 2.0
+
+
+def test_pruned_trials_count_only_where_they_are_far_behind_at_the_same_epoch() -> None:
+    good = trial(20, accuracy=[0.8, 0.9, *[0.97] * 8], lr=0.1)
+    doubtful, behind = trial(21, State.PRUNED, [0.8, 0.88], lr=0.4), trial(22, State.PRUNED, [0.1, 0.1], lr=1.5)
+    found = one([*TYPICAL[:3], good, doubtful, behind])
+    assert found.too_high is not None
+    assert (found.too_high.lr, found.too_high.n_pruned) == (1.5, 1)
+    assert any("(1 pruned: compared at the same epoch)" in text for text in sentences(found))
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"),
+    [
+        ([], "No trial yet."),
+        (TYPICAL[:4], "Too few trials to say what is too high or too low (4 finished, 4 of them complete)."),
+        ([*TYPICAL[:1], *line(*[(1.0, None)] * 6)], "(7 finished, 1 of them complete)."),
+        ([trial(0, State.FAILED), trial(1, State.RUNNING)], "(0 finished, 0 of them complete)."),
+    ],
+)
+def test_with_too_few_trials_nothing_is_claimed(trials: list[Trial], said: str) -> None:
+    found = one(trials)
+    assert (found.enough, found.too_high, found.too_low) == (False, None, None)
+    text = " ".join(sentences(found))
+    assert said in text
+    assert "Too high" not in text
+
+
+def test_where_everything_diverged_the_space_lies_too_high() -> None:
+    found = one(line((0.5, None), (1.0, None), (3.0, None)), objective={"metric": "loss"})
+    assert found.best_value is None
+    text = " ".join(sentences(found))
+    assert "No complete trial (3 diverged)." in text
+    assert "Diverged: all 3 trials from lr 0.5 up." in text
+    assert "--set 'space.optimizer.sgd.peak_lr={ low = 0.0001, high = 3, log = true }'" in text
+
+
+def test_a_good_range_at_the_edge_of_the_space_asks_to_widen_it() -> None:
+    rows = line((0.01, 0.3), (0.1, 0.8), (0.3, 0.9), (1.0, 0.95), (2.9, 0.97))
+    found = one(rows)
+    assert [e.side for e in found.edges] == ["upper"]
+    assert sentences(found)[-1] == (
+        "Good trials touch the upper edge of the search space (lr 3): widen it, as a study of its own: --name NEW "
+        "--set 'space.optimizer.sgd.peak_lr={ low = 0.001, high = 30, log = true }'"
+    )
+
+
+def test_divergence_above_the_good_range_is_evidence_even_at_the_edge() -> None:
+    rows = line((0.01, 0.3), (0.1, 0.8), (0.3, 0.9), (2.8, 0.97), (2.9, None))
+    assert one(rows).edges == ()
+
+
+def test_bad_luck_between_a_good_trial_and_the_edge_is_not_too_low() -> None:
+    rows = line((0.001, 0.3), (0.0011, 0.97), (0.1, 0.5), (0.3, 0.4), (2.9, None))
+    found = one(rows)
+    assert found.too_low is None
+    assert [e.side for e in found.edges] == ["lower"]
+
+
+@pytest.mark.parametrize("file", ["", "[space.optimizer.sgd]\nmomentum = 0.8\n[space.optimizer.adamw]\nbeta1 = 0.8\n"])
+def test_what_is_said_to_widen_the_space_does_widen_it_and_keeps_the_other_optimizers(
+    file: str, tmp_path: object
+) -> None:
+    path = f"{tmp_path}/mine.toml"
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(file)
+    before = study_file.load(path)
+    made = [replace(t, config=config(t.config.optimizer.peak_lr)) for t in line(*[(2.9, 0.97)] * 5)]
+    found = diagnose(made, before)[0]
+    wider = study_file.load(path, [study_file.parse_override(text) for text in found.edges[0].overrides])
+    assert list(wider.space.optimizers) == list(before.space.optimizers)
+    assert wider.space.optimizers["sgd"] | {"peak_lr": None} == before.space.optimizers["sgd"] | {"peak_lr": None}
+    assert wider.space.optimizers["sgd"]["peak_lr"] == Range(0.001, 30.0, log=True)
+    assert wider.space.optimizers["adamw"] == before.space.optimizers["adamw"]
+
+
+@pytest.mark.parametrize(
+    ("domain", "side", "value", "outside"),
+    [
+        ("{ low = 0.01, high = 1.0, log = true }", "upper", 9.9, 11.0),
+        ("{ low = 0.01, high = 1.0, log = true }", "lower", 0.0011, 0.0009),
+        ("{ low = 0.1, high = 0.5 }", "upper", 0.89, 0.91),
+        ("{ low = 0.1, high = 0.5 }", "lower", 0.011, 0.009),
+        ("{ low = 0.4, high = 0.5 }", "lower", 0.31, 0.29),
+        ("{ low = 0.1, high = 0.5, step = 0.1 }", "upper", 0.9, 1.0),
+        ("{ low = 0.3, high = 0.5, step = 0.1 }", "lower", 0.1, 0.05),
+        ("{ low = 100.0, high = 500_000.0, log = true }", "upper", 1e6, 2e6),
+        ("[0.1, 0.3]", "upper", 0.9, 1.0),
+        ("[0.1, 0.3]", "lower", 0.03333, 0.01),
+        ("[0.001, 1.0]", "upper", 10.0, 1000.0),
+    ],
+)
+def test_an_edge_moves_outwards_and_stays_a_learning_rate(domain: str, side: str, value: float, outside: float) -> None:
+    override = study_file.parse_override(f"space.optimizer.sgd.peak_lr={domain}")
+    found = edge(study_file.load("digits", [override]), "sgd", side)  # type: ignore[arg-type]
+    wider = study_file.load("digits", [study_file.parse_override(text) for text in found.overrides])
+    after = wider.space.optimizers["sgd"]["peak_lr"]
+    assert contains(after, value)
+    assert not contains(after, outside)
+
+
+@pytest.mark.parametrize(
+    ("domain", "low", "high", "sides"),
+    [
+        (Fixed(0.1), 0.1, 0.1, ()),
+        (Choice((0.1, 0.2, 0.3)), 0.1, 0.2, ("lower",)),
+        (Choice((0.1, 0.2, 0.3)), 0.2, 0.2, ()),
+        (Range(0.0, 1.0), 0.04, 0.96, ("lower", "upper")),
+        (Range(0.0, 1.0), 0.06, 0.94, ()),
+        (Range(0.001, 1.0, log=True), 0.0014, 0.70, ("lower",)),
+    ],
+)
+def test_an_edge_is_the_last_twentieth_of_the_axis(
+    domain: Domain, low: float, high: float, sides: tuple[str, ...]
+) -> None:
+    assert touched(domain, low, high) == sides
+
+
+def test_every_optimizer_of_the_space_is_diagnosed_also_without_trials() -> None:
+    found = diagnose([trial(0, optimizer="adamw", lr=0.01)], spec())
+    assert [(d.optimizer, d.n_finished) for d in found] == [("sgd", 0), ("adamw", 1)]
+
+
+def test_the_order_of_the_trials_does_not_matter() -> None:
+    found = one(TYPICAL[:5])
+    assert all(one(list(order)) == found for order in permutations(TYPICAL[:5]))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.002, 0.01, 0.05, 0.2, 1.0, 2.5]), st.none() | st.floats(0, 1)), max_size=14),
+    st.randoms(use_true_random=False),
+)
+def test_what_is_called_too_high_holds_no_trial_that_did_well(
+    rows: list[tuple[float, float | None]], shuffled: random.Random
+) -> None:
+    made = line(*rows)
+    shuffled.shuffle(made)
+    found = one(made)
+    judged = verdicts(made, spec())
+    bad = {Verdict.FAR, Verdict.DIVERGED}
+    for t in made:
+        lr = t.config.optimizer.peak_lr
+        assert found.too_high is None or lr < found.too_high.lr or judged[t.number] in bad
+        assert found.too_low is None or lr > found.too_low.lr or judged[t.number] in bad
+        assert found.diverged is None or lr < found.diverged.lr or t.state == State.DIVERGED
+        if judged[t.number] == Verdict.GOOD:
+            assert found.good_low is not None
+            assert found.good_high is not None
+            assert found.good_low <= lr <= found.good_high
+    assert not any("nan" in text or "None" in text for text in sentences(found))
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def test_steps_by_hand_are_those_of_the_study() -> None:
+    assert spec().steps_per_epoch(32) == STEPS

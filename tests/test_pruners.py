@@ -1,0 +1,309 @@
+"""Pruners: decision by decision what Optuna's decide, but fair to trials that warm up and to the last epoch."""
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import pytest
+from conftest import make_spec
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+
+from lrsearch.search.pruners import RungRow, Verdict, asha, asha_rungs, comparable_from, compares_at, judge, median
+from lrsearch.spec import StudySpec
+from lrsearch.trial import ScheduleConfig, ScheduleFamily
+
+EPOCHS = 9
+
+
+@dataclass
+class Told:
+    """A trial of the history: its scores by epoch so far, and whether it was trained through."""
+
+    scores: list[float]
+    complete: bool = False
+
+
+def spec_of(pruner: dict[str, Any], metric: str) -> StudySpec:
+    return make_spec(epochs=EPOCHS, pruner=pruner, objective={"metric": metric})
+
+
+def ours(spec: StudySpec, epoch: int, trial: Told, history: Sequence[Told]) -> bool:
+    """Ask our pruner about ``trial``, which has just been scored at ``epoch``."""
+    others = [
+        RungRow(t.scores[epoch - 1], complete=t.complete, comparable=True)
+        for t in history
+        if t is not trial and len(t.scores) >= epoch
+    ]
+    return judge(spec, epoch, trial.scores, others, sum(t.complete for t in history)).prune
+
+
+def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence[float]], order: random.Random) -> int:
+    """Run a real Optuna study on the curves, trials interleaved; return how many decisions of ours are others.
+
+    Every trial that both would prune is pruned; where only one would, Optuna's word holds.
+    """
+    study = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
+    waiting, running = list(curves), []
+    history: list[Told] = []
+    wrong = 0
+    while waiting or running:
+        if waiting and (not running or order.random() < 0.3):
+            told = Told([])
+            history.append(told)
+            running.append((study.ask(), told, waiting.pop()))
+        asked, told, curve = entry = order.choice(running)
+        epoch = len(told.scores) + 1
+        told.scores.append(curve[epoch - 1])
+        asked.report(curve[epoch - 1], epoch)
+        last = epoch == spec.epochs
+        theirs = asked.should_prune()
+        wrong += ours(spec, epoch, told, history) != (theirs and not last)
+        if theirs and not last:
+            study.tell(asked, state=optuna.trial.TrialState.PRUNED)
+            running.remove(entry)
+        elif last:
+            told.complete = True
+            study.tell(asked, curve[-1] if not math.isnan(curve[-1]) else 0.0)
+            running.remove(entry)
+    return wrong
+
+
+METRICS = st.sampled_from(["accuracy", "loss"])
+SEEDS = range(12)
+
+
+def drawn(seed: int, oddities: Sequence[float]) -> tuple[list[list[float]], random.Random]:
+    """Return twenty curves with ties and oddities among them, and the order in which their trials take turns."""
+    order = random.Random(seed)
+
+    def score() -> float:
+        kind = order.random()
+        return order.choice(oddities) if kind < 0.08 else round(order.random(), 1 if kind < 0.5 else 9)
+
+    return [[score() for _ in range(EPOCHS)] for _ in range(20)], order
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize("settings", [(1, 2, 0), (1, 3, 0), (2, 2, 0), (4, 2, 0), (1, 2, 1), (1, 2, 2), (3, 5, 0)])
+def test_asha_decides_as_optunas_successive_halving(settings: tuple[int, int, int], metric: str) -> None:
+    least, factor, rate = settings
+    spec = spec_of(
+        {"name": "asha", "min_resource": least, "reduction_factor": factor, "min_early_stopping_rate": rate}, metric
+    )
+    for seed in SEEDS:
+        pruner = SuccessiveHalvingPruner(min_resource=least, reduction_factor=factor, min_early_stopping_rate=rate)
+        assert disagreements(spec, pruner, *drawn(seed, [math.nan, math.inf])) == 0, seed
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize(
+    "settings",
+    [(5, 0, 1, 1), (0, 0, 1, 1), (1, 0, 2, 1), (0, 0, 4, 1), (2, 3, 1, 1), (0, 1, 3, 1), (0, 2, 2, 2), (0, 0, 1, 5)],
+)
+@pytest.mark.filterwarnings("ignore:All-NaN:RuntimeWarning")  # Optuna's own, where no complete trial has a score
+def test_median_decides_as_optunas_median_pruner(settings: tuple[int, int, int, int], metric: str) -> None:
+    startup, warmup, interval, least = settings
+    spec = spec_of(
+        {
+            "name": "median",
+            "n_startup_trials": startup,
+            "n_warmup_steps": warmup,
+            "interval_steps": interval,
+            "n_min_trials": least,
+        },
+        metric,
+    )
+    for seed in SEEDS:
+        pruner = MedianPruner(startup, warmup, interval, n_min_trials=least)
+        assert disagreements(spec, pruner, *drawn(seed, [math.nan])) == 0, seed
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize(
+    ("name", "pruner"),
+    [("asha", SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)), ("median", MedianPruner())],
+)
+def test_the_defaults_are_optunas_but_for_the_first_rung_and_the_factor(
+    name: str, pruner: BasePruner, metric: str
+) -> None:
+    order = random.Random(5)
+    curves = [[order.random() for _ in range(EPOCHS)] for _ in range(40)]
+    assert disagreements(spec_of({"name": name}, metric), pruner, curves, order) == 0
+
+
+def test_the_comparison_with_optuna_would_notice_another_pruner() -> None:
+    order = random.Random(5)
+    curves = [[order.random() for _ in range(EPOCHS)] for _ in range(40)]
+    spec = spec_of({"name": "asha", "min_resource": 1, "reduction_factor": 3}, "accuracy")
+    assert disagreements(spec, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2), curves, order) > 0
+    assert disagreements(spec, MedianPruner(), curves, order) > 0
+
+
+# --- where they look -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "epochs", "rungs"),
+    [
+        ({}, 10, [2, 6]),  # a fifth of the training, then three times as much
+        ({}, 27, [5, 15]),
+        ({}, 4, [1, 3]),
+        ({}, 3, [1]),
+        ({}, 1, []),
+        ({"min_resource": 1}, 10, [1, 3, 9]),
+        ({"min_resource": 1}, 9, [1, 3]),  # the last epoch is no rung
+        ({"min_resource": 1, "reduction_factor": 2}, 16, [1, 2, 4, 8]),
+        ({"min_resource": 1, "reduction_factor": 2, "min_early_stopping_rate": 2}, 16, [4, 8]),
+        ({"min_resource": 20}, 10, []),
+    ],
+)
+def test_asha_has_a_rung_at_every_power_of_its_factor_before_the_last_epoch(
+    settings: dict[str, int], epochs: int, rungs: list[int]
+) -> None:
+    spec = make_spec(epochs=epochs, pruner={"name": "asha", **settings})
+    assert asha_rungs(spec.pruner, epochs) == rungs
+    assert [epoch for epoch in range(1, epochs + 1) if compares_at(spec, epoch)] == rungs
+
+
+@pytest.mark.parametrize(
+    ("settings", "looks"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6, 7, 8]),
+        ({"n_warmup_steps": 3}, [3, 4, 5, 6, 7, 8]),
+        # Optuna's steps begin at 0 and epochs at 1: the look due at step 0 is postponed to the first score there is.
+        ({"interval_steps": 3}, [1, 3, 6]),
+        ({"n_warmup_steps": 1, "interval_steps": 3}, [1, 4, 7]),
+        ({"n_warmup_steps": 9}, []),
+    ],
+)
+def test_median_looks_from_its_warm_up_on_at_every_interval_before_the_last_epoch(
+    settings: dict[str, int], looks: list[int]
+) -> None:
+    spec = make_spec(epochs=EPOCHS, pruner={"name": "median", **settings})
+    assert [epoch for epoch in range(1, EPOCHS + 1) if compares_at(spec, epoch)] == looks
+
+
+def test_without_a_pruner_nothing_is_compared() -> None:
+    spec = make_spec(epochs=EPOCHS, pruner={"name": "none"})
+    assert not any(compares_at(spec, epoch) for epoch in range(1, EPOCHS + 1))
+    assert judge(spec, 3, [math.nan], [RungRow(1.0, complete=True, comparable=True)] * 9, 9) == Verdict(prune=False)
+
+
+@given(st.sampled_from(["asha", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
+def test_the_last_epoch_is_never_pruned(name: str, metric: str, epochs: int, score: float) -> None:
+    spec = make_spec(epochs=epochs, pruner={"name": name}, objective={"metric": metric})
+    others = [RungRow(0.5, complete=True, comparable=True)] * 20
+    for own in ([score] * epochs, [math.nan] * epochs):
+        assert not judge(spec, epochs, own, others, 20).prune
+
+
+# --- warm-up ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("schedule", "epochs", "first"),
+    [
+        (ScheduleConfig("constant"), 10, 1),
+        (ScheduleConfig("cosine", warmup_fraction=0.05), 10, 1),
+        (ScheduleConfig("cosine", warmup_fraction=0.1), 10, 1),
+        (ScheduleConfig("cosine", warmup_fraction=0.11), 10, 2),
+        (ScheduleConfig("cosine", warmup_fraction=0.2), 10, 2),
+        (ScheduleConfig("cosine", warmup_fraction=0.3), 10, 3),  # 0.3 * 10 is a little more than 3 in binary
+        (ScheduleConfig("cosine", warmup_fraction=0.7), 10, 7),
+        (ScheduleConfig("cosine", warmup_fraction=0.99), 10, 10),
+        (ScheduleConfig("one_cycle", rise_fraction=0.3), 10, 3),
+        (ScheduleConfig("one_cycle", warmup_fraction=0.5, rise_fraction=0.4), 10, 7),
+        (ScheduleConfig("triangular", cycles=1), 10, 5),
+        (ScheduleConfig("triangular", cycles=4), 10, 2),
+        (ScheduleConfig("triangular", warmup_fraction=0.2, cycles=2), 10, 4),
+        (ScheduleConfig("warm_restarts", cycles=3), 10, 1),
+    ],
+)
+def test_a_trial_is_comparable_from_the_epoch_in_which_it_has_reached_its_peak(
+    schedule: ScheduleConfig, epochs: int, first: int
+) -> None:
+    assert comparable_from(schedule, epochs) == first
+
+
+@given(st.floats(0, 0.999), st.integers(1, 300))
+def test_no_epoch_before_the_end_of_warm_up_is_comparable(warmup_fraction: float, epochs: int) -> None:
+    first = comparable_from(ScheduleConfig("linear", warmup_fraction=warmup_fraction), epochs)
+    assert 1 <= first <= epochs
+    assert first >= warmup_fraction * epochs - 1e-6
+    assert first - 1 <= warmup_fraction * epochs
+
+
+@pytest.mark.parametrize("family", ["one_cycle", "triangular"])
+def test_a_rise_of_its_own_counts_as_warm_up(family: ScheduleFamily) -> None:
+    late = ScheduleConfig(family, rise_fraction=0.9, cycles=1)
+    assert comparable_from(late, 10) > comparable_from(ScheduleConfig("cosine"), 10)
+
+
+@pytest.mark.parametrize("name", ["asha", "median"])
+def test_a_score_made_during_warm_up_is_held_against_nobody(name: str) -> None:
+    spec = make_spec(epochs=EPOCHS, pruner={"name": name, **({"n_startup_trials": 0} if name == "median" else {})})
+    better = [RungRow(0.9, complete=True, comparable=True)] * 6
+    warming = [RungRow(0.9, complete=True, comparable=False)] * 6
+    assert judge(spec, 3, [0.1, 0.1, 0.1], better, 6).prune
+    assert not judge(spec, 3, [0.1, 0.1, 0.1], warming, 6).prune
+
+
+# --- the numbers of a verdict ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "factor", "maximize", "verdict"),
+    [
+        (0.5, [], 3, True, Verdict(prune=False, cut=0.5, n_compared=1)),
+        (0.5, [0.6], 3, True, Verdict(prune=True, cut=0.6, n_compared=2)),
+        (0.6, [0.6], 3, True, Verdict(prune=False, cut=0.6, n_compared=2)),
+        (0.5, [0.6, 0.4, 0.3, 0.2, 0.1], 3, True, Verdict(prune=False, cut=0.5, n_compared=6)),
+        (0.5, [0.6, 0.55, 0.3, 0.2, 0.1], 3, True, Verdict(prune=True, cut=0.55, n_compared=6)),
+        (0.5, [0.6, 0.4], 2, False, Verdict(prune=True, cut=0.4, n_compared=3)),
+        (math.nan, [], 3, True, Verdict(prune=True)),
+    ],
+)
+def test_asha_says_which_score_had_to_be_reached(
+    value: float, others: list[float], factor: int, maximize: bool, verdict: Verdict
+) -> None:
+    assert asha(value, others, factor, maximize=maximize) == verdict
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(2, 6))
+def test_asha_lets_the_best_of_a_rung_go_on_and_at_most_one_in_so_many_distinct_ones(
+    scores: list[float], factor: int
+) -> None:
+    assume(len(set(scores)) == len(scores))
+
+    def goes_on(i: int) -> bool:
+        return not asha(scores[i], scores[:i] + scores[i + 1 :], factor, maximize=True).prune
+
+    going = [scores[i] for i in range(len(scores)) if goes_on(i)]
+    assert max(scores) in going
+    assert len(going) == max(1, len(scores) // factor)
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "n_complete", "verdict"),
+    [
+        ([0.1], [0.5] * 4, 4, Verdict(prune=False)),  # fewer complete trials than n_startup_trials
+        ([0.1], [0.5] * 5, 5, Verdict(prune=True, cut=0.5, n_compared=6)),
+        ([0.5], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),
+        ([0.9, 0.1], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),  # the best so far counts
+        ([math.nan], [0.5] * 5, 5, Verdict(prune=True)),
+        ([math.nan, 0.9], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),
+        ([0.1], [0.5], 5, Verdict(prune=False)),  # fewer at this epoch than n_min_trials
+        ([0.1], [math.nan] * 5, 5, Verdict(prune=False)),
+    ],
+)
+def test_median_says_which_score_had_to_be_reached(
+    own: list[float], others: list[float], n_complete: int, verdict: Verdict
+) -> None:
+    assert (
+        median(own, others, n_complete=n_complete, n_startup_trials=5, n_min_trials=2, maximize=True) == verdict
+    )
