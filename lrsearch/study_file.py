@@ -9,9 +9,14 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
-from lrsearch.spec import StudySpec
+from lrsearch.spec import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES, StudySpec
 
 DEFAULT_STUDY = "digits"
+
+DEFAULT_NAMES: dict[str, tuple[str, ...]] = {
+    "space.optimizer": DEFAULT_OPTIMIZERS,
+    "space.schedule": DEFAULT_SCHEDULES,
+}
 
 _PLAIN_WORDS = {
     "a valid integer": "a whole number",
@@ -77,13 +82,16 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
     out = dict(tables)
     inner = out.get(head)
     if rest:
-        if inner is not None and not isinstance(inner, Mapping):
+        if inner is None:
+            # The file leaves it to the defaults, which stay where one parameter of one of them is set.
+            inner = dict.fromkeys(DEFAULT_NAMES.get(key.removesuffix(f".{rest}"), ()), {})
+        if not isinstance(inner, Mapping):
             # Names stand for tables of defaults: space.optimizer = ["sgd"] is a table from here on.
             names = [inner] if isinstance(inner, str) else inner
             if not (isinstance(names, list) and all(isinstance(n, str) for n in names)):
                 raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
             inner = {name: {} for name in names}
-        out[head] = _override(inner or {}, rest, value, key)
+        out[head] = _override(inner, rest, value, key)
     elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
         names = [value] if isinstance(value, str) else value
         out[head] = {str(name): inner.get(str(name), {}) for name in names}

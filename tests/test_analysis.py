@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import asdict, replace
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -297,8 +298,10 @@ def test_the_typical_search_has_a_good_range_and_both_edges() -> None:
     assert (found.too_low.lr, found.too_low.n) == (0.003, 2)
     assert found.edges == ()
     assert sentences(found) == [
-        "Best accuracy 0.97 at lr 0.1 (trial 4); good from lr 0.03 to 0.1: 2 of 2 complete trials there lie within one "
-        "standard error (0.012 on 200 validation images).",
+        (
+            "Best accuracy 0.97 at lr 0.1 (trial 4); good from lr 0.03 to 0.1: 2 of 2 complete trials there lie "
+            "within one standard error (0.012 on 200 validation images)."
+        ),
         "Too high from lr 1: of 2 trials 1 diverged and 1 fell short by more than 3 standard errors.",
         "Diverged: the one trial from lr 2 up.",
         "Too low up to lr 0.003: both trials fell short by more than 3 standard errors.",
@@ -350,7 +353,7 @@ def test_where_everything_diverged_the_space_lies_too_high() -> None:
     text = " ".join(sentences(found))
     assert "No complete trial (3 diverged)." in text
     assert "Diverged: all 3 trials from lr 0.5 up." in text
-    assert "--set 'space.optimizer.sgd.peak_lr={ low = 0.0001, high = 3, log = true }'" in text
+    assert "--set 'space.optimizer.sgd.peak_lr={low=0.0001,high=3,log=true}'" in text
 
 
 def test_a_good_range_at_the_edge_of_the_space_asks_to_widen_it() -> None:
@@ -359,7 +362,7 @@ def test_a_good_range_at_the_edge_of_the_space_asks_to_widen_it() -> None:
     assert [e.side for e in found.edges] == ["upper"]
     assert sentences(found)[-1] == (
         "Good trials touch the upper edge of the search space (lr 3): widen it, as a study of its own: --name NEW "
-        "--set 'space.optimizer.sgd.peak_lr={ low = 0.001, high = 30, log = true }'"
+        "--set 'space.optimizer.sgd.peak_lr={low=0.001,high=30,log=true}'"
     )
 
 
@@ -377,11 +380,10 @@ def test_bad_luck_between_a_good_trial_and_the_edge_is_not_too_low() -> None:
 
 @pytest.mark.parametrize("file", ["", "[space.optimizer.sgd]\nmomentum = 0.8\n[space.optimizer.adamw]\nbeta1 = 0.8\n"])
 def test_what_is_said_to_widen_the_space_does_widen_it_and_keeps_the_other_optimizers(
-    file: str, tmp_path: object
+    file: str, tmp_path: Path
 ) -> None:
-    path = f"{tmp_path}/mine.toml"
-    with open(path, "w", encoding="utf-8") as out:
-        out.write(file)
+    path = str(tmp_path / "mine.toml")
+    Path(path).write_text(file, encoding="utf-8")
     before = study_file.load(path)
     made = [replace(t, config=config(t.config.optimizer.peak_lr)) for t in line(*[(2.9, 0.97)] * 5)]
     found = diagnose(made, before)[0]

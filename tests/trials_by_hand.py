@@ -53,7 +53,7 @@ def config(
     epochs: int = EPOCHS,
     batch_size: int = 32,
 ) -> TrialConfig:
-    settings = {"momentum": 0.9} if optimizer == "sgd" else {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    settings: dict[str, Any] = {"momentum": 0.9} if optimizer == "sgd" else {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     shape = schedule or ScheduleConfig("constant")
     return TrialConfig(OptimizerConfig(optimizer, lr, 5e-4, **settings), shape, batch_size, epochs, 0)
 

@@ -65,13 +65,13 @@ def edge(spec: StudySpec, optimizer: OptimizerName, side: Side) -> Edge:
     names = tuple(spec.space.optimizers)
     if len(names) > 1:
         # A table of one optimizer alone would leave the others out of the search.
-        listed = ", ".join(f'"{name}"' for name in names)
+        listed = ",".join(f'"{name}"' for name in names)
         overrides.insert(0, f"space.optimizer=[{listed}]")
     return Edge(side, at, tuple(overrides))
 
 
 def _widened(domain: Domain, side: Side) -> str:
-    """Return the domain as TOML, one edge moved outwards."""
+    """Return the domain as TOML, one edge moved outwards; without spaces, so that no terminal breaks it."""
     match domain:
         case Fixed(value=only):
             return f"{float(only):.4g}"
@@ -79,17 +79,17 @@ def _widened(domain: Domain, side: Side) -> str:
             rates = sorted(float(v) for v in values)
             ratio = min(rates[1] / rates[0] if side == "lower" else rates[-1] / rates[-2], WIDER)
             wider = [rates[0] / ratio, *rates] if side == "lower" else [*rates, rates[-1] * ratio]
-            return "[" + ", ".join(f"{rate:.4g}" for rate in wider) + "]"
+            return "[" + ",".join(f"{rate:.4g}" for rate in wider) + "]"
         case Range(low=low, high=high, log=log, step=step):
             if log:
                 low, high = (low / WIDER, high) if side == "lower" else (low, high * WIDER)
-                return f"{{ low = {low:.4g}, high = {min(high, HIGHEST):.4g}, log = true }}"
-            tail = f", step = {step:.6g}" if step is not None else ""
+                return f"{{low={low:.4g},high={min(high, HIGHEST):.4g},log=true}}"
+            tail = f",step={step:.6g}" if step is not None else ""
             if side == "upper":
-                return f"{{ low = {low:.6g}, high = {min(2 * high - low, HIGHEST):.6g}{tail} }}"
+                return f"{{low={low:.6g},high={min(2 * high - low, HIGHEST):.6g}{tail}}}"
             # A learning rate stays above 0, and a grid on its points.
             if step is None:
                 low = max(2 * low - high, low / WIDER)
             else:
                 low -= step * min(math.ceil(low / step) - 1, round((high - low) / step))
-            return f"{{ low = {low:.6g}, high = {high:.6g}{tail} }}"
+            return f"{{low={low:.6g},high={high:.6g}{tail}}}"

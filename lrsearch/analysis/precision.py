@@ -9,7 +9,8 @@ TEST_SIZE: dict[DatasetName, int] = {"digits": 797, "mnist": 10_000, "fashion-mn
 """Images of the untouched test sets [examples]."""
 
 LOSS_TOLERANCE = 0.1
-"""Part of the best loss. Its standard error cannot be had from one mean: a tenth is a convention, not a measurement."""
+"""Part of the best loss. One mean has no standard error, so that a tenth is a convention: the seed alone (8 seeds, mlp)
+scatters the loss by 1 to 7 % on MNIST with 200 to 4,000 validation images, and by 4 to 21 % on the 200 of digits."""
 
 FAR_ERRORS = 3.0
 """Standard errors below the best that are called far."""

@@ -204,7 +204,7 @@ def _follow(
             return
         for event in events:
             if not quiet:
-                console.print(line(event, time.monotonic() - begun, study.spec), soft_wrap=True)
+                print(line(event, time.monotonic() - begun, study.spec), file=sys.stderr, flush=True)
 
 
 def _again(words: list[str]) -> str:

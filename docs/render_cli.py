@@ -1,0 +1,406 @@
+"""Write what in docs/ follows from the code, so that it cannot go stale unseen.
+
+    python docs/render_cli.py           writes docs/cli.md, and the marked parts of study-file.md and guide.md
+    python docs/render_cli.py --check   writes nothing; exit code 1 where something is stale
+
+A marked part lies between ``<!-- rendered: NAME -->`` and ``<!-- end: NAME -->``.
+"""
+
+import argparse
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from unittest import mock
+
+import annotated_types
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from lrsearch import domain, schedules, spec
+from lrsearch.cli import app as cli
+from lrsearch.trial import ScheduleConfig, ScheduleFamily
+
+DOCS = Path(__file__).resolve().parent
+HELP_COLUMNS = 82
+"""Of the terminal: the help is two narrower, and 80 fits a page."""
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def help_of(*command: str) -> str:
+    """Return what ``lrsearch COMMAND --help`` prints."""
+    out = io.StringIO()
+    with mock.patch.dict(os.environ, {"COLUMNS": str(HELP_COLUMNS)}), contextlib.redirect_stdout(out):
+        code = cli.run([*command, "--help"])
+    assert code == 0, command
+    return out.getvalue().rstrip()
+
+
+def commands() -> list[str]:
+    """Return the verbs, in the order of the help."""
+    group: Any = typer.main.get_command(cli.app)
+    return list(group.commands)
+
+
+def cli_page() -> str:
+    """Return docs/cli.md."""
+    parts = [
+        "# Command line",
+        "What `--help` says, written by `python docs/render_cli.py`. Exit codes, environment variables and the JSON that "
+        "`--json` prints are in the [guide](guide.md#exit-codes).",
+        _fenced(help_of()),
+    ]
+    for command in commands():
+        parts += [f"## lrsearch {command}", _fenced(help_of(command))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fenced(text: str, language: str = "text") -> str:
+    return f"```{language}\n{text}\n```"
+
+
+# --- the study file --------------------------------------------------------------------------------------------------
+
+MEANINGS: dict[str, str] = {
+    "name": "The study's name in the database. A file without it takes the file's own name.",
+    "epochs": "Passes over the training images, of every trial.",
+    "seed": "Initial weights, batch order and sampler.",
+    "baseline": 'Your current setting, tried first: `"sgd lr=0.1 cosine batch=64"`.',
+    "dataset": "[Table](#dataset).",
+    "model": "[Table](#model).",
+    "objective": "[Table](#objective).",
+    "budget": "[Table](#budget).",
+    "sampler": "[Table](#sampler).",
+    "pruner": "[Table](#pruner).",
+    "training": "[Table](#training).",
+    "space": "[Table](#space).",
+    "dataset.name": "Which images.",
+    "dataset.limit": "Images drawn for training and validation together, at most "
+    + ", ".join(f"{size:,} for {name}" for name, size in spec.POOL_SIZE.items())
+    + ". The test set is never cut.",
+    "dataset.validation_fraction": "Part of the drawn images that validates; rounded to whole images, at least one.",
+    "dataset.scaling": "`standard`: mean 0 and standard deviation 1 in each channel of the training images. `unit`: 0..1.",
+    "dataset.split_seed": "Which images are drawn, and which of them validate.",
+    "model.name": "`mlp`: flatten, dense layers with ReLU, dense output. `cnn`: convolution 5x5 to 10 channels, ReLU, "
+    "max-pool 2, then as `mlp`.",
+    "model.hidden": "Sizes of the hidden dense layers; `[]` for none.",
+    "objective.metric": "What the best trial is best at, on the validation images after the last epoch. Equal accuracies: "
+    "the lower loss wins.",
+    "budget.trials": "Complete, pruned and diverged trials together, exactly.",
+    "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
+    "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end the "
+    "search.",
+    "sampler.name": "Who proposes settings. `gp` and `qmc` need a space with one optimizer and one schedule.",
+    "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first settings count.",
+    "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that the study was filed with.",
+    "pruner.name": "Who ends trials early.",
+    "pruner.min_resource": "asha: the first rung [epochs].",
+    "pruner.reduction_factor": "asha: one in so many goes on from a rung; the next rung is so many times later.",
+    "pruner.min_early_stopping_rate": "asha: rungs left out at the start.",
+    "pruner.n_startup_trials": "median: complete trials before the first comparison.",
+    "pruner.n_warmup_steps": "median: epochs of each trial before its first comparison.",
+    "pruner.interval_steps": "median: epochs between comparisons.",
+    "pruner.n_min_trials": "median: scores at that epoch below which nothing is pruned.",
+    "training.drop_last": "Leave out the last, smaller batch of an epoch.",
+    "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start.",
+    "training.averaging": "Moving average of the weights for the rung score. `auto`: when a pruner compares accuracies.",
+    "space.batch_size": "[examples]; at most the training images.",
+    "space.warmup_fraction": "Part of all updates spent in linear warm-up; not for one_cycle and triangular.",
+    "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
+    "exponential, inverse_sqrt and one_cycle.",
+    "space.optimizer": "A name, a list of names, or [tables](#spaceoptimizer).",
+    "space.schedule": "A name, a list of names, or [tables](#spaceschedule).",
+    "sgd.peak_lr": "The largest learning rate of the training.",
+    "sgd.momentum": "",
+    "sgd.dampening": "",
+    "sgd.nesterov": "`true` needs momentum above 0 and dampening = 0.",
+    "sgd.weight_decay": "",
+    "adam.peak_lr": "As above.",
+    "adam.beta1": "",
+    "adam.beta2": "",
+    "adam.eps": "",
+    "adam.weight_decay": "Added to the gradient; use adamw for decoupled decay.",
+    "adamw.peak_lr": "As above.",
+    "adamw.beta1": "",
+    "adamw.beta2": "",
+    "adamw.eps": "",
+    "adamw.weight_decay": "Decoupled: multiplied by the learning rate.",
+    "rmsprop.peak_lr": "As above.",
+    "rmsprop.alpha": "",
+    "rmsprop.momentum": "",
+    "rmsprop.eps": "",
+    "rmsprop.weight_decay": "",
+    "step.drops": "How many equal drops, at equal distances.",
+    "multistep.milestones": "Fractions of the training after warm-up, each a drop: one list, or a list of lists to choose "
+    "from.",
+    "polynomial.power": "1 is linear.",
+    "one_cycle.rise_fraction": "Part of the training that rises to the peak.",
+    "one_cycle.initial_fraction": "Where it starts, as a fraction of the peak.",
+    "triangular.cycles": "Triangles.",
+    "warm_restarts.cycles": "Cosines.",
+    "warm_restarts.cycle_mult": "How many times as long each is as the one before.",
+    "wsd.decay_fraction": "Part of all updates that falls, at the end.",
+    "plateau.drop_factor": "What the learning rate is multiplied by.",
+    "plateau.patience_epochs": "Epochs in a row without a lower validation loss after which it is not yet multiplied.",
+}
+"""A sentence for every key; ``key_tables`` fails where one is missing or superfluous."""
+
+UNSET: dict[str, str] = {
+    "name": "the file's name",
+    "baseline": "none",
+    "dataset.limit": "all of them",
+    "model.hidden": "`[128]` for mlp, `[50]` for cnn",
+    "budget.trials": "50, or no limit if `hours` is given",
+    "budget.hours": "no limit",
+    "pruner.min_resource": "a fifth of `epochs`",
+    "pruner.reduction_factor": "`3`",
+    "pruner.min_early_stopping_rate": "`0`",
+    "pruner.n_startup_trials": "`5`",
+    "pruner.n_warmup_steps": "`0`",
+    "pruner.interval_steps": "`1`",
+    "pruner.n_min_trials": "`1`",
+}
+"""The default of a key that may be left unset, where the model says None; tests/test_docs.py checks them."""
+
+NAME_RULE = "letters, digits, `.`, `_`, `-`; a letter or digit first; at most 100"
+
+KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+DOMAIN_KINDS = {"float": "number", "int": "whole number", "bool": "true or false", "fractions": "list of fractions"}
+
+
+def key_tables() -> dict[str, str]:
+    """Return the tables of keys, Markdown, by the name of the marked part.
+
+    Raises:
+        SystemExit: a key without a meaning, or a meaning without a key.
+    """
+    used: set[str] = set()
+    tables = {"study": (spec.StudySpec, "")}
+    for table in ("dataset", "model", "objective", "budget", "sampler", "pruner", "training", "space"):
+        tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
+    out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
+    for part, families in (("optimizer", spec.OptimizerSpace), ("schedule", spec.ScheduleSpace)):
+        out[f"keys of space.{part}"] = _family_table(part, families, used)
+    wrong = used.symmetric_difference(MEANINGS)
+    if wrong:
+        raise SystemExit(f"MEANINGS of docs/render_cli.py and the spec differ in: {', '.join(sorted(wrong))}")
+    return out
+
+
+def _table(model: type[BaseModel], prefix: str, used: set[str]) -> str:
+    lines = ["| key | type | default | allowed | meaning |", "|--|--|--|--|--|"]
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{name}"
+        used.add(path)
+        kind, allowed = _kind(field)
+        lines.append(f"| `{name}` | {kind} | {_default(path, field)} | {allowed} | {MEANINGS.get(path, '')} |")
+    return "\n".join(lines)
+
+
+def _family_table(part: str, families: type[BaseModel], used: set[str]) -> str:
+    lines = [f"| {part} | key | type | default | allowed | meaning |", "|--|--|--|--|--|--|"]
+    for family, outer in families.model_fields.items():
+        fields = _model(outer.annotation).model_fields
+        if not fields:
+            lines.append(f"| `{family}` | none | | | | |")
+        for name, field in fields.items():
+            path = f"{family}.{name}"
+            used.add(path)
+            kind, allowed = _kind(field)
+            meaning = MEANINGS.get(path, "")
+            lines.append(f"| `{family}` | `{name}` | {kind} | {_default(path, field)} | {allowed} | {meaning} |")
+    return "\n".join(lines)
+
+
+def _model(annotation: object) -> type[BaseModel]:
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    raise AssertionError(annotation)
+
+
+def _kind(field: FieldInfo) -> tuple[str, str]:
+    """Return the type of a key and what it allows."""
+    for metadata in field.metadata:
+        if isinstance(metadata, domain.Parameter):
+            bounds = "" if metadata.kind == "bool" else str(metadata.bounds)
+            return DOMAIN_KINDS[metadata.kind], bounds
+    kind, limits = _unwrapped(field.annotation, list(field.metadata))
+    if get_origin(kind) is Literal:
+        return "one of", ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        inner, more = _unwrapped(get_args(kind)[0], [])
+        return f"list of {KINDS[inner]}s", "each " + _limits(more)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "table", ""
+    if any(getattr(limit, "pattern", None) for limit in limits):
+        return "text", NAME_RULE
+    return KINDS[kind], _limits(limits)
+
+
+def _unwrapped(annotation: Any, limits: list[Any]) -> tuple[Any, list[Any]]:
+    """Return the type under Annotated and Optional, and the limits met on the way."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        for item in metadata:
+            limits += item.metadata if isinstance(item, FieldInfo) else [item]
+        return _unwrapped(inner, limits)
+    if get_origin(annotation) in (Union, UnionType):
+        (inner,) = (part for part in get_args(annotation) if part is not type(None))
+        return _unwrapped(inner, limits)
+    return annotation, limits
+
+
+def _limits(limits: list[Any]) -> str:
+    words = []
+    for limit in limits:
+        match limit:
+            case annotated_types.Ge(ge=value):
+                words.append(f"at least {value}")
+            case annotated_types.Gt(gt=value):
+                words.append(f"above {value}")
+            case annotated_types.Le(le=value):
+                words.append(f"at most {value}")
+            case annotated_types.Lt(lt=value):
+                words.append(f"below {value}")
+    return ", ".join(words)
+
+
+def _default(path: str, field: FieldInfo) -> str:
+    value = field.default
+    if path in UNSET:
+        return UNSET[path]
+    match value:
+        case BaseModel():
+            names = [name for name, inner in value if inner is not None]
+            return f"`{names}`".replace("'", '"') if path in ("space.optimizer", "space.schedule") else "see there"
+        case domain.Fixed() | domain.Choice() | domain.Range():
+            return f"`{_toml(domain.to_plain(value))}`"
+        case _:
+            return f"`{_toml(value)}`"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f'"{value}"'
+        case dict():
+            return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        case list():
+            return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+        case float():
+            return f"{value:g}" if value and abs(value) < 1e-4 else str(value)  # 1e-05, not 0.00001
+        case _:
+            return str(value)
+
+
+# --- drawings of the schedules ---------------------------------------------------------------------------------------
+
+EXAMPLES: Mapping[ScheduleFamily, ScheduleConfig] = {
+    "constant": ScheduleConfig("constant", 0.1),
+    "step": ScheduleConfig("step", 0.1, 0.1, drops=3),
+    "multistep": ScheduleConfig("multistep", 0.1, 0.1, milestones=(0.5, 0.75)),
+    "exponential": ScheduleConfig("exponential", 0.1, 0.05),
+    "linear": ScheduleConfig("linear", 0.1, 0.05),
+    "cosine": ScheduleConfig("cosine", 0.1, 0.05),
+    "polynomial": ScheduleConfig("polynomial", 0.1, 0.05, power=2.0),
+    "inverse_sqrt": ScheduleConfig("inverse_sqrt", 0.1, 0.2),
+    "one_cycle": ScheduleConfig("one_cycle", 0.0, 0.01, rise_fraction=0.3, initial_fraction=0.04),
+    "triangular": ScheduleConfig("triangular", 0.0, 0.05, cycles=2),
+    "warm_restarts": ScheduleConfig("warm_restarts", 0.1, 0.05, cycles=2, cycle_mult=2),
+    "wsd": ScheduleConfig("wsd", 0.1, 0.05, decay_fraction=0.3),
+    "plateau": ScheduleConfig("plateau", 0.1, 0.05, drop_factor=0.1, patience_epochs=2),
+}
+COLUMNS, ROWS, ACROSS, GAP = 24, 3, 3, 4
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+"""Bits of a braille character by row 0..3 and column 0..1."""
+
+
+def drawing(schedule: ScheduleConfig) -> list[str]:
+    """Return a schedule as ``ROWS`` lines of ``COLUMNS`` braille characters, from 0 to the peak."""
+    width, height = 2 * COLUMNS, 4 * ROWS
+    curve = schedules.factors(schedule, width * 10)[5::10]
+    levels = [round((1 - float(factor)) * (height - 1)) for factor in curve]
+    cells = [[0] * COLUMNS for _ in range(ROWS)]
+    for x, level in enumerate(levels):
+        begin = levels[x - 1] if x else level
+        step = 1 if level >= begin else -1
+        # A jump is drawn as the line that joins its ends.
+        for y in range(begin + (step if level != begin else 0), level + step, step):
+            cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
+    return ["".join(chr(0x2800 + bits) for bits in row) for row in cells]
+
+
+def drawings() -> str:
+    """Return all families, a few side by side, as a block of text."""
+    assert set(EXAMPLES) == set(schedules.SHAPE_FIELDS)
+    families = list(schedules.SHAPE_FIELDS)
+    lines: list[str] = []
+    for i in range(0, len(families), ACROSS):
+        group = families[i : i + ACROSS]
+        columns = [[family, *drawing(EXAMPLES[family])] for family in group]
+        lines += ["".join(cell.ljust(COLUMNS + GAP) for cell in row).rstrip() for row in zip(*columns, strict=True)]
+        lines.append("")
+    return _fenced("\n".join(lines).rstrip())
+
+
+# --- pages and marked parts ------------------------------------------------------------------------------------------
+
+
+def parts() -> dict[str, str]:
+    """Return all marked parts by name."""
+    template = resources.files("lrsearch.cli").joinpath("study_template.toml").read_text("utf-8").rstrip()
+    return key_tables() | {"template": _fenced(template, "toml"), "drawings": drawings()}
+
+
+def filled(text: str, rendered: Mapping[str, str]) -> str:
+    """Return a page with its marked parts up to date."""
+
+    def fill(found: re.Match[str]) -> str:
+        name = found["name"]
+        return f"<!-- rendered: {name} -->\n{rendered[name]}\n<!-- end: {name} -->"
+
+    return re.sub(r"<!-- rendered: (?P<name>.+?) -->.*?<!-- end: (?P=name) -->", fill, text, flags=re.DOTALL)
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Yield every page that has something rendered, with the text that it should have."""
+    yield DOCS / "cli.md", cli_page()
+    rendered = parts()
+    missing = set(rendered)
+    for name in ("study-file.md", "guide.md"):
+        text = (DOCS / name).read_text("utf-8")
+        missing -= set(re.findall(r"<!-- rendered: (.+?) -->", text))
+        yield DOCS / name, filled(text, rendered)
+    if missing:
+        raise SystemExit(f"no page has a place for: {', '.join(sorted(missing))}")
+
+
+def main() -> int:
+    """Write or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is stale")
+    check = parser.parse_args().check
+    stale = [(path, text) for path, text in pages() if not path.exists() or path.read_text("utf-8") != text]
+    for path, text in stale:
+        if check:
+            print(f"{path.relative_to(DOCS.parent)} is stale: run python docs/render_cli.py", file=sys.stderr)
+        else:
+            path.write_text(text, "utf-8")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,825 @@
+"""The budget is exact and nothing is lost: whatever dies, whenever it dies."""
+
+import json
+import math
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+import pytest
+from conftest import (
+    CRASHED,
+    DIVERGED,
+    ONE_SHAPE,
+    FakeEngine,
+    Kill,
+    claimed,
+    claims_of,
+    complete,
+    finished,
+    learning,
+    leases_held,
+    make_spec,
+    measured,
+    started,
+    wait_until,
+    work_in_child,
+)
+from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch import worker
+from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.search import study as studies
+from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial, rung_score
+from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.search.storage import Database, Place
+from lrsearch.search.study import Study
+from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
+
+
+def search(study: Study, engine: FakeEngine | None = None) -> list[Event]:
+    """Work on a study in this process until there is nothing more to do."""
+    return list(worker.work(claims_of(study), engine or FakeEngine(learning)))
+
+
+def reason(events: list[Event]) -> EndReason:
+    assert isinstance(events[-1], SearchEnded)
+    return events[-1].reason
+
+
+def rows(database: Database, sql: str) -> list[tuple[Any, ...]]:
+    with database.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+
+def write(database: Database, sql: str, *values: object) -> None:
+    with database.writing() as connection:
+        connection.exec_driver_sql(sql, values)
+
+
+def tables(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Return every row of every table."""
+    names = [name for (name,) in rows(database, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return {name: rows(database, f"SELECT * FROM {name}") for name in names}
+
+
+def check_books(study: Study, n_counting: int) -> list[Trial]:
+    """Check that our rows and Optuna's say the same of every trial and that nothing is under way; return the trials."""
+    database = study.database
+    trials = study.trials()
+    assert [t.number for t in trials] == list(range(len(trials))), "every number once"
+    assert sum(t.state.counts for t in trials) == n_counting, "the budget, exactly"
+    assert leases_held(database) == 0
+    assert {row for row in rows(database, "SELECT DISTINCT state FROM lrsearch_slots")} <= {("ended",)}
+    assert rows(database, "SELECT count(*) FROM lrsearch_slots") == [(len(trials),)]
+    scores: dict[str, dict[int, float]] = {}
+    for slot, epoch, score in rows(database, "SELECT slot_id, epoch, rung_score FROM lrsearch_epochs ORDER BY epoch"):
+        scores.setdefault(slot, {})[epoch] = score
+    plain = optuna.load_study(study_name=study.name, storage=database.place.url).get_trials()
+    assert [t.number for t in plain] == list(range(len(trials)))
+    for ours, theirs in zip(trials, plain, strict=True):
+        assert ours.outcome is not None
+        assert theirs.state == OPTUNA_STATES[ours.state]
+        assert theirs.value == ours.outcome.value
+        assert theirs.params == ours.params
+        assert theirs.intermediate_values == scores.get(theirs.user_attrs[SLOT_ATTR], {})
+        assert theirs.user_attrs[OUTCOME_ATTR] == ours.state
+        assert [m.epoch for m in ours.metrics] == list(range(1, ours.outcome.epoch + 1)), "every epoch once"
+        assert theirs.datetime_complete is not None
+        if ours.state == State.COMPLETE:
+            assert ours.outcome.epoch == study.spec.epochs
+    return trials
+
+
+# --- one worker ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median", "none"])
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_one_worker_ends_with_exactly_the_budget(database: Database, pruner: str, metric: str) -> None:
+    spec = make_spec(budget={"trials": 13}, pruner={"name": pruner}, objective={"metric": metric})
+    study = studies.create(database, spec)
+    assert reason(search(study)) == EndReason.BUDGET_TRIALS
+    trials = check_books(study, 13)
+    assert {t.state for t in trials} >= {State.COMPLETE, State.DIVERGED}
+    assert (State.PRUNED in {t.state for t in trials}) == (pruner != "none")
+
+
+def test_a_finished_study_has_nothing_more_to_give(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 2}))
+    search(study)
+    before = tables(database)
+    events = search(study)
+    assert [type(e) for e in events] == [SearchEnded]
+    assert reason(events) == EndReason.BUDGET_TRIALS
+    after = tables(database)
+    del before["lrsearch_studies"], after["lrsearch_studies"]  # the budget's lock counts
+    assert after == before
+
+
+def test_what_a_trial_reports_is_what_is_read_back(database: Database) -> None:
+    study = studies.create(database, make_spec(epochs=3))
+    claims = claims_of(study)
+    claim = claimed(claims)
+    told = [measured(1, 0.3, 2.0, averaged=0.35), measured(2, math.nan, math.nan), measured(3, 0.6, 1.0, averaged=0.7)]
+    for metrics in told:
+        claims.accept(claim, metrics)
+    assert claims.end(claim, complete(0.6, 3))
+    (trial,) = study.trials()
+    assert trial.metrics[0] == told[0]
+    assert trial.metrics[2] == told[2]
+    assert math.isnan(trial.metrics[1].val_loss)
+    assert trial.outcome == complete(0.6, 3)
+    assert trial.config == claim.trial.config
+    assert (trial.device, trial.versions, trial.origin) == ("fake device", "fake 1.0", "sampler")
+    assert trial.worker.endswith(f":{os.getpid()}")
+    assert trial.started_at is not None
+    assert trial.ended_at is not None
+    assert timedelta(0) <= trial.ended_at - trial.started_at < timedelta(minutes=1)
+    assert abs(datetime.now().astimezone() - trial.ended_at) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("outcome", [DIVERGED, CRASHED, Outcome(State.PRUNED, Reason.RUNG, 0.2, 1, message="cut")])
+def test_an_outcome_is_read_back_with_all_its_numbers(database: Database, outcome: Outcome) -> None:
+    study = studies.create(database, make_spec())
+    claims = claims_of(study)
+    assert claims.end(claimed(claims), outcome)
+    (trial,) = study.trials()
+    assert trial.outcome == outcome
+    assert trial.state == outcome.state
+
+
+def test_the_first_settings_are_tried_first_and_named_after_their_origin(database: Database) -> None:
+    study = studies.create(database, make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 4}))
+    initial = [Initial("baseline", {"peak_lr_sgd": 0.01}), Initial("portfolio", {"peak_lr_sgd": 0.25})]
+    list(worker.work(claims_of(study, initial), FakeEngine(learning)))
+    trials = check_books(study, 4)
+    assert [t.origin for t in trials] == ["baseline", "portfolio", "sampler", "sampler"]
+    assert [t.config.optimizer.peak_lr for t in trials[:2]] == [0.01, 0.25]
+
+
+# --- several workers -------------------------------------------------------------------------------------------------
+
+
+def test_four_processes_end_with_exactly_the_budget(tmp_path: Path) -> None:
+    place, gate = Place(tmp_path / "x.db"), tmp_path / "gate"
+    spec = make_spec(budget={"trials": 40}, sampler={"name": "random"}, pruner={"name": "asha"})
+    # All four find no database, make one and file the study at the same moment.
+    workers = [started(work_in_child, str(place.path), spec.to_json(), None, str(gate)) for _ in range(4)]
+    gate.touch()
+    assert [finished(process) for process in workers] == [0, 0, 0, 0]
+    with closing(Database(place)) as database:
+        trials = check_books(studies.get(database, None), 40)
+        assert {attempts for (attempts,) in rows(database, "SELECT attempts FROM lrsearch_slots")} == {1}
+    assert len({t.worker for t in trials}) == 4, "every worker had a share"
+    assert len({str(t.params) for t in trials}) == 40
+
+
+def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_budget(tmp_path: Path) -> None:
+    place = Place(tmp_path / "x.db")
+    spec = make_spec(budget={"trials": 24}, sampler={"name": "random"}, pruner={"name": "asha"})
+    with closing(Database(place)) as database:
+        studies.create(database, spec)
+    order = random.Random(4)
+    for _ in range(3):
+        workers = [started(work_in_child, str(place.path), spec.to_json()) for _ in range(4)]
+        with closing(Database(place)) as database:
+            n = len(rows(database, "SELECT * FROM lrsearch_epochs"))
+            wait_until(
+                lambda db=database, n=n: (  # type: ignore[misc]
+                    len(rows(db, "SELECT * FROM lrsearch_epochs")) > n + 8
+                    or not any(process.is_alive() for process in workers)
+                )
+            )
+        for process in order.sample(workers, 4):
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+        for process in workers:
+            finished(process)
+    assert finished(started(work_in_child, str(place.path), spec.to_json())) == 0
+    with closing(Database(place)) as database:
+        check_books(studies.get(database, None), 24)
+
+
+# --- killed at every step of the protocol ----------------------------------------------------------------------------
+
+# Where the process kills itself, the numbers that are RUNNING then, and the attempts that trial 1 takes in the end.
+POINTS: list[tuple[Kill, list[int], int]] = [
+    (Kill("reserve", "before", 2), [], 1),
+    (Kill("slot in reserve", "before", 2), [], 1),
+    (Kill("slot in reserve", "after", 2), [], 1),
+    (Kill("lease in reserve", "after", 2), [], 1),
+    (Kill("reserve", "after", 2), [], 2),
+    (Kill("draw", "before", 2), [], 2),
+    (Kill("draw", "after", 2), [], 2),
+    (Kill("start", "before", 2), [], 2),
+    (Kill("rows in start", "after", 2), [], 2),
+    (Kill("mark in start", "after", 2), [], 2),
+    (Kill("start", "after", 2), [1], 2),
+    (Kill("accept", "before", 4), [1], 2),
+    (Kill("score in accept", "before", 5), [1], 2),
+    (Kill("score in accept", "after", 5), [1], 2),
+    (Kill("accept", "after", 4), [1], 2),
+    (Kill("accept", "after", 6), [1], 2),
+    (Kill("end", "before", 2), [1], 2),
+    (Kill("rows in end", "before", 2), [1], 2),
+    (Kill("rows in end", "after", 2), [1], 2),
+    (Kill("end", "after", 2), [], 1),
+]
+SMALL = make_spec(
+    epochs=3,
+    budget={"trials": 3},
+    sampler={"name": "random"},
+    # Below the learning rates that diverge: every trial reports three epochs.
+    space={**ONE_SHAPE, "batch_size": [16, 32], "optimizer": {"sgd": {"peak_lr": {"low": 1e-3, "high": 0.9}}}},
+)
+
+
+@pytest.mark.parametrize(("kill", "running", "attempts"), POINTS, ids=lambda value: str(value))
+def test_a_process_killed_at_any_step_loses_nothing(
+    place: Place, kill: Kill, running: list[int], attempts: int
+) -> None:
+    assert finished(started(work_in_child, str(place.path), SMALL.to_json(), kill)) == -9
+    with closing(Database(place)) as database:
+        study = studies.get(database, None)
+        left = study.trials()
+        assert [t.number for t in left if t.state == State.RUNNING] == running
+        for trial, seen in zip(left, study.frozen_trials(), strict=True):
+            assert seen.intermediate_values.keys() == {m.epoch for m in trial.metrics}, "both tables or neither"
+            assert seen.state == (TrialState.RUNNING if trial.outcome is None else OPTUNA_STATES[trial.state])
+        events = search(study)
+        assert reason(events) == EndReason.BUDGET_TRIALS
+        trials = check_books(study, 3)
+        assert len(trials) == 3
+        assert [t.params for t in trials[: len(left)]] == [t.params for t in left], "a number keeps its setting"
+        assert [e.trial.number for e in events if isinstance(e, TrialStarted) and e.resumed] == running
+        expected = [1, attempts, 1]
+        assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(n,) for n in expected]
+
+
+def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> None:
+    kills = [Kill("accept", "after", 5), Kill("restart", "before"), Kill("mark in start", "after"), Kill("restart", "after")]
+    for kill in [*kills, Kill("accept", "after", 2), Kill("end", "before")]:
+        assert finished(started(work_in_child, str(place.path), SMALL.to_json(), kill)) == -9, kill
+    with closing(Database(place)) as database:
+        study = studies.get(database, None)
+        assert [t.number for t in study.trials() if t.state == State.RUNNING] == [1]
+        search(study)
+        check_books(study, 3)
+        # Counted when a trial starts: the attempts that died before are none.
+        assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(1,), (5,), (1,)]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Place, seed: int) -> None:
+    order = random.Random(seed)
+    steps = ["reserve", "draw", "start", "accept", "end", "rows in start", "score in accept", "rows in end"]
+    spec = make_spec(budget={"trials": 7}, pruner={"name": "asha"}, sampler={"name": "random"})
+    for _ in range(6):
+        kill = Kill(order.choice(steps), order.choice(["before", "after"]), order.randint(1, 3))
+        assert finished(started(work_in_child, str(place.path), spec.to_json(), kill)) in (-9, 0), kill
+    with closing(Database(place)) as database:
+        study = studies.get(database, None)
+        search(study)
+        check_books(study, 7)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_killed_while_it_files_the_study_is_as_if_it_had_not_begun_or_had_ended(
+    place: Place, when: str
+) -> None:
+    assert finished(started(work_in_child, str(place.path), SMALL.to_json(), Kill("filing the study", when))) == -9
+    with closing(Database(place)) as database:
+        assert studies.names(database) == ([] if when == "before" else ["probe"])
+        study = studies.create(database, SMALL)
+        search(study)
+        check_books(study, 3)
+
+
+# --- the budget ------------------------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_is_raised_is_used_up_exactly(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 3}))
+    search(study)
+    first = study.trials()
+    study.set_budget(BudgetSpec(trials=8))
+    assert reason(search(study)) == EndReason.BUDGET_TRIALS
+    assert check_books(study, 8)[:3] == first
+
+
+def test_a_budget_that_is_raised_while_a_worker_works_is_used_by_it(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 2}))
+    n = 0
+    for event in worker.work(claims_of(study), FakeEngine(learning)):
+        n += isinstance(event, TrialEnded)
+        if n == 1:
+            study.set_budget(BudgetSpec(trials=5))
+    assert n == 5
+    check_books(study, 5)
+
+
+def test_a_budget_below_what_is_finished_takes_nothing_back_and_adds_nothing(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 4}))
+    search(study)
+    study.set_budget(BudgetSpec(trials=2))
+    assert reason(search(study)) == EndReason.BUDGET_TRIALS
+    check_books(study, 4)
+
+
+def test_an_interrupted_trial_beyond_a_lowered_budget_is_left_until_the_budget_is_raised(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 4}))
+    claims = claims_of(study)
+    for value in (0.1, 0.2, 0.3):
+        claims.end(claimed(claims), complete(value))
+    claims.release(claimed(claims))
+    study.set_budget(BudgetSpec(trials=3))
+    ended = claims.claim()
+    assert isinstance(ended, SearchEnded)
+    assert ended.reason == EndReason.BUDGET_TRIALS
+    study.set_budget(BudgetSpec(trials=4))
+    assert claimed(claims).trial.number == 3
+
+
+def test_trials_that_fail_do_not_count(database: Database) -> None:
+    n = 0
+
+    def every_third_crashes(config: TrialConfig) -> Iterator[EpochMetrics | Divergence | BaseException]:
+        nonlocal n
+        n += 1
+        if n % 3 == 0:
+            yield RuntimeError("broken")
+        yield from learning(config)
+
+    study = studies.create(database, make_spec(budget={"trials": 6}))
+    assert reason(search(study, FakeEngine(every_third_crashes))) == EndReason.BUDGET_TRIALS
+    trials = check_books_with_failures(study, 6)
+    assert [t.number for t in trials if t.state == State.FAILED] == [2, 5]
+
+
+def check_books_with_failures(study: Study, n_counting: int) -> list[Trial]:
+    trials = check_books(study, n_counting)
+    assert any(t.state == State.FAILED for t in trials)
+    return trials
+
+
+@pytest.mark.parametrize("max_failures", [0, 2])
+def test_more_failures_than_allowed_end_the_study(database: Database, max_failures: int) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 9, "max_failures": max_failures}))
+    events = search(study, FakeEngine(lambda config: [RuntimeError("broken")]))
+    assert reason(events) == EndReason.MAX_FAILURES
+    assert isinstance(events[-1], SearchEnded)
+    assert f"{max_failures + 1} trials failed" in events[-1].message
+    assert len(check_books_with_failures(study, 0)) == max_failures + 1
+    study.set_budget(BudgetSpec(trials=2, max_failures=max_failures + 1))
+    assert reason(search(study)) == EndReason.BUDGET_TRIALS
+    check_books_with_failures(study, 2)
+
+
+def slow(config: TrialConfig) -> Iterator[EpochMetrics]:
+    """An hour an epoch."""
+    for epoch in range(1, config.epochs + 1):
+        yield measured(epoch, 0.5, seconds=3600)
+
+
+def test_hours_of_training_end_the_study_and_the_trial_under_way(database: Database) -> None:
+    study = studies.create(database, make_spec(epochs=4, budget={"trials": None, "hours": 9.5}))
+    events = search(study, FakeEngine(slow))
+    assert reason(events) == EndReason.BUDGET_HOURS
+    assert isinstance(events[-1], SearchEnded)
+    assert "9.5 h" in events[-1].message
+    trials = check_books(study, 3)
+    assert [t.state for t in trials] == [State.COMPLETE, State.COMPLETE, State.PRUNED]
+    assert trials[2].outcome is not None
+    assert trials[2].outcome.reason == Reason.BUDGET
+    assert trials[2].outcome.epoch == 2
+    study.set_budget(BudgetSpec(hours=20))
+    search(study, FakeEngine(slow))
+    assert sum(m.seconds for t in study.trials() for m in t.metrics) == 20 * 3600
+
+
+def test_whichever_budget_is_used_up_first_ends_the_study(database: Database) -> None:
+    study = studies.create(database, make_spec(epochs=1, budget={"trials": 3, "hours": 100}))
+    assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_TRIALS
+    study.set_budget(BudgetSpec(trials=50, hours=5))
+    assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_HOURS
+    check_books(study, 5)
+
+
+# --- leases ----------------------------------------------------------------------------------------------------------
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+
+def hold_by(database: Database, process: subprocess.Popen[bytes]) -> None:
+    """Make every lease that of another process."""
+    born = psutil.Process(process.pid).create_time()
+    write(database, "UPDATE lrsearch_leases SET pid = ?, process_started = ?", process.pid, born)
+
+
+def test_what_a_living_process_holds_is_left_to_it_until_it_dies(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 3}))
+    claims = claims_of(study)
+    claims.end(claimed(claims), complete())
+    held = [claimed(claims), claimed(claims)]
+    process = sleeper()
+    try:
+        hold_by(database, process)
+        ended = claims_of(study).claim()
+        assert isinstance(ended, SearchEnded)
+        assert ended.reason == EndReason.HELD_ELSEWHERE
+        assert "1 of 3" in ended.message
+        assert "other 2 are" in ended.message
+    finally:
+        process.kill()
+    # Killed but not yet waited for: in containers without an init a process can stay so for ever.
+    wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE)
+    claims = claims_of(study)
+    again = [claimed(claims), claimed(claims)]
+    process.wait()
+    assert [(c.trial.number, c.resumed) for c in again] == [(c.trial.number, True) for c in held]
+    assert [c.trial.params for c in again] == [c.trial.params for c in held]
+
+
+def test_a_process_that_was_given_the_number_of_a_dead_one_holds_nothing(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 1}))
+    claimed(claims_of(study))
+    write(database, "UPDATE lrsearch_leases SET process_started = process_started - 100")
+    assert claimed(claims_of(study)).resumed
+
+
+def test_what_another_host_holds_is_left_to_it(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 1}))
+    claimed(claims_of(study))
+    write(database, "UPDATE lrsearch_leases SET host = 'elsewhere', process_started = 1")
+    ended = claims_of(study).claim()
+    assert isinstance(ended, SearchEnded)
+    assert ended.reason == EndReason.HELD_ELSEWHERE
+    assert leases_held(database) == 1
+
+
+def test_the_leases_of_another_study_are_none_of_ours(database: Database) -> None:
+    one, other = (studies.create(database, make_spec(name, budget={"trials": 1})) for name in ("one", "other"))
+    claimed(claims_of(one))
+    write(database, "UPDATE lrsearch_leases SET process_started = 1")
+    claim = claimed(claims_of(other))
+    assert not claim.resumed
+    assert leases_held(database) == 2
+
+
+def test_a_trial_given_back_starts_again_under_its_number_without_what_it_had_reported(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 2}, epochs=3))
+    claims = claims_of(study)
+    first = claimed(claims)
+    for epoch in (1, 2):
+        claims.accept(first, measured(epoch, 0.1))
+    claims.release(first)
+    assert leases_held(database) == 0
+    again = claimed(claims)
+    assert again.resumed
+    assert (again.trial.number, again.trial.params) == (first.trial.number, first.trial.params)
+    assert again.token != first.token
+    (trial,) = study.trials()
+    assert trial.metrics == ()
+    assert study.frozen_trials()[0].intermediate_values == {}
+    assert study.frozen_trials()[0].state == TrialState.RUNNING
+    for epoch in (1, 2, 3):
+        claims.accept(again, measured(epoch, 0.2 * epoch))
+    claims.end(again, complete(0.6, 3))
+    search(study)
+    assert [m.val_accuracy for m in check_books(study, 2)[0].metrics] == [0.2, 0.4, pytest.approx(0.6)]
+
+
+def test_a_worker_that_lost_its_trial_hears_so_and_overwrites_nothing(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 1}, epochs=3))
+    late, new = claims_of(study), claims_of(study)
+    lost = claimed(late)
+    late.accept(lost, measured(1, 0.1))
+    write(database, "DELETE FROM lrsearch_leases")  # as an expired one is
+    taken = claimed(new)
+    new.accept(taken, measured(1, 0.9))
+    before = tables(database)
+    assert late.accept(lost, measured(2, 0.2)).kind == "lost"
+    assert not late.end(lost, complete(0.2, 3))
+    late.release(lost)
+    assert tables(database) == before
+    for epoch in (2, 3):
+        assert new.accept(taken, measured(epoch, 0.9)).kind == "keep"
+    assert new.end(taken, complete(0.9, 3))
+    before = tables(database)
+    assert late.accept(lost, measured(3, 0.2)).kind == "lost"
+    assert not late.end(lost, DIVERGED)
+    assert not new.end(taken, DIVERGED), "an ending is told once"
+    assert tables(database) == before
+    assert check_books(study, 1)[0].outcome == complete(0.9, 3)
+
+
+def test_a_slot_lost_before_its_trial_was_written_leaves_no_trial_behind(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 1}))
+    late = claims_of(study)
+    draw = late._draw
+
+    def lose_it_meanwhile(reserved: Any) -> FrozenTrial:
+        drawn = draw(reserved)
+        if leases_held(database):
+            write(database, "DELETE FROM lrsearch_leases")
+            other.append(claimed(claims_of(study)))
+        return drawn
+
+    other: list[Claim] = []
+    late._draw = lose_it_meanwhile  # type: ignore[method-assign]
+    ended = late.claim()
+    assert isinstance(ended, SearchEnded)
+    assert ended.reason == EndReason.HELD_ELSEWHERE
+    assert len(other) == len(study.trials()) == len(study.frozen_trials()) == 1
+
+
+# --- pruning over the rows -------------------------------------------------------------------------------------------
+
+PRUNERS: list[tuple[dict[str, Any], BasePruner]] = [
+    ({"name": "asha", "min_resource": 1, "reduction_factor": 2}, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)),
+    ({"name": "median", "n_startup_trials": 2}, MedianPruner(n_startup_trials=2)),
+]
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize(("settings", "pruner"), PRUNERS, ids=["asha", "median"])
+@pytest.mark.filterwarnings("ignore:All-NaN:RuntimeWarning")  # Optuna's own, where all scores of a trial are none
+def test_trials_side_by_side_are_pruned_as_optuna_would(
+    database: Database, settings: dict[str, Any], pruner: BasePruner, metric: str
+) -> None:
+    spec = make_spec(
+        epochs=8,
+        budget={"trials": 25},
+        pruner=settings,
+        objective={"metric": metric},
+        space={**ONE_SHAPE, "optimizer": "sgd"},
+        sampler={"name": "random"},
+    )
+    # A study beside it, whose scores are none of ours.
+    budget = {"trials": 99, "max_failures": 99}
+    beside = make_spec("noise", epochs=8, budget=budget, objective={"metric": metric}, sampler={"name": "random"})
+    noise = claims_of(studies.create(database, beside))
+    claims = claims_of(studies.create(database, spec))
+    theirs = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
+    order = random.Random(1)
+    running: list[tuple[Claim, optuna.Trial, list[float]]] = []
+    n_pruned = n_kept = 0
+    while True:
+        if len(running) < 3 and not isinstance(claim := claims.claim(), SearchEnded):
+            running.append((claim, theirs.ask(), []))
+            other = claimed(noise)
+            for epoch in range(1, 9):
+                noise.accept(other, measured(epoch, 0.5, 0.5))
+            noise.end(other, complete(0.5, 8) if order.random() < 0.5 else CRASHED)
+        if not running:
+            break
+        claim, trial, scores = entry = order.choice(running)
+        scores.append(round(order.random(), 1) if order.random() < 0.9 else math.nan)
+        epoch = len(scores)
+        answer = claims.accept(claim, measured(epoch, scores[-1], scores[-1]))
+        trial.report(scores[-1], epoch)
+        prune = epoch < 8 and trial.should_prune()
+        assert answer.kind == ("prune" if prune else "keep"), (claim.trial.number, epoch)
+        n_pruned, n_kept = n_pruned + prune, n_kept + (not prune)
+        if prune:
+            claims.end(claim, Outcome(State.PRUNED, Reason.RUNG, scores[-1], epoch))
+            theirs.tell(trial, state=TrialState.PRUNED)
+            running.remove(entry)
+        elif epoch == 8:
+            claims.end(claim, complete(0.5, 8))
+            theirs.tell(trial, 0.5)
+            running.remove(entry)
+    assert n_pruned > 5
+    assert n_kept > 30
+
+
+def test_an_epoch_of_warm_up_is_neither_judged_nor_held_against_others(database: Database) -> None:
+    pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
+    space = {**ONE_SHAPE, "optimizer": "sgd", "warmup_fraction": [0.0, 0.5]}
+    study = studies.create(database, make_spec(epochs=4, pruner=pruner, space=space, budget={"trials": 9}))
+    initial = [Initial("portfolio", {"peak_lr_sgd": 0.1, "warmup_fraction": w}) for w in (0.0, 0.5, 0.5, 0.0)]
+    claims = claims_of(study, initial)
+    good, warm, warm_and_great, fair = (claimed(claims) for _ in range(4))
+    assert claims.accept(good, measured(1, 0.6)).kind == "keep"
+    assert claims.accept(warm, measured(1, 0.1)).kind == "keep", "a warm-up of half of four epochs lasts two"
+    assert claims.accept(warm_and_great, measured(1, 0.9)).kind == "keep"
+    assert claims.accept(fair, measured(1, 0.6)).kind == "keep", "0.9 was made during warm-up"
+    assert claims.accept(good, measured(2, 0.6)).kind == "keep"
+    answer = claims.accept(warm, measured(2, 0.1))
+    assert answer.kind == "prune", "after two epochs its warm-up is over"
+    assert (answer.verdict.cut, answer.verdict.n_compared) == (0.6, 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "metrics", "score"),
+    [
+        ("accuracy", measured(1, 0.5, 2.0, averaged=0.7), 0.7),
+        ("accuracy", measured(1, 0.5, 2.0), 0.5),
+        ("loss", measured(1, 0.5, 2.0, averaged=0.7), 2.0),
+    ],
+)
+def test_the_rung_score_is_the_averaged_accuracy_or_the_raw_loss(
+    metric: str, metrics: EpochMetrics, score: float
+) -> None:
+    assert rung_score(metric, metrics) == score
+
+
+# --- Optuna's tables -------------------------------------------------------------------------------------------------
+
+
+def run_every_ending(study: Study) -> None:
+    """End trials in every way there is, with every kind of score."""
+    claims = claims_of(study, [Initial("baseline", {"peak_lr_sgd": 0.125})])
+    scores = [[0.25, 0.5, 1.0], [math.nan], [math.inf, -math.inf], [], [0.1], [1 / 3, 2 / 3], []]
+    outcomes = [
+        complete(1 / 3, 3),
+        DIVERGED,
+        Outcome(State.PRUNED, Reason.RUNG, 0.1, 1, message="pruned"),
+        Outcome(State.PRUNED, Reason.RUNG, math.nan, 1, message="pruned"),
+        CRASHED,
+        complete(0.0, 3),
+    ]
+    for reported, outcome in zip(scores, outcomes, strict=False):
+        claim = claimed(claims)
+        for epoch, score in enumerate(reported, start=1):
+            claims.accept(claim, measured(epoch, score, score))
+        assert claims.end(claim, outcome)
+    claims.accept(claimed(claims), measured(1, 0.75, 0.75))
+
+
+def written_by_optuna(source: Study, path: Path) -> RDBStorage:
+    """Write the same study through Optuna's own API."""
+    storage = RDBStorage(f"sqlite:///{path}")
+    made = optuna.create_study(storage=storage, study_name=source.name, direction=source.spec.objective.direction)
+    study_id = storage.get_study_id_from_name(source.name)
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        made.set_metric_names([f"validation {source.spec.objective.metric}"])
+    for key, value in source.optuna_study.user_attrs.items():
+        made.set_user_attr(key, value)
+    for trial in source.frozen_trials():
+        at_start = {k: v for k, v in trial.user_attrs.items() if k == SLOT_ATTR}
+        template = optuna.trial.create_trial(
+            state=TrialState.RUNNING,
+            params=trial.params,
+            distributions=trial.distributions,
+            user_attrs=at_start,
+            system_attrs=trial.system_attrs,
+        )
+        trial_id = storage.create_new_trial(study_id, template)
+        for epoch, score in trial.intermediate_values.items():
+            storage.set_trial_intermediate_value(trial_id, epoch, score)
+        for key, value in trial.user_attrs.items():
+            if key not in at_start:
+                storage.set_trial_user_attr(trial_id, key, value)
+        if trial.state.is_finished():
+            values = None if trial.value is None else [trial.value]
+            storage.set_trial_state_values(trial_id, trial.state, values)
+    return storage
+
+
+OPTUNAS_COLUMNS = {
+    "studies": "study_id, study_name",
+    "study_directions": "study_id, direction, objective",
+    "study_user_attributes": "study_id, key, value_json",
+    "study_system_attributes": "study_id, key, value_json",
+    "trials": "trial_id, number, study_id, state, datetime_start IS NULL, datetime_complete IS NULL",
+    "trial_params": "trial_id, param_name, param_value, distribution_json",
+    "trial_values": "trial_id, objective, value, value_type",
+    "trial_intermediate_values": "trial_id, step, intermediate_value, intermediate_value_type",
+    "trial_user_attributes": "trial_id, key, value_json",
+    "trial_system_attributes": "trial_id, key, value_json",
+    "trial_heartbeats": "trial_id",
+    "version_info": "schema_version, library_version",
+}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_path: Path, metric: str) -> None:
+    space = {"optimizer": "sgd", "schedule": "cosine", "batch_size": [16, 32], "warmup_fraction": 0.0}
+    spec = make_spec(epochs=3, budget={"trials": 9}, space=space, objective={"metric": metric})
+    study = studies.create(database, spec)
+    run_every_ending(study)
+    with closing(Database(database.place)) as fresh:
+        ours = studies.get(fresh, None)
+        theirs = written_by_optuna(ours, tmp_path / "theirs.db")
+    known = rows(database, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'lrsearch_%'")
+    assert {name for (name,) in known} == {*OPTUNAS_COLUMNS, "alembic_version"}
+    raw = sqlite3.connect(tmp_path / "theirs.db")
+    for table, columns in OPTUNAS_COLUMNS.items():
+        sql = f"SELECT {columns} FROM {table}"
+        assert sorted(map(repr, rows(database, sql))) == sorted(map(repr, raw.execute(sql).fetchall())), table
+    raw.close()
+    study_id = theirs.get_study_id_from_name(spec.name)
+    for a, b in zip(ours.frozen_trials(), theirs.get_all_trials(study_id), strict=True):
+        b.datetime_start, b.datetime_complete = a.datetime_start, a.datetime_complete
+        assert repr(a) == repr(b)  # not ==: not a number is not equal to itself
+    theirs.remove_session()
+    theirs.engine.dispose()
+
+
+def test_times_are_read_by_optuna_as_local_times(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    try:
+        study = studies.create(database, make_spec(budget={"trials": 1}))
+        search(study)
+        (trial,) = study.frozen_trials()
+        assert trial.datetime_start is not None
+        assert trial.datetime_complete is not None
+        assert abs(datetime.now() - trial.datetime_start) < timedelta(minutes=1)
+        assert timedelta(0) <= trial.datetime_complete - trial.datetime_start < timedelta(minutes=1)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_plain_optuna_reads_the_study(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 8}, pruner={"name": "asha"}))
+    search(study)
+    plain = optuna.load_study(study_name="probe", storage=database.place.url)
+    best = max((t for t in study.trials() if t.state == State.COMPLETE), key=lambda t: t.outcome.value)  # type: ignore[union-attr, arg-type, return-value]
+    assert plain.best_trial.number == best.number
+    assert plain.best_params == best.params
+    assert plain.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert plain.metric_names == ["validation accuracy"]
+    assert len(plain.trials) == 8
+
+
+def test_plain_optuna_reads_the_study_into_a_data_frame(database: Database) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    study = studies.create(database, make_spec(budget={"trials": 4}))
+    search(study)
+    frame = optuna.load_study(study_name="probe", storage=database.place.url).trials_dataframe()
+    assert len(frame) == 4
+
+
+def test_plain_optuna_goes_on_with_the_study(database: Database) -> None:
+    study = studies.create(database, make_spec(budget={"trials": 3}, space={**ONE_SHAPE, "optimizer": "sgd"}))
+    search(study)
+    plain = optuna.load_study(study_name="probe", storage=database.place.url)
+    plain.optimize(lambda trial: trial.suggest_float("peak_lr_sgd", 1e-3, 3.0, log=True), n_trials=2)
+    plain.enqueue_trial({"peak_lr_sgd": 0.1})
+    study.set_budget(BudgetSpec(trials=5))
+    search(study)
+    ours = study.trials()
+    assert [t.number for t in ours] == [0, 1, 2, 6, 7], "its trials are none of our budget, and have numbers of their own"
+    assert all(t.state.counts for t in ours)
+
+
+def test_the_dashboard_shows_the_study(database: Database) -> None:
+    from optuna_dashboard import wsgi
+
+    study = studies.create(database, make_spec(budget={"trials": 5}, pruner={"name": "asha"}))
+    search(study)
+    app = wsgi(database.place.url)
+
+    def get(path: str) -> Any:  # noqa: ANN401
+        said: list[str] = []
+        environ = {
+            "REQUEST_METHOD": "GET",
+            "PATH_INFO": path,
+            "QUERY_STRING": "",
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "wsgi.url_scheme": "http",
+            "wsgi.input": BytesIO(),
+            "wsgi.errors": sys.stderr,
+        }
+        body = b"".join(app(environ, lambda status, headers, exc_info=None: said.append(status)))
+        assert said == ["200 OK"], (path, said, body)
+        return json.loads(body)
+
+    (summary,) = get("/api/studies")["study_summaries"]
+    assert summary["study_name"] == "probe"
+    detail = get(f"/api/studies/{summary['study_id']}")
+    assert len(detail["trials"]) == 5
+    assert [t["state"] for t in detail["trials"]] == [t.state.name.title() for t in study.frozen_trials()]
+
+
+def test_a_spec_filed_is_the_spec_read(database: Database) -> None:
+    spec: StudySpec = make_spec(space={"optimizer": ["sgd", "rmsprop"]}, baseline="sgd lr=0.1 cosine")
+    assert studies.create(database, spec).spec == spec
+    with closing(Database(database.place)) as again:
+        found = studies.find(again, "probe")
+        assert found is not None
+        assert found.spec == spec
+        assert found.id == studies.get(database, None).id
+        assert isinstance(claims_of(found), Claims)
