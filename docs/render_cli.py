@@ -55,8 +55,8 @@ def cli_page() -> str:
     """Return docs/cli.md."""
     parts = [
         "# Command line",
-        "What `--help` says, written by `python docs/render_cli.py`. Exit codes, environment variables and the JSON that "
-        "`--json` prints are in the [guide](guide.md#exit-codes).",
+        "What `--help` says, written by `python docs/render_cli.py`. The [guide](guide.md#exit-codes) has exit codes, "
+        + "environment variables and what `--json` prints.",
         _fenced(help_of()),
     ]
     for command in commands():
@@ -88,20 +88,21 @@ MEANINGS: dict[str, str] = {
     + ", ".join(f"{size:,} for {name}" for name, size in spec.POOL_SIZE.items())
     + ". The test set is never cut.",
     "dataset.validation_fraction": "Part of the drawn images that validates; rounded to whole images, at least one.",
-    "dataset.scaling": "`standard`: mean 0 and standard deviation 1 in each channel of the training images. `unit`: 0..1.",
+    "dataset.scaling": "`standard`: mean 0 and deviation 1 in each channel of the training images. `unit`: 0..1.",
     "dataset.split_seed": "Which images are drawn, and which of them validate.",
     "model.name": "`mlp`: flatten, dense layers with ReLU, dense output. `cnn`: convolution 5x5 to 10 channels, ReLU, "
     "max-pool 2, then as `mlp`.",
     "model.hidden": "Sizes of the hidden dense layers; `[]` for none.",
-    "objective.metric": "What the best trial is best at, on the validation images after the last epoch. Equal accuracies: "
-    "the lower loss wins.",
+    "objective.metric": "What the best trial is best at, on the validation images after the last epoch. Of equal "
+    "accuracies the lower loss wins.",
     "budget.trials": "Complete, pruned and diverged trials together, exactly.",
     "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
-    "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end the "
-    "search.",
+    "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end "
+    "the search.",
     "sampler.name": "Who proposes settings. `gp` and `qmc` need a space with one optimizer and one schedule.",
-    "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first settings count.",
-    "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that the study was filed with.",
+    "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first trials count.",
+    "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that "
+    "the study was filed with.",
     "pruner.name": "Who ends trials early.",
     "pruner.min_resource": "asha: the first rung [epochs].",
     "pruner.reduction_factor": "asha: one in so many goes on from a rung; the next rung is so many times later.",
@@ -112,7 +113,7 @@ MEANINGS: dict[str, str] = {
     "pruner.n_min_trials": "median: scores at that epoch below which nothing is pruned.",
     "training.drop_last": "Leave out the last, smaller batch of an epoch.",
     "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start.",
-    "training.averaging": "Moving average of the weights for the rung score. `auto`: when a pruner compares accuracies.",
+    "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
     "space.batch_size": "[examples]; at most the training images.",
     "space.warmup_fraction": "Part of all updates spent in linear warm-up; not for one_cycle and triangular.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
@@ -140,8 +141,8 @@ MEANINGS: dict[str, str] = {
     "rmsprop.eps": "",
     "rmsprop.weight_decay": "",
     "step.drops": "How many equal drops, at equal distances.",
-    "multistep.milestones": "Fractions of the training after warm-up, each a drop: one list, or a list of lists to choose "
-    "from.",
+    "multistep.milestones": "Fractions of the training after warm-up, each a drop: one list, or a list of lists to "
+    "choose from.",
     "polynomial.power": "1 is linear.",
     "one_cycle.rise_fraction": "Part of the training that rises to the peak.",
     "one_cycle.initial_fraction": "Where it starts, as a fraction of the peak.",

@@ -8,6 +8,7 @@ PyTorch program is cut short, and says so.
 """
 
 import argparse
+import html
 import io
 import re
 import sys
@@ -167,7 +168,26 @@ def svg(lines: list[str], title: str) -> str:
     # rich's own format fetches its font over the network.
     offline = re.sub(r"@font-face \{\{.*?\}\}\n", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     offline = offline.replace("Fira Code, monospace", "Fira Code, DejaVu Sans Mono, Menlo, Consolas, monospace")
-    return console.export_svg(title=title, code_format=offline, unique_id="run")
+    return _spaced(console.export_svg(title=title, code_format=offline, unique_id="run"))
+
+
+def _spaced(text: str) -> str:
+    """Place every word by its column: renderers differ in what they do with spaces at the ends and in a row."""
+
+    def place(found: re.Match[str]) -> str:
+        characters, x, length = html.unescape(found["text"]), float(found["x"]), float(found["length"])
+        width = length / len(characters)
+        return "".join(
+            f'<text class="{found["style"]}" x="{x + word.start() * width:g}" y="{found["y"]}" '
+            f'textLength="{len(word[0]) * width:g}" clip-path="{found["clip"]}">{html.escape(word[0])}</text>'
+            for word in re.finditer(r"[^\xa0]+(\xa0[^\xa0]+)*", characters)
+        )
+
+    pattern = (
+        r'<text class="(?P<style>[^"]+)" x="(?P<x>[^"]+)" y="(?P<y>[^"]+)" textLength="(?P<length>[^"]+)" '
+        r'clip-path="(?P<clip>[^"]+)">(?P<text>[^<]+)</text>'
+    )
+    return re.sub(pattern, place, text)
 
 
 def main() -> None:

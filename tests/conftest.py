@@ -130,11 +130,11 @@ def quality(config: TrialConfig) -> float:
 
 
 def learning(config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
-    """Learn towards ``quality``, or diverge in the second epoch above ``TOO_HIGH_LR``: a function of the setting."""
+    """Learn towards ``quality``, or diverge in the first or second epoch above ``TOO_HIGH_LR``: a function of the setting."""
     lr = config.optimizer.peak_lr
     for epoch in range(1, config.epochs + 1):
-        if lr > TOO_HIGH_LR and epoch == 2:
-            yield Divergence(epoch=2, step=11, lr=lr, loss=math.inf, initial_loss=2.3)
+        if lr > TOO_HIGH_LR and epoch == (1 if config.batch_size <= 32 else 2):
+            yield Divergence(epoch=epoch, step=10 * epoch - 9, lr=lr, loss=math.inf, initial_loss=2.3)
             return
         accuracy = quality(config) * (1 - 0.5**epoch)
         yield measured(epoch, accuracy, 1 - accuracy)
@@ -205,6 +205,9 @@ STEPS: dict[str, tuple[Any, str]] = {
     "score in accept": (optuna_rows, "report"),
     "rows in end": (optuna_rows, "end"),
     "filing the study": (studies, "create"),
+    "rows in filing": (optuna_rows, "create_study"),
+    "rows in deleting": (optuna_rows, "delete_study"),
+    "deleting the study": (studies, "delete"),
 }
 
 

@@ -299,13 +299,22 @@ def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Pl
         check_books(study, 7)
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_process_killed_while_it_files_the_study_is_as_if_it_had_not_begun_or_had_ended(
-    place: Place, when: str
+@pytest.mark.parametrize(
+    ("step", "when", "filed"),
+    [
+        ("filing the study", "before", False),
+        ("rows in filing", "before", False),
+        ("rows in filing", "after", False),
+        ("filing the study", "after", True),
+    ],
+)
+def test_a_process_killed_while_it_files_the_study_has_filed_all_of_it_or_nothing(
+    place: Place, step: str, when: str, filed: bool
 ) -> None:
-    assert finished(started(work_in_child, str(place.path), SMALL.to_json(), Kill("filing the study", when))) == -9
+    assert finished(started(work_in_child, str(place.path), SMALL.to_json(), Kill(step, when))) == -9
     with closing(Database(place)) as database:
-        assert studies.names(database) == ([] if when == "before" else ["probe"])
+        assert studies.names(database) == (["probe"] if filed else [])
+        assert len(database.optuna.get_all_studies()) == filed
         study = studies.create(database, SMALL)
         search(study)
         check_books(study, 3)

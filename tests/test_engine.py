@@ -342,7 +342,7 @@ def test_results_do_not_depend_on_how_many_images_are_gathered_at_once(
 
     pixels = 28 * 28
     at_once, model = run(N_TRAIN * pixels * 10)
-    for elements in (1, batch_size * pixels, 3 * batch_size * pixels, 3 * batch_size * pixels + 5):
+    for elements in (1, batch_size * pixels, 3 * batch_size * pixels, (3 * batch_size + 5) * pixels):
         again, other = run(elements)
         assert again == at_once
         assert same_weights(other, model)
@@ -371,6 +371,14 @@ def test_trainings_start_from_equal_weights_whatever_their_setting_and_from_othe
     for other in (replace(SGD, batch_size=10), ADAM, replace(SGD, epochs=50)):
         assert same_weights(start(other), ours)
     assert not same_weights(start(replace(SGD, seed=8)), ours)
+
+
+def test_updates_are_made_in_training_mode_and_scores_taken_in_evaluation_mode() -> None:
+    training = Training(digits(), MLP, CPU, Rules(), SGD)
+    modes: list[bool] = []
+    training.model.register_forward_hook(lambda module, _images, _logits: modes.append(module.training))
+    unclocked(training.epochs())
+    assert modes == ([True] * 13 + [False]) * 3
 
 
 def test_an_epoch_takes_time_of_its_own() -> None:

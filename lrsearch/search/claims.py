@@ -170,10 +170,10 @@ class Claims:
                 .order_by(slots.c.position)
                 .limit(1)
             ).first()
+            ended = self._exhausted(connection, budget, hours, interrupted=open_slot is not None)
+            if ended is not None:
+                return ended
             if open_slot is None:
-                ended = self._exhausted(connection, budget, hours)
-                if ended is not None:
-                    return ended
                 position = connection.scalar(
                     sa.select(sa.func.coalesce(sa.func.max(slots.c.position) + 1, 0)).where(
                         slots.c.study_id == study.id
@@ -201,7 +201,10 @@ class Claims:
         used = connection.scalar(sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == self.study.id))
         return float(hours) - float(used or 0.0) / 3600
 
-    def _exhausted(self, connection: sa.Connection, budget: BudgetSpec, hours: float | None) -> SearchEnded | None:
+    def _exhausted(
+        self, connection: sa.Connection, budget: BudgetSpec, hours: float | None, *, interrupted: bool
+    ) -> SearchEnded | None:
+        """Return why nothing may be trained any more; an interrupted trial may, as long as the budget has room for it."""
         here = slots.c.study_id == self.study.id
         rows = connection.execute(
             sa.select(slots.c.state, slots.c.outcome, sa.func.count())
@@ -211,6 +214,10 @@ class Claims:
         failed = sum(n for _, outcome, n in rows if outcome == State.FAILED)
         open_now = sum(n for state, _, n in rows if state != "ended")
         finished = sum(n for _, outcome, n in rows if outcome is not None and State(outcome).counts)
+        if budget.trials is not None and finished >= budget.trials:
+            return SearchEnded(EndReason.BUDGET_TRIALS, f"all {budget.trials} trials of the budget are finished")
+        if interrupted:
+            return None
         if failed > budget.max_failures:
             return SearchEnded(
                 EndReason.MAX_FAILURES, f"{failed} trials failed and budget.max_failures is {budget.max_failures}"
@@ -218,13 +225,11 @@ class Claims:
         if hours is not None and hours <= 0:
             return SearchEnded(EndReason.BUDGET_HOURS, f"the budget of {budget.hours:g} h of training is used up")
         if budget.trials is not None and finished + open_now >= budget.trials:
-            if open_now:
-                return SearchEnded(
-                    EndReason.HELD_ELSEWHERE,
-                    f"{finished} of {budget.trials} trials are finished and the other {open_now} "
-                    f"{'is' if open_now == 1 else 'are'} being trained by another process",
-                )
-            return SearchEnded(EndReason.BUDGET_TRIALS, f"all {budget.trials} trials of the budget are finished")
+            return SearchEnded(
+                EndReason.HELD_ELSEWHERE,
+                f"{finished} of {budget.trials} trials are finished and the other {open_now} "
+                f"{'is' if open_now == 1 else 'are'} being trained by another process",
+            )
         return None
 
     def _insert_slot(self, connection: sa.Connection, position: int) -> _Reserved:
@@ -377,8 +382,9 @@ def rung_score(metric: str, metrics: EpochMetrics) -> float:
 
 
 def _alive(pid: int, started: float) -> bool:
-    """Whether that very process still runs; a process id is used again."""
+    """Whether that very process still runs; a process id is used again, and a dead child nobody waits for stays."""
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
     except psutil.NoSuchProcess:
         return False

@@ -14,11 +14,15 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.search.clock import now
 
 _studies = models.StudyModel.__table__
+_directions = models.StudyDirectionModel.__table__
+_study_user_attrs = models.StudyUserAttributeModel.__table__
+_study_system_attrs = models.StudySystemAttributeModel.__table__
 _trials = models.TrialModel.__table__
 _params = models.TrialParamModel.__table__
 _reports = models.TrialIntermediateValueModel.__table__
@@ -27,6 +31,35 @@ _user_attrs = models.TrialUserAttributeModel.__table__
 _system_attrs = models.TrialSystemAttributeModel.__table__
 _Report = models.TrialIntermediateValueModel.TrialIntermediateValueType
 _Value = models.TrialValueModel.TrialValueType
+
+
+def create_study(
+    connection: sa.Connection,
+    name: str,
+    direction: StudyDirection,
+    user_attrs: Mapping[str, Any],
+    system_attrs: Mapping[str, Any],
+) -> bool:
+    """Write a whole study; return False, with nothing written, when there is one of that name."""
+    made = connection.execute(_studies.insert().prefix_with("OR IGNORE").values(study_name=name))
+    if made.rowcount == 0:
+        return False
+    study_id = int(made.inserted_primary_key[0])
+    connection.execute(_directions.insert().values(study_id=study_id, direction=direction, objective=0))
+    for table, attrs in ((_study_user_attrs, user_attrs), (_study_system_attrs, system_attrs)):
+        for key, value in attrs.items():
+            connection.execute(table.insert().values(study_id=study_id, key=key, value_json=json.dumps(value)))
+    return True
+
+
+def delete_study(connection: sa.Connection, study_id: int) -> None:
+    """Remove a study and every row that hangs on it."""
+    trial_ids = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
+    for table in reversed(models.BaseModel.metadata.sorted_tables):
+        if "trial_id" in table.c and table is not _trials:
+            connection.execute(table.delete().where(table.c.trial_id.in_(trial_ids)))
+        elif "study_id" in table.c:
+            connection.execute(table.delete().where(table.c.study_id == study_id))
 
 
 def create(

@@ -1,8 +1,9 @@
 """Opening a database: Optuna's own storage with our tables beside it, and errors that a person understands."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from sqlalchemy import exc
 
 from lrsearch.errors import StorageError, UsageError
@@ -50,8 +52,8 @@ def parse_place(text: str) -> Place:
             f"--storage must be a file or a sqlite:/// URL, got a URL of '{kind}': this version keeps its studies in SQLite"
         )
     path = rest.removeprefix("/")
-    if not path or path == ":memory:":
-        raise UsageError(f"--storage must name a file, got '{text}': a study that is not kept cannot be resumed")
+    if not rest.startswith("/") or not path or path == ":memory:":
+        raise UsageError("--storage must name a file, as in sqlite:///lrsearch.db: what is not kept cannot be resumed")
     return Place(Path(path))
 
 
@@ -63,12 +65,10 @@ class Database:
         with explained(place):
             if not has_studies(place):
                 _make_wal(place)
-            # Makes Optuna's tables where they are missing, and checks their version.
-            self.optuna = RDBStorage(place.url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}})
+            self.optuna = _with_tables(place)
             self.engine = self.optuna.engine
             sa.event.listen(self.engine, "connect", _on_connect)
             self.engine.dispose()
-            tables.metadata.create_all(self.engine)
             self._check_version()
 
     def _check_version(self) -> None:
@@ -126,29 +126,34 @@ def has_studies(place: Place) -> bool:
     Raises:
         StorageError: the file is not a SQLite database or cannot be read.
     """
+    return set(tables.metadata.tables) <= _tables_in(place)
+
+
+def _tables_in(place: Place) -> set[str]:
     if not place.path.exists():
-        return False
+        return set()
     if place.path.is_dir():
         raise StorageError(f"{place} is a folder, and a study database is a file: name a file in it with --storage")
-    with explained(place):
-        # The plain driver: SQLAlchemy would open the file for writing.
-        connection = sqlite3.connect(f"{place.path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        finally:
-            connection.close()
-    return set(tables.metadata.tables) <= {name for (name,) in rows}
+    # The plain driver: SQLAlchemy would open the file for writing.
+    uri = f"{place.path.resolve().as_uri()}?mode=ro"
+    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def check_new(place: Place) -> None:
-    """Make sure that a new database could be made at the place, without making it.
+    """Make sure that studies could be kept at the place, without changing anything.
 
     Raises:
-        StorageError: its folder does not exist.
+        StorageError: its folder does not exist, or the file there is another program's.
     """
     folder = place.path.resolve().parent
     if not folder.is_dir():
         raise StorageError(f"{place}: the folder {folder} does not exist; make it, or name another --storage")
+    there, optunas = _tables_in(place), set(models.BaseModel.metadata.tables)
+    others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
+    if others and not optunas <= there:
+        shown = ", ".join(sorted(others)[:3])
+        raise StorageError(f"{place} is the database of another program (with {shown}); name another file with --storage")
 
 
 @contextmanager
@@ -174,6 +179,7 @@ def _sentence(place: Place, error: BaseException) -> str:
         "database is locked": f"has been locked by another process for {BUSY_TIMEOUT_SECONDS} s; end that process, then run this again",
         "database or disk is full": "cannot grow: the disk is full; free some space, then run this again",
         "disk I/O error": "cannot be read or written: the disk reports an error",
+        "No row was found": "no longer holds this study: it has been deleted",
     }
     for words, meaning in known.items():
         if words in text:
@@ -189,13 +195,40 @@ def _innermost(error: BaseException) -> str:
         error = inner
 
 
+def _with_tables(place: Place) -> RDBStorage:
+    """Return Optuna's storage, its tables and ours made where they are missing, the version of Optuna's checked."""
+    attempts = 20
+    while True:
+        attempts -= 1
+        try:
+            storage = RDBStorage(place.url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}})
+            tables.metadata.create_all(storage.engine)
+        except RuntimeError as error:
+            # Optuna's own sentence on a schema of another version.
+            raise StorageError(f"{place}: {str(error).splitlines()[0]}") from error
+        except (exc.IntegrityError, exc.OperationalError) as error:
+            # Another process makes the same tables at the same moment: look again at which there are.
+            made_meanwhile = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
+            if not made_meanwhile or attempts == 0:
+                raise
+        else:
+            return storage
+
+
 def _make_wal(place: Place) -> None:
     """Let readers read while a worker writes; it is a property of the file."""
-    connection = sqlite3.connect(place.path, timeout=BUSY_TIMEOUT_SECONDS)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
+    # SQLite does not wait its busy timeout for this one statement.
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    with closing(sqlite3.connect(place.path, timeout=0)) as connection:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
 
 def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection

@@ -2,7 +2,6 @@
 
 import math
 import uuid
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,12 +9,13 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import space as spaces
-from lrsearch.search import tables
+from lrsearch.search import optuna_rows, tables
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database, explained
@@ -24,6 +24,8 @@ from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
 ID_ATTR = "lrsearch:id"
 SPEC_ATTR = "lrsearch:spec"
+METRIC_NAMES_ATTR = "study:metric_names"
+"""Optuna's own: where ``Study.set_metric_names`` keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def check_identity(study: Study, spec: StudySpec) -> None:
     changed = differences(study.spec, spec)
     if not changed:
         return
-    free = _free_name(study.name, names(study.database))
+    free = _free_name(study.database, study.name)
     shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
     more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
     raise IdentityError(
@@ -158,42 +160,38 @@ def create(database: Database, spec: StudySpec) -> Study:
         IdentityError: another study has the name.
         UsageError: a study that is not lrsearch's has the name.
     """
-    existing = find(database, spec.name)
-    if existing is not None:
-        check_identity(existing, spec)
-        return existing
-    with explained(database.place):
-        try:
-            made = optuna.create_study(
-                storage=database.optuna, study_name=spec.name, direction=spec.objective.direction
-            )
-        except optuna.exceptions.DuplicatedStudyError:
-            raise UsageError(
-                f"{database.place} holds an Optuna study '{spec.name}' that lrsearch did not make: "
-                f"add --name {_free_name(spec.name, [spec.name, *names(database)])}"
-            ) from None
-        study_id = str(uuid.uuid4())
+    found = find(database, spec.name)
+    if found is None:
+        # In one transaction: several processes may file the same study at once, and any of them may be killed.
         with database.writing() as connection:
-            connection.execute(
-                tables.studies.insert().values(
-                    id=study_id,
-                    name=spec.name,
-                    budget_trials=spec.budget.trials,
-                    budget_hours=spec.budget.hours,
-                    max_failures=spec.budget.max_failures,
-                    revision=0,
-                    created_at=now(),
-                )
+            study_id = str(uuid.uuid4())
+            made = optuna_rows.create_study(
+                connection,
+                spec.name,
+                StudyDirection[spec.objective.direction.upper()],
+                {SPEC_ATTR: spec.to_json(), ID_ATTR: study_id},
+                {METRIC_NAMES_ATTR: [f"validation {spec.objective.metric}"]},
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            made.set_metric_names([f"validation {spec.objective.metric}"])
-        made.set_user_attr(SPEC_ATTR, spec.to_json())
-        # Last: a study without it is not ours yet, and a crash before it leaves no half-made one behind.
-        made.set_user_attr(ID_ATTR, study_id)
-    created = find(database, spec.name)
-    assert created is not None
-    return created
+            if made:
+                connection.execute(
+                    tables.studies.insert().values(
+                        id=study_id,
+                        name=spec.name,
+                        budget_trials=spec.budget.trials,
+                        budget_hours=spec.budget.hours,
+                        max_failures=spec.budget.max_failures,
+                        revision=0,
+                        created_at=now(),
+                    )
+                )
+        found = find(database, spec.name)
+    if found is None:
+        raise UsageError(
+            f"{database.place} holds an Optuna study '{spec.name}' that lrsearch did not make: "
+            f"add --name {_free_name(database, spec.name)}"
+        )
+    check_identity(found, spec)
+    return found
 
 
 def delete(database: Database, name: str) -> int:
@@ -209,8 +207,7 @@ def delete(database: Database, name: str) -> int:
         connection.execute(tables.epochs.delete().where(tables.epochs.c.study_id == study.id))
         n = connection.execute(tables.slots.delete().where(tables.slots.c.study_id == study.id)).rowcount
         connection.execute(tables.studies.delete().where(tables.studies.c.id == study.id))
-    with explained(database.place):
-        optuna.delete_study(study_name=name, storage=database.optuna)
+        optuna_rows.delete_study(connection, study.optuna_id)
     return n
 
 
@@ -261,7 +258,9 @@ def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
     return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), loaded, optuna_id)
 
 
-def _free_name(name: str, taken: list[str]) -> str:
+def _free_name(database: Database, name: str) -> str:
+    with explained(database.place):
+        taken = {s.study_name for s in database.optuna.get_all_studies()}
     n = 2
     while f"{name}-{n}" in taken:
         n += 1
