@@ -53,10 +53,13 @@ def commands() -> list[str]:
 
 def cli_page() -> str:
     """Return docs/cli.md."""
+    intro = (
+        "What `--help` says, written by `python docs/render_cli.py`. The [guide](guide.md#exit-codes) has exit codes, "
+        "environment variables and what `--json` prints."
+    )
     parts = [
         "# Command line",
-        "What `--help` says, written by `python docs/render_cli.py`. The [guide](guide.md#exit-codes) has exit codes, "
-        + "environment variables and what `--json` prints.",
+        intro,
         _fenced(help_of()),
     ]
     for command in commands():

@@ -4,7 +4,7 @@
 
 `lrsearch run --trials 50` runs in an empty folder on a pseudo-terminal of 100 columns. What it writes goes through a
 small terminal below; the picture shows the live view in the middle of the search and what stands there at its end. The
-PyTorch program is cut short, and says so.
+PyTorch program is cut short, and says so. It needs pexpect, which `make test` installs.
 """
 
 import argparse

@@ -8,6 +8,7 @@ Pure values: no Optuna here, so that a study file is read without it.
 import math
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -131,7 +132,7 @@ def high_end(domain: Domain) -> float:
             return high
 
 
-def to_plain(domain: Domain) -> Any:  # noqa: ANN401 - a TOML or JSON value
+def to_plain(domain: Domain) -> Any:
     """Return the domain as it stands in a study file."""
     match domain:
         case Fixed(value=only):
@@ -251,11 +252,11 @@ def _parse_range(raw: dict[str, object], kind: Kind, bounds: Bounds) -> Range:
     if step is not None:
         if log:
             raise ValueError("a range has log or step, not both")
-        _check_step(low, high, step, kind)
-    return Range(low, high, log, None if step is None else float(step), integer=kind == "int")
+        return Range(low, high, step=_step(low, high, step, kind), integer=kind == "int")
+    return Range(low, high, log, integer=kind == "int")
 
 
-def _check_step(low: float, high: float, step: Any, kind: Kind) -> None:
+def _step(low: float, high: float, step: object, kind: Kind) -> float:
     if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < math.inf:
         raise ValueError(f"step must be a number above 0, got {step!r}")
     if kind == "int" and step != int(step):
@@ -266,7 +267,8 @@ def _check_step(low: float, high: float, step: Any, kind: Kind) -> None:
         raise ValueError(f"step must be at most high - low = {span:g} and at least {span / MAX_STEPS:g}, got {each:g}")
     if span % each:
         fits = first + span // each * each
-        raise ValueError(f"high - low must be a whole number of steps of {each:g}, got {span:g}; high = {fits:g} is one")
+        raise ValueError(f"high - low must be whole steps of {each:g}, got {span:g}; high = {fits:g} fits")
+    return float(step)
 
 
 def _parse_fractions(raw: object, bounds: Bounds) -> Domain:
@@ -284,7 +286,7 @@ def _fractions(raw: object, bounds: Bounds) -> str:
     if not isinstance(raw, list | tuple) or not raw:
         raise ValueError(f"must be a list of fractions such as [0.5, 0.75], or a list of such lists, got {raw!r}")
     values = [float(_scalar(v, "float", bounds)) for v in raw]
-    if any(b <= a for a, b in zip(values, values[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(values)):
         raise ValueError(f"must increase, got {values}")
     return ",".join(repr(v) for v in values)
 

@@ -9,7 +9,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
-from lrsearch.spec import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES, StudySpec
+from lrsearch.search_space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
+from lrsearch.spec import StudySpec
 
 DEFAULT_STUDY = "digits"
 
@@ -84,7 +85,7 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
     if rest:
         if inner is None:
             # The file leaves it to the defaults, which stay where one parameter of one of them is set.
-            inner = dict.fromkeys(DEFAULT_NAMES.get(key.removesuffix(f".{rest}"), ()), {})
+            inner = {name: {} for name in DEFAULT_NAMES.get(key.removesuffix(f".{rest}"), ())}
         if not isinstance(inner, Mapping):
             # Names stand for tables of defaults: space.optimizer = ["sgd"] is a table from here on.
             names = [inner] if isinstance(inner, str) else inner

@@ -1,7 +1,7 @@
 """The only file that sees both rooms: claim, train, report, tell."""
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
@@ -59,8 +59,9 @@ def work(claims: Claims, engine: Engine) -> Generator[Event]:
         try:
             yield TrialStarted(claim.trial, claim.resumed)
             outcome = yield from _train(claims, engine, claim)
+            told = outcome is not None and claims.end(claim, outcome)
             held = False
-            if outcome is not None and claims.end(claim, outcome):
+            if outcome is not None and told:
                 yield TrialEnded(claim.trial.number, outcome)
         finally:
             if held:
@@ -72,11 +73,13 @@ def _train(claims: Claims, engine: Engine, claim: Claim) -> Generator[Event, Non
     spec = claims.study.spec
     last: EpochMetrics | None = None
     score: float | None = None
-    epochs = engine.train(claim.trial.config)
+    epochs: Iterator[EpochMetrics | Divergence] | None = None
     while True:
         try:
+            # The model is built, and memory may run out, before the first epoch.
+            epochs = engine.train(claim.trial.config) if epochs is None else epochs
             measured = next(epochs, None)
-        except Exception as error:  # noqa: BLE001 - whatever a training dies of is an outcome of the trial
+        except Exception as error:
             return _failure(error, last)
         if measured is None:
             assert last is not None

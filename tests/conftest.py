@@ -24,7 +24,8 @@ from lrsearch.search import study as studies
 from lrsearch.search.claims import Claim, Claims, Initial
 from lrsearch.search.storage import Database, Place
 from lrsearch.search.study import Study
-from lrsearch.spec import OPTIMIZERS, SCHEDULES, StudySpec
+from lrsearch.search_space import OPTIMIZERS, SCHEDULES
+from lrsearch.spec import StudySpec
 from lrsearch.training.engine import TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 

@@ -181,7 +181,7 @@ class WrittenOut:
     val: list[tuple[float, float]] = field(default_factory=list)
     """Loss and accuracy."""
     averaged: list[tuple[float, float]] = field(default_factory=list)
-    """Of the moving average of the weights."""
+    """Of the moving average of the weights; without averaging, of the initial ones."""
 
 
 def write_out(
@@ -191,6 +191,7 @@ def write_out(
     theirs: Build,
     *,
     drop_last: bool = False,
+    averaging: bool = False,
 ) -> WrittenOut:
     """Train as one would write it down, an update at a time."""
     x, y = plainly_normalized(splits, splits.train_images), splits.train_labels
@@ -233,7 +234,8 @@ def write_out(
             loss = functional.cross_entropy(net(x[batch]), y[batch])
             loss.backward()
             optimizer.step()
-            average.update_parameters(net)
+            if averaging:
+                average.update_parameters(net)
             losses.append(loss.item())
             t += 1
         out.train_loss.append(math.fsum(losses) / len(losses))
@@ -259,7 +261,7 @@ def assert_equal(ours: list[EpochMetrics], theirs: WrittenOut, *, same_pixels: b
 
 
 @pytest.mark.parametrize("drop_last", [False, True], ids=["keep last", "drop last"])
-@pytest.mark.parametrize("batch_size", [100, 64, 300])
+@pytest.mark.parametrize("batch_size", [100, 64])
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_equals_the_one_written_out_bit_for_bit(name: str, batch_size: int, drop_last: bool) -> None:
     recipe = RECIPES[name]
@@ -548,7 +550,9 @@ def test_the_average_never_lags_by_more_than_half_an_epoch(steps_per_epoch: int,
 def test_averaged_scores_are_those_of_torchs_averaged_model(batch_size: int) -> None:
     config = make_config(OptimizerConfig("sgd", 0.5, momentum=0.9), batch_size=batch_size, epochs=4)
     ours = unclocked(engine().train(config))
-    theirs = write_out(digits(), plain_mlp, config, lambda p: torch.optim.SGD(p, momentum=0.9, fused=True))
+    theirs = write_out(
+        digits(), plain_mlp, config, lambda p: torch.optim.SGD(p, momentum=0.9, fused=True), averaging=True
+    )
     assert [m.averaged_val_loss for m in ours] == pytest.approx([loss for loss, _ in theirs.averaged], rel=1e-6)
     assert [m.averaged_val_accuracy for m in ours] == [accuracy for _, accuracy in theirs.averaged]
     # In an epoch of one or two updates there is nothing to average over.

@@ -1,6 +1,6 @@
 """The optimizers against torch's own defaults, and that every setting reaches them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, get_args
 
@@ -18,6 +18,15 @@ SPLITS = data.load(DataConfig("digits"))
 NAMES: tuple[OptimizerName, ...] = get_args(OptimizerName)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for one another on a busy machine take seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def make_model(where: torch.device = CPU) -> nn.Module:

@@ -11,10 +11,11 @@ from conftest import FIELDS, make_spec, merged, search_spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch import domain, schedules, spec, study_file
+from lrsearch import domain, schedules, search_space, spec, study_file
 from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
 from lrsearch.errors import StudyFileError
-from lrsearch.spec import OPTIMIZERS, SCHEDULES, SearchSpace, StudySpec, differences
+from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SearchSpace
+from lrsearch.spec import StudySpec, differences
 from lrsearch.training import data, models, optimizers
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 
@@ -205,14 +206,14 @@ def test_every_optimizer_of_the_spec_can_be_built_with_its_own_parameters(name: 
 
 
 def test_the_schedules_of_the_spec_are_those_of_schedules_with_the_same_shapes() -> None:
-    assert set(SCHEDULES) == set(schedules.SHAPE_FIELDS) == set(spec.ScheduleSpace.model_fields)
+    assert set(SCHEDULES) == set(schedules.SHAPE_FIELDS) == set(search_space.ScheduleSpace.model_fields)
     space = make_spec(space=EVERYTHING).space
     for family, shape in schedules.SHAPE_FIELDS.items():
         assert set(space.schedules[family]) == set(shape) - {"final_fraction"}, family
 
 
 def test_the_optimizers_of_the_spec_are_the_fields_of_its_table() -> None:
-    assert set(OPTIMIZERS) == set(spec.OptimizerSpace.model_fields)
+    assert set(OPTIMIZERS) == set(search_space.OptimizerSpace.model_fields)
 
 
 def test_the_tests_draw_every_parameter_there_is() -> None:

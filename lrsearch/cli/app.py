@@ -32,7 +32,7 @@ app.command("list")(review.list_studies)
 app.command("delete")(review.delete)
 
 
-def _version(value: bool) -> None:  # noqa: FBT001 - typer calls it so
+def _version(value: bool) -> None:
     if value:
         typer.echo(f"lrsearch {__version__}")
         raise typer.Exit
@@ -62,7 +62,7 @@ def run(argv: list[str]) -> int:
         return _end(error)
     except typer.Abort:
         return EXIT_INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - the last guard: a person never meets a traceback unasked
+    except Exception as error:
         if debug:
             traceback.print_exc()
         first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"

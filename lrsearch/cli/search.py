@@ -169,7 +169,7 @@ def _search(
         except KeyboardInterrupt:
             finished = sum(t.state.counts for t in study.trials())
             print(
-                f"lrsearch: interrupted; the {finished} finished trials are kept, and the same command goes on from there",
+                f"lrsearch: interrupted; {finished} finished trials are kept; the same command goes on from there",
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED

@@ -10,6 +10,7 @@ import os
 import socket
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import psutil
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search import optuna_rows, pruners, samplers
 from lrsearch.search import space as spaces
@@ -94,15 +96,13 @@ class Claims:
         reserved = self._reserve()
         if isinstance(reserved, SearchEnded):
             return reserved
-        known = self.study.frozen_trials()
-        self._mirror.sync(known)
-        resumed = reserved.number is not None
-        if resumed:
-            drawn = known[reserved.number or 0]
-            started = self._restart(reserved, drawn)
-        else:
-            drawn = self._draw(reserved)
-            started = self._start(reserved, drawn)
+        try:
+            drawn, started = self._begin(reserved)
+        except BaseException:
+            # An interrupt ends a search, not always the process, which would hold on to the slot.
+            with suppress(StorageError):
+                self._give_back(reserved.slot, reserved.token)
+            raise
         if started is None:
             return self.claim()
         trial_id, number = started
@@ -117,7 +117,7 @@ class Claims:
             origin=reserved.origin,
             params=dict(drawn.params),
         )
-        return Claim(trial, reserved.slot, reserved.token, trial_id, resumed)
+        return Claim(trial, reserved.slot, reserved.token, trial_id, resumed=reserved.number is not None)
 
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
         """Record an epoch and decide whether the trial goes on."""
@@ -151,8 +151,11 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """Give a trial back unfinished: it starts again under its own number."""
+        self._give_back(claim.slot, claim.token)
+
+    def _give_back(self, slot: str, token: str) -> None:
         with self.study.database.writing() as connection:
-            connection.execute(leases.delete().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token))
+            connection.execute(leases.delete().where(leases.c.slot_id == slot, leases.c.token == token))
 
     def _reserve(self) -> _Reserved | SearchEnded:
         study = self.study
@@ -204,7 +207,7 @@ class Claims:
     def _exhausted(
         self, connection: sa.Connection, budget: BudgetSpec, hours: float | None, *, interrupted: bool
     ) -> SearchEnded | None:
-        """Return why nothing may be trained any more; an interrupted trial may, as long as the budget has room for it."""
+        """Return why nothing may be trained any more; an interrupted trial may while the budget has room for it."""
         here = slots.c.study_id == self.study.id
         rows = connection.execute(
             sa.select(slots.c.state, slots.c.outcome, sa.func.count())
@@ -250,7 +253,7 @@ class Claims:
         )
         return _Reserved(slot, self._insert_lease(connection, slot), position, None, origin, 1)
 
-    def _take_over(self, connection: sa.Connection, row: Any) -> _Reserved:  # noqa: ANN401 - a row of lrsearch_slots
+    def _take_over(self, connection: sa.Connection, row: Any) -> _Reserved:
         token = self._insert_lease(connection, row.id)
         return _Reserved(row.id, token, row.position, row.number, row.origin, row.attempts + 1)
 
@@ -267,6 +270,15 @@ class Claims:
             )
         )
         return token
+
+    def _begin(self, reserved: _Reserved) -> tuple[FrozenTrial, tuple[int, int] | None]:
+        """Return the setting of a slot, and Optuna's id and number once it runs; None when the slot was lost."""
+        known = self.study.frozen_trials()
+        self._mirror.sync(known)
+        if reserved.number is not None:
+            return known[reserved.number], self._restart(reserved, known[reserved.number])
+        drawn = self._draw(reserved)
+        return drawn, self._start(reserved, drawn)
 
     def _draw(self, reserved: _Reserved) -> FrozenTrial:
         """Ask the sampler, in memory."""

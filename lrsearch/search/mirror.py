@@ -15,7 +15,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.search import space as spaces
-from lrsearch.spec import SearchSpace
+from lrsearch.search_space import SearchSpace
 from lrsearch.trial import State
 
 SLOT_ATTR = "lrsearch:slot"

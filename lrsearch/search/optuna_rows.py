@@ -44,7 +44,7 @@ def create_study(
     made = connection.execute(_studies.insert().prefix_with("OR IGNORE").values(study_name=name))
     if made.rowcount == 0:
         return False
-    study_id = int(made.inserted_primary_key[0])
+    study_id = connection.scalar(sa.select(_studies.c.study_id).where(_studies.c.study_name == name))
     connection.execute(_directions.insert().values(study_id=study_id, direction=direction, objective=0))
     for table, attrs in ((_study_user_attrs, user_attrs), (_study_system_attrs, system_attrs)):
         for key, value in attrs.items():

@@ -7,7 +7,8 @@ from lrsearch.domain import Choice, Domain, Fixed, closest, contains, describe
 from lrsearch.errors import UsageError, nearest
 from lrsearch.search import space as spaces
 from lrsearch.search.claims import Initial
-from lrsearch.spec import OPTIMIZERS, SCHEDULES, SELF_RISING, SearchSpace, StudySpec
+from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SELF_RISING, SearchSpace
+from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, ScheduleFamily
 
 Settings = Mapping[str, Any]
@@ -172,7 +173,7 @@ def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:
     return field
 
 
-def _exact(domain: Domain, value: float) -> Any:  # noqa: ANN401 - a value of the domain, or None
+def _exact(domain: Domain, value: float) -> Any:
     for candidate in (value, int(value), bool(value)):
         if candidate == value and contains(domain, candidate):
             return candidate

@@ -54,7 +54,10 @@ def comparable_from(schedule: ScheduleConfig, epochs: int) -> int:
 
 
 def asha_rungs(pruner: PrunerSpec, epochs: int) -> list[int]:
-    """Return the epochs at which asha compares: ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``."""
+    """Return the epochs at which asha compares.
+
+    ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``, k = 0, 1, ..., below ``epochs``.
+    """
     rung = (pruner.min_resource or max(1, epochs // 5)) * _factor(pruner) ** (pruner.min_early_stopping_rate or 0)
     rungs = []
     while rung < epochs:

@@ -7,7 +7,8 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from lrsearch.domain import Choice, Domain, Fixed, Range, parse_fractions
-from lrsearch.spec import SELF_RISING, SearchSpace, StudySpec
+from lrsearch.search_space import SELF_RISING, SearchSpace
+from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
 
 NO_FLOOR: frozenset[ScheduleFamily] = frozenset({"constant"})
@@ -120,7 +121,7 @@ def _names(names: tuple[str, ...]) -> Domain:
     return Fixed(names[0]) if len(names) == 1 else Choice(names)
 
 
-def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:  # noqa: ANN401 - bool, int, float or str
+def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:
     match domain:
         case Fixed(value=only):
             return only
@@ -134,5 +135,5 @@ def _suggest(trial: optuna.Trial, name: str, domain: Domain) -> Any:  # noqa: AN
             assert_never(domain)
 
 
-def _value(domain: Domain, name: str, params: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def _value(domain: Domain, name: str, params: Mapping[str, Any]) -> Any:
     return domain.value if isinstance(domain, Fixed) else params[name]

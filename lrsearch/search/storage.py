@@ -49,7 +49,7 @@ def parse_place(text: str) -> Place:
     if scheme != "sqlite":
         kind = scheme.partition("+")[0]
         raise UsageError(
-            f"--storage must be a file or a sqlite:/// URL, got a URL of '{kind}': this version keeps its studies in SQLite"
+            f"--storage must be a file or a sqlite:/// URL, got a URL of '{kind}': this version uses SQLite only"
         )
     path = rest.removeprefix("/")
     if not rest.startswith("/") or not path or path == ":memory:":
@@ -153,7 +153,7 @@ def check_new(place: Place) -> None:
     others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
     if others and not optunas <= there:
         shown = ", ".join(sorted(others)[:3])
-        raise StorageError(f"{place} is the database of another program (with {shown}); name another file with --storage")
+        raise StorageError(f"{place} is another program's database (with {shown}); name another file with --storage")
 
 
 @contextmanager
@@ -173,10 +173,10 @@ def _sentence(place: Place, error: BaseException) -> str:
     text = _innermost(error)
     known = {
         "file is not a database": "is not a SQLite database; name another file with --storage",
-        "database disk image is malformed": "is a damaged SQLite database; restore a copy, or name another with --storage",
-        "readonly database": "cannot be written (read-only file or folder); make it writable, or name another --storage",
-        "unable to open database file": "cannot be opened; check that its folder exists and is writable, or name another --storage",
-        "database is locked": f"has been locked by another process for {BUSY_TIMEOUT_SECONDS} s; end that process, then run this again",
+        "database disk image is malformed": "is a damaged SQLite database; restore a copy, or name another --storage",
+        "readonly database": "cannot be written (it or its folder is read-only); name another --storage",
+        "unable to open database file": "cannot be opened; check its folder, or name another --storage",
+        "database is locked": f"was locked by another process for {BUSY_TIMEOUT_SECONDS} s; end it, then run this again",
         "database or disk is full": "cannot grow: the disk is full; free some space, then run this again",
         "disk I/O error": "cannot be read or written: the disk reports an error",
         "No row was found": "no longer holds this study: it has been deleted",
@@ -231,6 +231,6 @@ def _make_wal(place: Place) -> None:
                 return
 
 
-def _on_connect(connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's connection
+def _on_connect(connection: Any, _record: object) -> None:
     # In WAL mode NORMAL loses nothing when the process dies, and at a power cut at most the latest commits.
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
-from lrsearch.search import space as spaces
 from lrsearch.search import optuna_rows, tables
+from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database, explained
@@ -271,7 +271,7 @@ def _show(value: object) -> str:
     return "absent" if value is None else str(value)
 
 
-def _metrics(row: Any) -> EpochMetrics:  # noqa: ANN401 - a row of lrsearch_epochs
+def _metrics(row: Any) -> EpochMetrics:
     return EpochMetrics(
         epoch=row.epoch,
         step=row.step,
@@ -289,7 +289,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics]) -> Trial:  # noqa: ANN401
+def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics]) -> Trial:
     outcome = None
     if row.state == "ended":
         outcome = Outcome(
