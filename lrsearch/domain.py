@@ -8,8 +8,8 @@ Pure values: no Optuna here, so that a study file is read without it.
 import math
 import sys
 from dataclasses import dataclass
-from itertools import pairwise
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic_core import core_schema

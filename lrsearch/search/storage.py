@@ -176,7 +176,7 @@ def _sentence(place: Place, error: BaseException) -> str:
         "database disk image is malformed": "is a damaged SQLite database; restore a copy, or name another --storage",
         "readonly database": "cannot be written (it or its folder is read-only); name another --storage",
         "unable to open database file": "cannot be opened; check its folder, or name another --storage",
-        "database is locked": f"was locked by another process for {BUSY_TIMEOUT_SECONDS} s; end it, then run this again",
+        "database is locked": f"was locked by another process for {BUSY_TIMEOUT_SECONDS} s; end it and run this again",
         "database or disk is full": "cannot grow: the disk is full; free some space, then run this again",
         "disk I/O error": "cannot be read or written: the disk reports an error",
         "No row was found": "no longer holds this study: it has been deleted",
