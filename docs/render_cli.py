@@ -192,7 +192,9 @@ def key_tables() -> dict[str, str]:
     for table in ("dataset", "model", "objective", "budget", "sampler", "pruner", "training", "space"):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
-    for part, families in (("optimizer", spec.OptimizerSpace), ("schedule", spec.ScheduleSpace)):
+    space = _model(spec.StudySpec.model_fields["space"].annotation)
+    for part in ("optimizer", "schedule"):
+        families = _model(space.model_fields[part].annotation)
         out[f"keys of space.{part}"] = _family_table(part, families, used)
     wrong = used.symmetric_difference(MEANINGS)
     if wrong:

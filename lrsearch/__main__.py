@@ -1,17 +1,31 @@
 """The command `lrsearch`: nothing but the guard around it, so that no import is outside of it."""
 
+import signal
 import sys
+from io import TextIOWrapper
 
 
 def main() -> None:
     """Run the command line; an interrupt at any moment, imports included, exits 130 without a traceback."""
     try:
+        from lrsearch.cli import interrupts
+
+        interrupts.install()
         from lrsearch.cli.app import run
 
-        sys.exit(run(sys.argv[1:]))
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                # A terminal or a file of an old encoding gets a question mark for what it cannot show.
+                stream.reconfigure(errors="replace")
+        code = run(sys.argv[1:])
     except KeyboardInterrupt:
         # Whoever can say more about what was interrupted has said it by now.
         sys.exit(130)
+    if code == 130:
+        interrupts.leave()
+    # All is written: from here on there is nothing to interrupt.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def merged(*tables: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def make_spec(name: str = "probe", **tables: Any) -> StudySpec:  # noqa: ANN401 - the tables of a study file
+def make_spec(name: str = "probe", **tables: Any) -> StudySpec:
     """Return a small study: four epochs, six trials, no portfolio, no pruner; ``tables`` are laid over it."""
     small = {"epochs": 4, "budget": {"trials": 6}, "sampler": {"portfolio": False}, "pruner": {"name": "none"}}
     return study_file.build(merged({"name": name}, small, tables), "the test")
@@ -131,7 +131,7 @@ def quality(config: TrialConfig) -> float:
 
 
 def learning(config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
-    """Learn towards ``quality``, or diverge in the first or second epoch above ``TOO_HIGH_LR``: a function of the setting."""
+    """Learn towards ``quality``, or above ``TOO_HIGH_LR`` diverge in the first or second epoch."""
     lr = config.optimizer.peak_lr
     for epoch in range(1, config.epochs + 1):
         if lr > TOO_HIGH_LR and epoch == (1 if config.batch_size <= 32 else 2):
@@ -218,7 +218,7 @@ def arm(kill: Kill) -> None:
     original = getattr(owner, name)
     calls = 0
 
-    def stepped(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - whatever the step takes and returns
+    def stepped(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == kill.nth and kill.when == "before":
@@ -338,7 +338,7 @@ FIELDS: dict[str, dict[str, tuple[str, float, float]]] = {
 
 
 @st.composite
-def domains(draw: st.DrawFn, kind: str, low: float, high: float) -> Any:  # noqa: ANN401 - as it stands in a study file
+def domains(draw: st.DrawFn, kind: str, low: float, high: float) -> Any:
     """Draw what a parameter may be: one value, a list of choices, or a range."""
     if kind == BOOL:
         return draw(st.sampled_from([True, False, [True, False], [False, True], [False]]))

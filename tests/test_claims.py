@@ -4,7 +4,6 @@ import json
 import math
 import os
 import random
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from io import BytesIO
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,7 @@ def check_books(study: Study, n_counting: int) -> list[Trial]:
     assert [t.number for t in trials] == list(range(len(trials))), "every number once"
     assert sum(t.state.counts for t in trials) == n_counting, "the budget, exactly"
     assert leases_held(database) == 0
-    assert {row for row in rows(database, "SELECT DISTINCT state FROM lrsearch_slots")} <= {("ended",)}
+    assert set(rows(database, "SELECT DISTINCT state FROM lrsearch_slots")) <= {("ended",)}
     assert rows(database, "SELECT count(*) FROM lrsearch_slots") == [(len(trials),)]
     scores: dict[str, dict[int, float]] = {}
     for slot, epoch, score in rows(database, "SELECT slot_id, epoch, rung_score FROM lrsearch_epochs ORDER BY epoch"):
@@ -190,6 +190,17 @@ def test_four_processes_end_with_exactly_the_budget(tmp_path: Path) -> None:
     assert len({str(t.params) for t in trials}) == 40
 
 
+def wait_until_busy(database: Database, workers: list[ForkServerProcess]) -> None:
+    """Wait until eight more epochs are accepted, or nobody is left who could report one."""
+    before = len(rows(database, "SELECT * FROM lrsearch_epochs"))
+
+    def busy() -> bool:
+        done = len(rows(database, "SELECT * FROM lrsearch_epochs")) - before >= 8
+        return done or not any(process.is_alive() for process in workers)
+
+    wait_until(busy)
+
+
 def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_budget(tmp_path: Path) -> None:
     place = Place(tmp_path / "x.db")
     spec = make_spec(budget={"trials": 24}, sampler={"name": "random"}, pruner={"name": "asha"})
@@ -199,16 +210,9 @@ def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_bud
     for _ in range(3):
         workers = [started(work_in_child, str(place.path), spec.to_json()) for _ in range(4)]
         with closing(Database(place)) as database:
-            n = len(rows(database, "SELECT * FROM lrsearch_epochs"))
-            wait_until(
-                lambda db=database, n=n: (  # type: ignore[misc]
-                    len(rows(db, "SELECT * FROM lrsearch_epochs")) > n + 8
-                    or not any(process.is_alive() for process in workers)
-                )
-            )
+            wait_until_busy(database, workers)
         for process in order.sample(workers, 4):
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
         for process in workers:
             finished(process)
     assert finished(started(work_in_child, str(place.path), spec.to_json())) == 0
@@ -250,7 +254,7 @@ SMALL = make_spec(
 )
 
 
-@pytest.mark.parametrize(("kill", "running", "attempts"), POINTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("kill", "running", "attempts"), POINTS, ids=str)
 def test_a_process_killed_at_any_step_loses_nothing(
     place: Place, kill: Kill, running: list[int], attempts: int
 ) -> None:
@@ -273,7 +277,12 @@ def test_a_process_killed_at_any_step_loses_nothing(
 
 
 def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> None:
-    kills = [Kill("accept", "after", 5), Kill("restart", "before"), Kill("mark in start", "after"), Kill("restart", "after")]
+    kills = [
+        Kill("accept", "after", 5),
+        Kill("restart", "before"),
+        Kill("mark in start", "after"),
+        Kill("restart", "after"),
+    ]
     for kill in [*kills, Kill("accept", "after", 2), Kill("end", "before")]:
         assert finished(started(work_in_child, str(place.path), SMALL.to_json(), kill)) == -9, kill
     with closing(Database(place)) as database:
@@ -563,7 +572,10 @@ def test_a_slot_lost_before_its_trial_was_written_leaves_no_trial_behind(databas
 # --- pruning over the rows -------------------------------------------------------------------------------------------
 
 PRUNERS: list[tuple[dict[str, Any], BasePruner]] = [
-    ({"name": "asha", "min_resource": 1, "reduction_factor": 2}, SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)),
+    (
+        {"name": "asha", "min_resource": 1, "reduction_factor": 2},
+        SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
+    ),
     ({"name": "median", "n_startup_trials": 2}, MedianPruner(n_startup_trials=2)),
 ]
 
@@ -789,18 +801,18 @@ def test_plain_optuna_goes_on_with_the_study(database: Database) -> None:
     study.set_budget(BudgetSpec(trials=5))
     search(study)
     ours = study.trials()
-    assert [t.number for t in ours] == [0, 1, 2, 6, 7], "its trials are none of our budget, and have numbers of their own"
+    assert [t.number for t in ours] == [0, 1, 2, 6, 7], "theirs have numbers of their own"
     assert all(t.state.counts for t in ours)
 
 
 def test_the_dashboard_shows_the_study(database: Database) -> None:
-    from optuna_dashboard import wsgi
+    from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
     study = studies.create(database, make_spec(budget={"trials": 5}, pruner={"name": "asha"}))
     search(study)
     app = wsgi(database.place.url)
 
-    def get(path: str) -> Any:  # noqa: ANN401
+    def get(path: str) -> Any:
         said: list[str] = []
         environ = {
             "REQUEST_METHOD": "GET",

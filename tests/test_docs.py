@@ -19,6 +19,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import typer
 from conftest import FakeEngine, learning, make_spec
+from pydantic import BaseModel
 
 from lrsearch import errors, launch, spec, study_file
 from lrsearch.cli import app as cli
@@ -236,7 +237,7 @@ def keys(model: Any, prefix: str = "") -> Iterator[str]:
 
 
 def _is_table(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, spec.Strict)
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def documented_keys() -> set[str]:

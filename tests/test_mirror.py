@@ -186,7 +186,7 @@ def test_a_first_trial_that_fails_is_not_proposed_again(tmp_path: Path, sampler:
 
 
 def count_too_high(path: Path, spec: StudySpec, *, diverge: bool) -> int:
-    """Search sixty settings where all above ``TOO_HIGH_LR`` diverge, or crash; return how many of the last forty did."""
+    """Search sixty settings, those above ``TOO_HIGH_LR`` diverging or crashing; count them among the last forty."""
 
     def script(config: TrialConfig) -> Iterator[EpochMetrics | Divergence | BaseException]:
         lr = config.optimizer.peak_lr
@@ -242,7 +242,7 @@ def seen(mirror: Mirror) -> list[tuple[Any, ...]]:
 
 def expected(study: optuna.Study) -> list[tuple[Any, ...]]:
     """Return what a sampler should see of the trials of the database."""
-    out = []
+    out: list[tuple[Any, ...]] = []
     for t in study.get_trials(states=(TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)):
         if t.user_attrs.get(OUTCOME_ATTR) == State.DIVERGED:
             out.append((t.state.name, sorted(t.params.items()), None, []))
@@ -354,9 +354,7 @@ def test_trials_of_a_plain_optuna_script_teach_the_sampler(tmp_path: Path) -> No
             lr = 1e-3 * 3000 ** (i / 99)
             value = 1 - abs(math.log10(lr / 2.0)) / 5
             plain.add_trial(
-                optuna.trial.create_trial(
-                    params={"peak_lr_sgd": lr}, distributions=known.distributions, value=value
-                )
+                optuna.trial.create_trial(params={"peak_lr_sgd": lr}, distributions=known.distributions, value=value)
             )
         for _ in worker.work(claims_of(study), FakeEngine(learning)):
             pass

@@ -48,7 +48,8 @@ def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence
     Every trial that both would prune is pruned; where only one would, Optuna's word holds.
     """
     study = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
-    waiting, running = list(curves), []
+    waiting = list(curves)
+    running: list[tuple[optuna.Trial, Told, Sequence[float]]] = []
     history: list[Told] = []
     wrong = 0
     while waiting or running:
@@ -304,6 +305,4 @@ def test_asha_lets_the_best_of_a_rung_go_on_and_at_most_one_in_so_many_distinct_
 def test_median_says_which_score_had_to_be_reached(
     own: list[float], others: list[float], n_complete: int, verdict: Verdict
 ) -> None:
-    assert (
-        median(own, others, n_complete=n_complete, n_startup_trials=5, n_min_trials=2, maximize=True) == verdict
-    )
+    assert median(own, others, n_complete=n_complete, n_startup_trials=5, n_min_trials=2, maximize=True) == verdict

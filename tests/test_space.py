@@ -69,7 +69,9 @@ def test_a_trial_has_the_parameters_of_its_optimizer_and_schedule_and_no_others(
     spec = make_spec(space=space)
     (params,) = asked(spec, seed)
     config = spaces.config(spec, params)
-    searched = {name: value for name, (known, value) in parameters_of(spec, config).items() if not isinstance(known, Fixed)}
+    searched = {
+        name: value for name, (known, value) in parameters_of(spec, config).items() if not isinstance(known, Fixed)
+    }
     if len(spec.space.optimizers) > 1:
         searched["optimizer"] = config.optimizer.name
     if len(spec.space.schedules) > 1:

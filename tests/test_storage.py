@@ -28,7 +28,6 @@ from conftest import (
     started,
     wait_until,
 )
-
 from optuna.storages._rdb import models
 
 from lrsearch import launch, worker
@@ -298,7 +297,12 @@ def test_a_read_only_database_is_refused_in_words(wal: bool) -> None:
                 connection.execute("PRAGMA journal_mode=DELETE")
         before = place.path.read_bytes()
         (folder / "answers").mkdir()
-        for path, mode in ((folder, 0o755), (place.path.parent, 0o555), (place.path, 0o444), (folder / "answers", 0o777)):
+        for path, mode in (
+            (folder, 0o755),
+            (place.path.parent, 0o555),
+            (place.path, 0o444),
+            (folder / "answers", 0o777),
+        ):
             path.chmod(mode)
         answer = folder / "answers" / "said"
         process = started(run_as_nobody, str(place.path), str(place.path.parent), str(answer))

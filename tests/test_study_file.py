@@ -377,7 +377,7 @@ def overridden(*sets: str, file: str = FILE) -> StudySpec:
 
 
 def test_narrowing_keeps_the_ranges_of_the_file() -> None:
-    space = overridden("space.optimizer=sgd", "space.schedule=[\"step\"]").space
+    space = overridden("space.optimizer=sgd", 'space.schedule=["step"]').space
     assert list(space.optimizers) == ["sgd"]
     assert space.optimizers["sgd"]["peak_lr"] == Range(0.01, 1.0, log=True)
     assert list(space.schedules) == ["step"]
@@ -408,6 +408,16 @@ def test_a_dotted_key_leads_through_a_list_of_names(names: str) -> None:
     assert space.optimizers["sgd"]["momentum"] == Fixed(0.5)
 
 
+def test_a_parameter_set_where_the_file_leaves_all_to_the_defaults_keeps_them() -> None:
+    defaults = overridden(file="name = 'mine'\n").space
+    space = overridden(
+        "space.optimizer.sgd.momentum=0.5", "space.schedule.plateau.drop_factor=0.5", file="name = 'mine'\n"
+    ).space
+    assert list(space.optimizers) == list(defaults.optimizers)
+    assert space.optimizers["sgd"]["momentum"] == Fixed(0.5)
+    assert list(space.schedules) == [*defaults.schedules, "plateau"]
+
+
 def test_a_later_set_wins() -> None:
     assert overridden("epochs=3", "epochs=4").epochs == 4
 
@@ -420,7 +430,7 @@ def test_a_set_makes_the_table_that_the_file_has_not() -> None:
 def test_a_key_that_leads_through_a_value_is_refused(text: str) -> None:
     with pytest.raises(StudyFileError) as error:
         overridden(text)
-    assert text.split(".")[0] in sentence(error)
+    assert text.split(".", maxsplit=1)[0] in sentence(error)
 
 
 def test_a_misspelt_set_is_refused_as_in_a_file() -> None:

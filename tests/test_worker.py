@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def told(events: list[Event]) -> list[str]:
     return out
 
 
-def only_outcome(database: Database, script: Script, **tables: object) -> Outcome:
+def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
     """Train one trial; return how it ended, after checking that the study remembers it so."""
     study = studies.create(database, make_spec(budget={"trials": 1, "max_failures": 0}, epochs=3, **tables))
     engine = FakeEngine(script)
@@ -183,9 +184,7 @@ def test_a_diverged_trial_says_where_and_at_which_learning_rate(
 ) -> None:
     found = Divergence(epoch=n_epochs + 1, step=41, lr=0.9, loss=loss, initial_loss=2.3)
     outcome = only_outcome(database, always(*(measured(e + 1) for e in range(n_epochs)), found))
-    assert outcome == Outcome(
-        State.DIVERGED, reason, None, n_epochs, 41, 0.9, f"diverged at step 41, lr 0.9: {words}"
-    )
+    assert outcome == Outcome(State.DIVERGED, reason, None, n_epochs, 41, 0.9, f"diverged at step 41, lr 0.9: {words}")
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -194,7 +193,8 @@ def test_a_diverged_trial_says_where_and_at_which_learning_rate(
 def test_a_trial_whose_last_loss_is_no_number_has_diverged(
     database: Database, loss: float, which: str, metric: str
 ) -> None:
-    last = replace(measured(3, 0.9), **{which: loss})
+    changed: dict[str, Any] = {which: loss}
+    last = replace(measured(3, 0.9), **changed)
     outcome = only_outcome(database, always(measured(1), measured(2), last), objective={"metric": metric})
     assert (outcome.state, outcome.reason, outcome.value) == (State.DIVERGED, Reason.NOT_FINITE, None)
     assert (outcome.epoch, outcome.step, outcome.lr) == (3, 29, 0.1)

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. No torch and no optuna is imported before a command needs it."""
 
+import errno
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from typer.exceptions import TyperException
 
 from lrsearch import __version__
 from lrsearch.cli import review, search, start
-from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, LrsearchError
+from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(
     name="lrsearch",
@@ -53,47 +54,67 @@ def _root(
 def run(argv: list[str]) -> int:
     """Run one command; return the exit code. Every error ends here, as one sentence on stderr."""
     debug = "--debug" in argv or os.environ.get("LRSEARCH_DEBUG", "") not in ("", "0")
-    words = [word for word in argv if word != "--debug"]
     try:
-        code = typer.main.get_command(app).main(words, prog_name="lrsearch", standalone_mode=False)
-    except (LrsearchError, TyperException, BrokenPipeError, KeyboardInterrupt) as error:
+        code = _call([word for word in argv if word != "--debug"])
+        # Here, and not when Python ends: what cannot be written is an error like any other.
+        sys.stdout.flush()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a person never meets a traceback unasked
         if debug:
             traceback.print_exc()
         return _end(error)
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        _say(
-            f"a defect of lrsearch: {type(error).__name__}: {first}; run it again with --debug and report what it shows"
-        )
-        return EXIT_FAILURE
+    return code
+
+
+def _call(words: list[str]) -> int:
+    """Parse and run; not through typer's ``main``, which has its own ways with broken pipes and interrupts."""
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("lrsearch", words) as context:
+            code = command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
     return code if isinstance(code, int) else EXIT_OK
 
 
 def _end(error: BaseException) -> int:
+    """Say in one sentence what went wrong; return the exit code."""
     match error:
         case LrsearchError():
             _say(str(error))
             return error.exit_code
         case TyperException():
+            message = error.format_message()
+            if message.startswith("Usage:"):
+                # No command given: typer's error is its help.
+                print(message, file=sys.stderr)
+                return EXIT_USAGE
             context = getattr(error, "ctx", None)
             hint = f" (see `{context.command_path} --help`)" if context is not None else ""
-            message = error.format_message()
-            if not message:
-                # No command given: typer's error is its help.
-                return int(error.exit_code)
             _say(message.rstrip(".") + hint)
             return int(error.exit_code)
         case BrokenPipeError():
             # The reader has gone (`lrsearch trials | head`): nothing to say, and nothing to flush into.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return EXIT_OK
-        case _:
+        case OSError(errno=errno.ENOSPC | errno.EIO | errno.EDQUOT | errno.EFBIG, filename=None):
+            _drop_output()
+            _say(f"the output cannot be written: {error.strerror}")
+            return EXIT_FAILURE
+        case KeyboardInterrupt() | EOFError() | typer.Abort():
             return EXIT_INTERRUPTED
+        case _:
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            _say(
+                f"a defect of lrsearch: {type(error).__name__}: {first}; "
+                f"run it again with --debug and report what it shows"
+            )
+            return EXIT_FAILURE
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(sentence: str) -> None:
-    print(f"lrsearch: {sentence}", file=sys.stderr)
+    # One line, also where a name that was typed holds a line break.
+    print("lrsearch:", "\\n".join(sentence.splitlines()), file=sys.stderr)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -68,17 +68,21 @@ def quiet_optuna() -> None:
 
 def stdout() -> "Console":
     """Return the console for data: no ANSI off a terminal, full width where there is none."""
-    from rich.console import Console
-
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OFF_TERMINAL
-    return Console(file=sys.stdout, highlight=False, width=fixed)
+    return _console(sys.stdout, fixed)
 
 
 def stderr() -> "Console":
     """Return the console for progress."""
+    return _console(sys.stderr, None)
+
+
+def _console(file: TextIO, width: int | None) -> "Console":
     from rich.console import Console
 
-    return Console(file=sys.stderr, highlight=False)
+    # With NO_COLOR rich would still write bold and dim.
+    plain = os.environ.get("NO_COLOR", "") != ""
+    return Console(file=file, highlight=False, width=width, color_system=None if plain else "auto")
 
 
 def print_json(document: object) -> None:

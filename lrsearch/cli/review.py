@@ -14,7 +14,7 @@ from lrsearch.cli.options import (
     print_json,
     stdout,
 )
-from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, UnknownNameError, UsageError
+from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, UnknownNameError, UsageError
 
 
 def trials(
@@ -125,7 +125,8 @@ def delete(
 
             if not sys.stdin.isatty():
                 raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
-            typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", abort=True, err=True)
+            if not typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", err=True):
+                raise LrsearchError("nothing was deleted")
         studies.delete(database, study)
         print(f"deleted '{study}' with its {n} trials")
     return EXIT_OK

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lrsearch import study_file
+from lrsearch.cli import interrupts
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     DataDirOption,
@@ -152,20 +153,24 @@ def _search(
 ) -> int:
     quiet_optuna()
     begun = time.monotonic()
-    from lrsearch import launch
-    from lrsearch.report import answer
-
-    launch.check(spec, where)
     console = stderr()
-    live = console.is_terminal and not quiet
-    with _doing(console, f"loading PyTorch and {spec.dataset.name}", live=live):
-        engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
-    study = launch.file_study(spec, where, explicit_budget=explicit_budget)
+    live = console.is_terminal and not console.is_dumb_terminal and not quiet
+    with _doing(console, "loading PyTorch", live=live):
+        from lrsearch import launch
+        from lrsearch.report import answer
+
+    with interrupts.raised() as check:
+        launch.check(spec, where)
+        with _doing(console, f"loading {spec.dataset.name}", live=live):
+            engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
+        check()
+        study = launch.file_study(spec, where, explicit_budget=explicit_budget)
     with closing(study.database):
         try:
-            _follow(launch.search(study, engine), study, console, begun, live=live, quiet=quiet)
-            with _doing(console, "training the winner once more, for the test images", live=live):
-                launch.test_winner(study, engine)
+            with interrupts.raised() as check:
+                _follow(launch.search(study, engine), study, console, begun, check, live=live, quiet=quiet)
+                with _doing(console, "training the winner once more, for the test images", live=live):
+                    launch.test_winner(study, engine)
         except KeyboardInterrupt:
             finished = sum(t.state.counts for t in study.trials())
             print(
@@ -188,7 +193,14 @@ def _doing(console: "Console", what: str, *, live: bool) -> "AbstractContextMana
 
 
 def _follow(
-    events: "Generator[Event]", study: "Study", console: "Console", begun: float, *, live: bool, quiet: bool
+    events: "Generator[Event]",
+    study: "Study",
+    console: "Console",
+    begun: float,
+    check: Callable[[], None],
+    *,
+    live: bool,
+    quiet: bool,
 ) -> None:
     """Show what the worker says: a live view on a terminal, a line an event elsewhere."""
     from lrsearch.report.lines import line

@@ -25,7 +25,7 @@ CHUNK_ELEMENTS = 1 << 20
 """Pixels that are gathered and normalised at once: several batches where they are small, so that the cost of a
 kernel launch is shared; 4 MiB of float32, which stays near the cores."""
 
-EVALUATION_BATCH = 2048
+EVALUATION_BATCH = 512
 """[examples]"""
 
 

@@ -1,0 +1,90 @@
+"""Ctrl-C: exit code 130 at any moment, without a traceback, and nothing that is finished is lost.
+
+Python raises KeyboardInterrupt wherever the signal happens to find it. In a callback of native code that aborts the
+process (seen while PyTorch is imported), in a callback of the garbage collector it is printed and lost, and within a
+transaction it leaves a lock behind for which the next one waits a minute. So it is raised where this package trains or
+waits, and nowhere else: what is being imported or written ends first.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from lrsearch.errors import EXIT_INTERRUPTED
+
+RESTORE_TERMINAL = "\r\x1b[2K\x1b[?25h"
+"""Clear the line, show the cursor: rich had hidden it."""
+
+NOT_WITHIN = ("lrsearch.search", "importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
+"""Modules (or packages) whose calls an interrupt lets end."""
+
+
+def end_at_once(_signum: int = signal.SIGINT, _frame: FrameType | None = None) -> None:
+    """End the process now. Safe at any moment, as a kill is: whatever is written is written in whole transactions."""
+    with suppress(OSError, ValueError, AttributeError):
+        if os.isatty(2):
+            os.write(2, RESTORE_TERMINAL.encode())
+    os._exit(EXIT_INTERRUPTED)
+
+
+def install() -> None:
+    """Have an interrupt end the process at once, unless whoever started it has it ignored (`nohup`, `&` in a script)."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, end_at_once)
+
+
+def leave() -> None:
+    """End an interrupted process without taking PyTorch down piece by piece, which takes half a second.
+
+    Nor does Python's own way out always exit 130: it kills itself if the interrupt was raised within an ``exec``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(EXIT_INTERRUPTED)
+
+
+@contextmanager
+def raised() -> Iterator[Callable[[], None]]:
+    """Raise KeyboardInterrupt at the first Ctrl-C and end at once at the second; yield a check for one that waits.
+
+    The check raises what could not be raised where it came; it is called after every step that may have held it back.
+    """
+    asked = False
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            end_at_once(signum, frame)
+        asked = True
+        if not _within(frame):
+            raise KeyboardInterrupt
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():
+        # Whoever started this process, or calls it, does not want its interrupts.
+        yield check
+        return
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield check
+        check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _within(frame: FrameType | None) -> bool:
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(NOT_WITHIN):
+            return True
+        frame = frame.f_back
+    return False
