@@ -5,7 +5,7 @@ A message is one sentence for a person: what must hold, what came, where, and wh
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -59,5 +59,10 @@ class DeviceError(LrsearchError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name nearest to ``word``, or an empty string."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    close = get_close_matches(word, list(known), n=3, cutoff=0.5)
+    if not close:
+        return ""
+    alike = [SequenceMatcher(None, word, name).ratio() for name in close]
+    best = [name for name, ratio in zip(close, alike, strict=True) if ratio == max(alike)]
+    # Of equally near ones that with the same first letter: a slip of the keys seldom begins with it.
+    return f" (did you mean '{next((n for n in best if n[:1] == word[:1]), best[0])}'?)"

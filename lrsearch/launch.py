@@ -1,7 +1,6 @@
 """Start a search here: the study is filed, the images are loaded, one worker works in this process."""
 
 from collections.abc import Generator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -9,7 +8,7 @@ from typing import TypeVar
 from lrsearch import worker
 from lrsearch.analysis.ranking import best
 from lrsearch.events import Event
-from lrsearch.search import portfolio, storage
+from lrsearch.search import portfolio
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claims
 from lrsearch.search.storage import Database, Place
@@ -40,13 +39,7 @@ def check(spec: StudySpec, place: Place) -> None:
         StorageError: no database can be at the place.
     """
     portfolio.initial(spec)
-    storage.check_new(place)
-    if not storage.has_studies(place):
-        return
-    with closing(Database(place)) as database:
-        existing = studies.find(database, spec.name)
-        if existing is not None:
-            studies.check_identity(existing, spec)
+    studies.check_free(place, spec)
 
 
 def prepare(spec: StudySpec, here: Here) -> Engine:

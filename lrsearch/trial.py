@@ -179,6 +179,8 @@ class Trial:
     outcome: Outcome | None
     """None while it runs."""
     metrics: tuple[EpochMetrics, ...] = ()
+    interrupted: bool = False
+    """RUNNING without a living worker: whoever claims next starts it again under its number."""
     worker: str = ""
     device: str = ""
     versions: str = ""

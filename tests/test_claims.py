@@ -207,7 +207,7 @@ def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_bud
     with closing(Database(place)) as database:
         studies.create(database, spec)
     order = random.Random(4)
-    for _ in range(3):
+    for _ in range(2):
         workers = [started(work_in_child, str(place.path), spec.to_json()) for _ in range(4)]
         with closing(Database(place)) as database:
             wait_until_busy(database, workers)
@@ -294,9 +294,8 @@ def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> Non
         assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(1,), (5,), (1,)]
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Place, seed: int) -> None:
-    order = random.Random(seed)
+def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Place) -> None:
+    order = random.Random(1)
     steps = ["reserve", "draw", "start", "accept", "end", "rows in start", "score in accept", "rows in end"]
     spec = make_spec(budget={"trials": 7}, pruner={"name": "asha"}, sampler={"name": "random"})
     for _ in range(6):

@@ -72,25 +72,18 @@ def settings_of(trials: list[Trial]) -> list[dict[str, object]]:
 
 KILLS = [
     Kill("accept", "after", 7),
-    Kill("reserve", "after", 1),
-    Kill("draw", "after", 2),
-    Kill("end", "before", 4),
-    Kill("end", "after", 3),
-    Kill("start", "after", 2),
-    Kill("rows in end", "after", 2),
+    Kill("draw", "after", 4),
+    Kill("end", "before", 6),
+    Kill("rows in end", "after", 7),
 ]
 
 
-@pytest.mark.parametrize(
-    ("sampler", "portfolio"), [("tpe", False), ("tpe", True), ("random", False)], ids=["tpe", "tpe-portfolio", "random"]
-)
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_search_that_is_killed_and_resumed_proposes_what_an_uninterrupted_one_does(
-    tmp_path: Path, sampler: str, portfolio: bool
+    tmp_path: Path, sampler: str
 ) -> None:
     # This process and its children have different hash seeds, so that an order by hash would show too.
-    spec = make_spec(
-        budget={"trials": 30}, sampler={"name": sampler, "portfolio": portfolio}, pruner={"name": "asha"}, epochs=6
-    )
+    spec = make_spec(budget={"trials": 30}, sampler={"name": sampler}, pruner={"name": "asha"}, epochs=6)
     once = searched(tmp_path / "once.db", spec)
     killed = searched_with_kills(tmp_path / "killed.db", spec, KILLS)
     assert settings_of(killed) == settings_of(once)

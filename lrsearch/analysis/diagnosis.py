@@ -163,10 +163,13 @@ def sentences(diagnosis: OptimizerDiagnosis) -> list[str]:
         return ["No trial yet."]
     out = [_said_best(d)]
     if not d.enough:
-        if d.diverged is not None:
+        more = "else "
+        if d.diverged is None:
+            more = ""
+        else:
             out.append(f"Diverged: {_every(d.diverged.n)} from lr {_lr(d.diverged.lr)} up.")
         few = f"{d.n_finished} finished, {d.counts.get(State.COMPLETE, 0)} of them complete"
-        out.append(f"Too few trials to say what is too high or too low ({few}).")
+        out.append(f"Too few trials to say what {more}is too high or too low ({few}).")
         return out + [_said_edge(d, found) for found in d.edges]
     sides = {found.side for found in d.edges}
     if d.too_high is not None:

@@ -17,6 +17,8 @@ BOUNCE = 0.10
 """Relative rise of the training loss that asks for a reason."""
 ANNEALED = 0.3
 """Part of the peak below which the learning rate is called annealed."""
+FAR = 3.0
+"""Times the loss of a guess above which nothing is being learned; the divergence watch has the same."""
 DROP = 0.6
 """A learning rate below this part of the last epoch's has dropped rather than declined."""
 
@@ -94,6 +96,8 @@ def _judge(at: _Moment) -> str:
 
 
 def _first(now: EpochMetrics, chance: float) -> str:
+    if now.train_loss > FAR * -math.log(chance):
+        return f"loss far above that of a guess ({-math.log(chance):.2g}): the learning rate is too high"
     if now.val_accuracy < 1.5 * chance:
         return f"loss high, accuracy near chance ({chance:.2g}): just started learning"
     if now.val_accuracy < 0.5:

@@ -58,7 +58,7 @@ def run(argv: list[str]) -> int:
         code = _call([word for word in argv if word != "--debug"])
         # Here, and not when Python ends: what cannot be written is an error like any other.
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a person never meets a traceback unasked
+    except (Exception, KeyboardInterrupt, SystemExit) as error:  # a person never meets a traceback unasked
         if debug:
             traceback.print_exc()
         return _end(error)
@@ -92,8 +92,9 @@ def _end(error: BaseException) -> int:
             hint = f" (see `{context.command_path} --help`)" if context is not None else ""
             _say(message.rstrip(".") + hint)
             return int(error.exit_code)
-        case BrokenPipeError():
-            # The reader has gone (`lrsearch trials | head`): nothing to say, and nothing to flush into.
+        case BrokenPipeError() | SystemExit():
+            # The reader has gone (`lrsearch trials | head`), of which rich makes a SystemExit: nothing to say, and
+            # nothing to flush into.
             _drop_output()
             return EXIT_OK
         case OSError(errno=errno.ENOSPC | errno.EIO | errno.EDQUOT | errno.EFBIG, filename=None):

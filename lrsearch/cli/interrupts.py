@@ -32,7 +32,7 @@ def end_at_once(_signum: int = signal.SIGINT, _frame: FrameType | None = None) -
 
 
 def install() -> None:
-    """Have an interrupt end the process at once, unless whoever started it has it ignored (`nohup`, `&` in a script)."""
+    """Have an interrupt end the process at once, unless it is to be ignored (`nohup`, `&` in a script)."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_at_once)
 

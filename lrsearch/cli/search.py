@@ -91,7 +91,7 @@ def run(
     where = place(storage)
     spec = _resolve(study, overrides, where)
     if dry_run:
-        return _dry_run(spec, as_json=as_json)
+        return _dry_run(spec, where, as_json=as_json)
     explicit = any(key.startswith("budget") for key, _ in overrides)
     return _search(spec, where, data_dir, device, threads, explicit_budget=explicit, as_json=as_json, quiet=quiet)
 
@@ -122,12 +122,14 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
         return found.spec if found else None
 
 
-def _dry_run(spec: StudySpec, *, as_json: bool) -> int:
+def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
     from lrsearch.search import portfolio, space
+    from lrsearch.search import study as studies
 
     initial = portfolio.initial(spec)
+    studies.check_free(where, spec)
     if as_json:
         document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
         print_json(document | {"initial": [{"origin": i.origin, **i.params} for i in initial]})
@@ -213,19 +215,25 @@ def _follow(
             with LiveView(console, study.spec, study.budget(), study.trials()) as view:
                 for event in events:
                     view.on(event)
+                    check()
             return
         for event in events:
             if not quiet:
                 print(line(event, time.monotonic() - begun, study.spec), file=sys.stderr, flush=True)
+            check()
 
 
 def _again(words: list[str]) -> str:
-    """Return the command that was typed, without ``--trials N``."""
+    """Return the command that was typed, without ``--trials N`` and ``--set budget.trials=N``."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
-        if word == "--trials":
-            next(rest, None)
-        elif not word.startswith("--trials="):
+        name, equals, value = word.partition("=")
+        if name not in ("--trials", "--set"):
             kept.append(word)
+            continue
+        if not equals:
+            value = next(rest, "")
+        if name == "--set" and value.partition("=")[0].strip() != "budget.trials":
+            kept += ["--set", value]
     return shlex.join(["lrsearch", *kept])

@@ -81,9 +81,28 @@ class Answer:
             return [said, "It has not been judged on the test images."]
         return [said, "The best of many scores is flattered by chance: trust the test score more."]
 
+    @property
+    def against_baseline(self) -> str:
+        """The setting of ``--baseline`` beside the winner, in a sentence; empty where there is none."""
+        baseline = next((t for t in self.trials if t.origin == "baseline" and t.outcome is not None), None)
+        if baseline is None or baseline.outcome is None:
+            return ""
+        setting = f"{words.setting(baseline.config)} (trial {baseline.number})"
+        if baseline.state != State.COMPLETE or self.winner is None:
+            return f"{setting}: {baseline.outcome.message}."
+        value = words.objective_value(_value(baseline), self.spec)
+        if baseline.number == self.winner.number:
+            return f"{setting} reached {value}: nothing beat it."
+        ahead = words.objective_value(_value(self.winner), self.spec)
+        close = baseline.number in self.close
+        sure = ": within one standard error, so not a difference to act on" if close else ""
+        return f"{setting} reached {value}, the winner {ahead}{sure}."
+
     def render(self) -> RenderableType:
         """Return the answer for people."""
         parts: list[RenderableType] = [*_headline(self), ""]
+        if self.against_baseline:
+            parts += [_heading("Your setting"), _indented(self.against_baseline), ""]
         if self.winner is not None:
             parts += [_heading("How sure"), *(_indented(text) for text in self.how_sure()), ""]
         parts.append(_heading("Too high, too low"))
@@ -95,10 +114,12 @@ class Answer:
         if self.winner is not None:
             # Not indented: it is there to be pasted.
             parts += [_heading("In PyTorch"), Text(self.snippet, overflow="fold")]
-        steps = Table.grid(padding=(0, 2))
+        parts.append(_heading("Next"))
         for step in self.next_steps:
-            steps.add_row(Text(step.command, style="cyan", overflow="fold"), Text(step.what))
-        return Group(*parts, _heading("Next"), Padding(steps, (0, 0, 0, 2), expand=False))
+            # A comment, and no line break of ours: each line is there to be pasted.
+            line = Text.assemble((f"  {step.command}", "cyan"), (f"  # {step.what}", "dim"))
+            parts.append(Text(line.plain, spans=line.spans, no_wrap=True, overflow="ignore"))
+        return Group(*parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as JSON."""
@@ -113,6 +134,7 @@ class Answer:
             "winner": None if self.winner is None else self._winner_json(self.winner),
             "why_none": self.why_none or None,
             "how_sure": self.how_sure(),
+            "against_baseline": self.against_baseline or None,
             "not_distinguishable": list(self.close),
             "diagnosis": [plain(asdict(d)) | {"sentences": sentences(d)} for d in self.diagnosis],
             "snippet": self.snippet or None,

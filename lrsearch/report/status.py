@@ -38,7 +38,10 @@ def status_json(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) ->
         "trials_per_minute": trials_per_minute(trials),
         "devices": dict(Counter(t.device for t in trials if t.device)),
         "origins": dict(Counter(t.origin for t in trials)),
-        "running": [_brief(t) | {"epoch": len(t.metrics), "worker": t.worker} for t in running(trials)],
+        "running": [
+            _brief(t) | {"epoch": len(t.metrics), "worker": t.worker, "interrupted": t.interrupted}
+            for t in running(trials)
+        ],
     }
 
 
@@ -64,7 +67,10 @@ def status_table(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) -
     grid.add_row("origin", _listed(Counter(t.origin for t in trials)))
     for trial in running(trials):
         at = f"epoch {len(trial.metrics)}/{trial.config.epochs}"
-        grid.add_row("running", Text(f"trial {trial.number}: {words.setting(trial.config)}, {at}, {trial.worker}"))
+        what, where = (
+            ("interrupted", "the next run starts it again") if trial.interrupted else ("running", trial.worker)
+        )
+        grid.add_row(what, Text(f"trial {trial.number}: {words.setting(trial.config)}, {at}, {where}"))
     return grid
 
 
@@ -106,6 +112,10 @@ def _budget(trials: Sequence[Trial], budget: BudgetSpec) -> str:
         parts.append(f"{words.duration(trained_seconds(trials))} of {words.duration(3600 * budget.hours)} trained")
     failed = sum(t.state == State.FAILED for t in trials)
     return ", ".join([*parts, f"{failed} failed of at most {budget.max_failures}"])
+
+
+def _running(trial: Trial) -> dict[str, Any]:
+    return _brief(trial) | {"epoch": len(trial.metrics), "worker": trial.worker, "interrupted": trial.interrupted}
 
 
 def _brief(trial: Trial) -> dict[str, Any]:

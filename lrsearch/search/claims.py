@@ -6,21 +6,18 @@ our rows and Optuna's. A process may be killed between any two lines of this fil
 without a living lease and goes on with it, under the trial's own number.
 """
 
-import os
-import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import psutil
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.errors import StorageError
+from lrsearch.errors import StorageError, UnknownNameError
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.search import optuna_rows, pruners, samplers
+from lrsearch.search import lease, optuna_rows, pruners, samplers
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
@@ -84,10 +81,8 @@ class Claims:
         self.study = study
         self._initial = initial
         self._device, self._versions = device, versions
-        self._host = socket.gethostname()
-        self._pid = os.getpid()
-        self._process_started = psutil.Process().create_time()
-        self._worker = f"{self._host}:{self._pid}"
+        self._holder = lease.this_process()
+        self._worker = str(self._holder)
         self._mirror = Mirror(study.spec.objective.direction)
         self._by_the_hour = False
 
@@ -125,8 +120,7 @@ class Claims:
         score = rung_score(spec.objective.metric, metrics)
         comparable = metrics.epoch >= pruners.comparable_from(claim.trial.config.schedule, spec.epochs)
         with self.study.database.writing() as connection:
-            mine = leases.update().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token)
-            if connection.execute(mine.values(epoch=metrics.epoch)).rowcount == 0:
+            if not lease.keep(connection, claim.slot, claim.token, metrics.epoch):
                 return Answer("lost", score)
             connection.execute(epochs.insert().values(**self._epoch_row(claim, metrics, score, comparable=comparable)))
             optuna_rows.report(connection, claim.trial_id, metrics.epoch, score)
@@ -143,8 +137,7 @@ class Claims:
     def end(self, claim: Claim, outcome: Outcome) -> bool:
         """Tell how a trial ended; False when the trial is no longer ours and nothing was told."""
         with self.study.database.writing() as connection:
-            mine = leases.delete().where(leases.c.slot_id == claim.slot, leases.c.token == claim.token)
-            if connection.execute(mine).rowcount == 0:
+            if not lease.drop(connection, claim.slot, claim.token):
                 return False
             self._write_end(connection, claim.slot, claim.trial_id, outcome)
         return True
@@ -155,14 +148,14 @@ class Claims:
 
     def _give_back(self, slot: str, token: str) -> None:
         with self.study.database.writing() as connection:
-            connection.execute(leases.delete().where(leases.c.slot_id == slot, leases.c.token == token))
+            lease.drop(connection, slot, token)
 
     def _reserve(self) -> _Reserved | SearchEnded:
         study = self.study
         with study.database.writing() as connection:
             # The lock of the budget: SQLite's write lock, a row lock elsewhere.
             connection.execute(studies.update().where(studies.c.id == study.id).values(revision=studies.c.revision + 1))
-            self._drop_dead_leases(connection)
+            lease.drop_dead(connection, study.id)
             budget = self._budget(connection)
             hours = self._hours_left(connection)
             self._by_the_hour = hours is not None
@@ -185,16 +178,10 @@ class Claims:
                 return self._insert_slot(connection, int(position or 0))
             return self._take_over(connection, open_slot)
 
-    def _drop_dead_leases(self, connection: sa.Connection) -> None:
-        rows = connection.execute(
-            sa.select(leases).join(slots, slots.c.id == leases.c.slot_id).where(slots.c.study_id == self.study.id)
-        ).all()
-        for row in rows:
-            if row.host == self._host and not _alive(row.pid, row.process_started):
-                connection.execute(leases.delete().where(leases.c.slot_id == row.slot_id, leases.c.token == row.token))
-
     def _budget(self, connection: sa.Connection) -> BudgetSpec:
-        row = connection.execute(sa.select(studies).where(studies.c.id == self.study.id)).one()
+        row = connection.execute(sa.select(studies).where(studies.c.id == self.study.id)).first()
+        if row is None:
+            raise UnknownNameError(f"the study '{self.study.name}' has been deleted from {self.study.database.place}")
         return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
 
     def _hours_left(self, connection: sa.Connection) -> float | None:
@@ -251,25 +238,11 @@ class Claims:
                 versions="",
             )
         )
-        return _Reserved(slot, self._insert_lease(connection, slot), position, None, origin, 1)
+        return _Reserved(slot, lease.take(connection, slot, self._holder), position, None, origin, 1)
 
     def _take_over(self, connection: sa.Connection, row: Any) -> _Reserved:
-        token = self._insert_lease(connection, row.id)
+        token = lease.take(connection, row.id, self._holder)
         return _Reserved(row.id, token, row.position, row.number, row.origin, row.attempts + 1)
-
-    def _insert_lease(self, connection: sa.Connection, slot: str) -> str:
-        token = str(uuid.uuid4())
-        connection.execute(
-            leases.insert().values(
-                slot_id=slot,
-                token=token,
-                host=self._host,
-                pid=self._pid,
-                process_started=self._process_started,
-                epoch=0,
-            )
-        )
-        return token
 
     def _begin(self, reserved: _Reserved) -> tuple[FrozenTrial, tuple[int, int] | None]:
         """Return the setting of a slot, and Optuna's id and number once it runs; None when the slot was lost."""
@@ -289,7 +262,7 @@ class Claims:
     def _start(self, reserved: _Reserved, drawn: FrozenTrial) -> tuple[int, int] | None:
         """Write the RUNNING trial; return Optuna's id and number, or None when the slot is no longer ours."""
         with self.study.database.writing() as connection:
-            if not self._still_ours(connection, reserved):
+            if not lease.keep(connection, reserved.slot, reserved.token, epoch=0):
                 return None
             attrs = {SLOT_ATTR: reserved.slot}
             trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
@@ -300,16 +273,12 @@ class Claims:
         """Start an interrupted trial again, without what its last attempt had reported."""
         trial_id = trial._trial_id  # noqa: SLF001 - Optuna has no public name for it
         with self.study.database.writing() as connection:
-            if not self._still_ours(connection, reserved):
+            if not lease.keep(connection, reserved.slot, reserved.token, epoch=0):
                 return None
             connection.execute(epochs.delete().where(epochs.c.slot_id == reserved.slot))
             optuna_rows.forget_reports(connection, trial_id)
             self._mark_running(connection, reserved, trial.number)
         return trial_id, trial.number
-
-    def _still_ours(self, connection: sa.Connection, reserved: _Reserved) -> bool:
-        mine = leases.update().where(leases.c.slot_id == reserved.slot, leases.c.token == reserved.token)
-        return connection.execute(mine.values(epoch=0)).rowcount == 1
 
     def _mark_running(self, connection: sa.Connection, reserved: _Reserved, number: int) -> None:
         values = {
@@ -391,12 +360,3 @@ def rung_score(metric: str, metrics: EpochMetrics) -> float:
     if metric == "loss":
         return metrics.val_loss
     return metrics.val_accuracy if metrics.averaged_val_accuracy is None else metrics.averaged_val_accuracy
-
-
-def _alive(pid: int, started: float) -> bool:
-    """Whether that very process still runs; a process id is used again, and a dead child nobody waits for stays."""
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1.0
-    except psutil.NoSuchProcess:
-        return False

@@ -1,9 +1,10 @@
 """First trials: the user's current setting, and settings known to work elsewhere."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from lrsearch.domain import Choice, Domain, Fixed, closest, contains, describe
+from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
 from lrsearch.errors import UsageError, nearest
 from lrsearch.search import space as spaces
 from lrsearch.search.claims import Initial
@@ -65,7 +66,7 @@ def initial(spec: StudySpec) -> list[Initial]:
     out = [Initial("baseline", parse_baseline(spec.baseline, spec.space))] if spec.baseline else []
     if not spec.sampler.portfolio:
         return out
-    room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, spec.budget.trials // 4)
+    room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
     for optimizer, peak_lr, schedule in PORTFOLIO:
         if optimizer not in spec.space.optimizers:
             continue
@@ -107,7 +108,7 @@ def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
         if name not in table:
             raise UsageError(
                 f"baseline \"{text}\": {what} '{name}' is not in the search space, which has {', '.join(names)}; "
-                f"add it with --set 'space.{what}={[*names, name]}'"
+                f"add it with --set 'space.{what}={json.dumps([*names, name])}'"
             )
     assert optimizer is not None
     assert schedule is not None
@@ -135,7 +136,7 @@ def _resolve(
             where = f"space.{_path(field, optimizer, schedule, space)}"
             raise UsageError(
                 f'baseline "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
-                f"change one of them, for example --set '{where}={value:g}'"
+                f"widen it with --set '{where}={_wider(domain, value)}'"
             )
         if not isinstance(domain, Fixed):
             out[fields[field]] = exact
@@ -178,6 +179,17 @@ def _exact(domain: Domain, value: float) -> Any:
         if candidate == value and contains(domain, candidate):
             return candidate
     return None
+
+
+def _wider(domain: Domain, value: float) -> str:
+    """Return the domain with room for the value, as ``--set`` takes it."""
+    match domain:
+        case Range(low=low, high=high, log=log):
+            tail = ", log = true" if log else ""
+            return f"{{ low = {min(low, value):g}, high = {max(high, value):g}{tail} }}"
+        case _:
+            plain = to_plain(domain)
+            return json.dumps([*(plain if isinstance(plain, list) else [plain]), value])
 
 
 def _number(text: str, key: str, raw: str) -> float:

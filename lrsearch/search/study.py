@@ -3,6 +3,7 @@
 import math
 import uuid
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,11 +15,11 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
-from lrsearch.search import optuna_rows, tables
+from lrsearch.search import lease, optuna_rows, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.storage import Database, explained
+from lrsearch.search.storage import Database, Place, check_new, explained, has_studies
 from lrsearch.spec import BudgetSpec, StudySpec, differences
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
@@ -71,13 +72,18 @@ class Study:
                 .where(in_study, tables.slots.c.number.is_not(None))
                 .order_by(tables.slots.c.number)
             ).all()
+            held = lease.held(connection, self.id)
             epochs = connection.execute(
                 sa.select(tables.epochs).where(tables.epochs.c.study_id == self.id).order_by(tables.epochs.c.epoch)
             ).all()
         by_slot: dict[str, list[EpochMetrics]] = {}
         for row in epochs:
             by_slot.setdefault(row.slot_id, []).append(_metrics(row))
-        return [_trial(self.spec, s, params[s.id], by_slot.get(s.id, ())) for s in slots if s.id in params]
+        return [
+            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), held=s.id in held)
+            for s in slots
+            if s.id in params
+        ]
 
     def record_test(self, number: int, loss: float, accuracy: float) -> None:
         """Keep what a winner scored on the test set."""
@@ -133,6 +139,22 @@ def get(database: Database, name: str | None) -> Study:
         holds = f"it holds {', '.join(known)}" if known else "it holds none"
         raise UnknownNameError(f"there is no study '{name}' in {database.place}{nearest(name, known)}; {holds}")
     return study
+
+
+def check_free(place: Place, spec: StudySpec) -> None:
+    """Make sure that the spec could be filed or resumed at the place, without changing anything.
+
+    Raises:
+        IdentityError: another study has the name.
+        StorageError: no studies can be kept there.
+    """
+    check_new(place)
+    if not has_studies(place):
+        return
+    with closing(Database(place)) as database:
+        existing = find(database, spec.name)
+        if existing is not None:
+            check_identity(existing, spec)
 
 
 def check_identity(study: Study, spec: StudySpec) -> None:
@@ -289,7 +311,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics]) -> Trial:
+def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics], *, held: bool) -> Trial:
     outcome = None
     if row.state == "ended":
         outcome = Outcome(
@@ -301,6 +323,7 @@ def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[
         state=outcome.state if outcome else State.RUNNING,
         outcome=outcome,
         metrics=tuple(metrics),
+        interrupted=outcome is None and not held,
         worker=row.worker,
         device=row.device,
         versions=row.versions,
