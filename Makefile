@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CODE := lrsearch tests benchmarks docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: demo test check format clean
@@ -13,14 +14,14 @@ test: $(VENV)/.installed-test ## install what the tests need and pass them
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-dev ## format, lint, types, contracts
-	$(BIN)/ruff format --check lrsearch tests benchmarks
-	$(BIN)/ruff check lrsearch tests benchmarks
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(VENV)/.installed-dev ## rewrite what the formatter and the linter can
-	$(BIN)/ruff format lrsearch tests benchmarks
-	$(BIN)/ruff check --fix lrsearch tests benchmarks
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info build
