@@ -54,16 +54,19 @@ def file_study(spec: StudySpec, place: Place, *, explicit_budget: bool) -> Study
 
     A budget that was asked for holds; otherwise the one that stands is kept, or raised to that of the study file.
     """
-    study = studies.create(Database(place), spec)
-    stands, asked = study.budget(), spec.budget
-    if not explicit_budget:
-        asked = BudgetSpec(
-            trials=_larger(stands.trials, asked.trials),
-            hours=_larger(stands.hours, asked.hours),
-            max_failures=max(stands.max_failures, asked.max_failures),
-        )
-    if asked != stands:
-        study.set_budget(asked)
+    with ExitStack() as on_error:
+        database = on_error.enter_context(closing(Database(place)))
+        study = studies.create(database, spec)
+        stands, asked = study.budget(), spec.budget
+        if not explicit_budget:
+            asked = BudgetSpec(
+                trials=_larger(stands.trials, asked.trials),
+                hours=_larger(stands.hours, asked.hours),
+                max_failures=max(stands.max_failures, asked.max_failures),
+            )
+        if asked != stands:
+            study.set_budget(asked)
+        on_error.pop_all()
     return study
 
 

@@ -56,8 +56,9 @@ def merged(*tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_spec(name: str = "probe", **tables: Any) -> StudySpec:
-    """Return a small study: four epochs, six trials, no portfolio, no pruner; ``tables`` are laid over it."""
-    small = {"epochs": 4, "budget": {"trials": 6}, "sampler": {"portfolio": False}, "pruner": {"name": "none"}}
+    """Return a small study: four epochs, six trials drawn at random, no pruner; ``tables`` are laid over it."""
+    sampler = {"name": "random", "portfolio": False}
+    small = {"epochs": 4, "budget": {"trials": 6}, "sampler": sampler, "pruner": {"name": "none"}}
     return study_file.build(merged({"name": name}, small, tables), "the test")
 
 

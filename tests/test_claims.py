@@ -116,7 +116,8 @@ def test_one_worker_ends_with_exactly_the_budget(database: Database, pruner: str
     study = studies.create(database, spec)
     assert reason(search(study)) == EndReason.BUDGET_TRIALS
     trials = check_books(study, 13)
-    assert {t.state for t in trials} >= {State.COMPLETE, State.DIVERGED}
+    assert {t.state for t in trials} >= {State.COMPLETE}
+    assert (State.DIVERGED in {t.state for t in trials}) or pruner != "none"
     assert (State.PRUNED in {t.state for t in trials}) == (pruner != "none")
 
 
@@ -178,7 +179,7 @@ def test_the_first_settings_are_tried_first_and_named_after_their_origin(databas
 
 def test_four_processes_end_with_exactly_the_budget(tmp_path: Path) -> None:
     place, gate = Place(tmp_path / "x.db"), tmp_path / "gate"
-    spec = make_spec(budget={"trials": 40}, sampler={"name": "random"}, pruner={"name": "asha"})
+    spec = make_spec(budget={"trials": 40}, pruner={"name": "asha"})
     # All four find no database, make one and file the study at the same moment.
     workers = [started(work_in_child, str(place.path), spec.to_json(), None, str(gate)) for _ in range(4)]
     gate.touch()
@@ -203,7 +204,7 @@ def wait_until_busy(database: Database, workers: list[ForkServerProcess]) -> Non
 
 def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_budget(tmp_path: Path) -> None:
     place = Place(tmp_path / "x.db")
-    spec = make_spec(budget={"trials": 24}, sampler={"name": "random"}, pruner={"name": "asha"})
+    spec = make_spec(budget={"trials": 24}, pruner={"name": "asha"})
     with closing(Database(place)) as database:
         studies.create(database, spec)
     order = random.Random(4)
@@ -248,7 +249,6 @@ POINTS: list[tuple[Kill, list[int], int]] = [
 SMALL = make_spec(
     epochs=3,
     budget={"trials": 3},
-    sampler={"name": "random"},
     # Below the learning rates that diverge: every trial reports three epochs.
     space={**ONE_SHAPE, "batch_size": [16, 32], "optimizer": {"sgd": {"peak_lr": {"low": 1e-3, "high": 0.9}}}},
 )
@@ -297,7 +297,7 @@ def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> Non
 def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Place) -> None:
     order = random.Random(1)
     steps = ["reserve", "draw", "start", "accept", "end", "rows in start", "score in accept", "rows in end"]
-    spec = make_spec(budget={"trials": 7}, pruner={"name": "asha"}, sampler={"name": "random"})
+    spec = make_spec(budget={"trials": 7}, pruner={"name": "asha"})
     for _ in range(6):
         kill = Kill(order.choice(steps), order.choice(["before", "after"]), order.randint(1, 3))
         assert finished(started(work_in_child, str(place.path), spec.to_json(), kill)) in (-9, 0), kill
@@ -591,11 +591,10 @@ def test_trials_side_by_side_are_pruned_as_optuna_would(
         pruner=settings,
         objective={"metric": metric},
         space={**ONE_SHAPE, "optimizer": "sgd"},
-        sampler={"name": "random"},
     )
     # A study beside it, whose scores are none of ours.
     budget = {"trials": 99, "max_failures": 99}
-    beside = make_spec("noise", epochs=8, budget=budget, objective={"metric": metric}, sampler={"name": "random"})
+    beside = make_spec("noise", epochs=8, budget=budget, objective={"metric": metric})
     noise = claims_of(studies.create(database, beside))
     claims = claims_of(studies.create(database, spec))
     theirs = optuna.create_study(direction=spec.objective.direction, pruner=pruner)

@@ -342,6 +342,8 @@ def test_what_does_not_arrive_whole_is_not_mistaken_for_a_data_set(
     assert len(load(DataConfig("mnist"), tmp_path).test_labels) == 20
 
 
+# The server's side of the connection that the kill cut is closed by the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_process_killed_in_its_download_leaves_no_data_set_behind(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

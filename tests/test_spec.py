@@ -83,7 +83,7 @@ CHANGES: list[dict[str, Any]] = [
     {"model": {"name": "cnn"}},
     {"model": {"hidden": [65]}},
     {"objective": {"metric": "loss"}},
-    {"sampler": {"name": "random"}},
+    {"sampler": {"name": "tpe"}},
     {"sampler": {"n_startup_trials": 11}},
     {"sampler": {"portfolio": True}},
     {"pruner": {"min_resource": 2}},

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from lrsearch.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -25,8 +27,20 @@ StorageOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON (versioned schema) instead of text.")]
+
+
+def no_url(study: str | None) -> str | None:
+    """Refuse a URL where a study is named; it is not repeated, because it may hold a password."""
+    if study is not None and "://" in study:
+        raise UsageError("a study is named by a name or a file, got a URL: name a database with --storage")
+    return study
+
+
 StudyArgument = Annotated[
-    str | None, typer.Argument(metavar="[STUDY]", help="Name of the study; may be left out when there is only one.")
+    str | None,
+    typer.Argument(
+        metavar="[STUDY]", callback=no_url, help="Name of the study; may be left out when there is only one."
+    ),
 ]
 DataDirOption = Annotated[
     Path | None,

@@ -9,6 +9,7 @@ from lrsearch.cli.options import (
     JsonOption,
     StorageOption,
     StudyArgument,
+    no_url,
     opened,
     place,
     print_json,
@@ -110,7 +111,7 @@ def list_studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption =
 
 
 def delete(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", callback=no_url, help="Name of the study.")],
     storage: StorageOption = DEFAULT_STORAGE,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:

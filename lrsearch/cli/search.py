@@ -17,6 +17,7 @@ from lrsearch.cli.options import (
     DataDirOption,
     JsonOption,
     StorageOption,
+    no_url,
     place,
     print_json,
     quiet_optuna,
@@ -38,7 +39,9 @@ def run(
     study: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME|FILE]", help="A study that ships with lrsearch, a study file, or a study to resume."
+            metavar="[NAME|FILE]",
+            callback=no_url,
+            help="A study that ships with lrsearch, a study file, or a study to resume.",
         ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the study, if not the file's.")] = None,
@@ -129,16 +132,16 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     from lrsearch.search import study as studies
 
     initial = portfolio.initial(spec)
-    studies.check_free(where, spec)
     if as_json:
         document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
         print_json(document | {"initial": [{"origin": i.origin, **i.params} for i in initial]})
-        return EXIT_OK
-    import tomlkit
+    else:
+        import tomlkit
 
-    console = stdout()
-    print(tomlkit.dumps(spec.to_plain()))
-    console.print(tables.space_table(space.rows(spec.space)))
+        print(tomlkit.dumps(spec.to_plain()))
+        stdout().print(tables.space_table(space.rows(spec.space)))
+    # Last, so that what was asked for is seen; and it ends as the run would.
+    studies.check_free(where, spec)
     return EXIT_OK
 
 

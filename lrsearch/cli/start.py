@@ -1,5 +1,6 @@
 """`lrsearch init`."""
 
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -17,12 +18,15 @@ def init(
     if file.suffix != ".toml":
         raise UsageError(f"a study file ends in .toml, got '{file}'")
     text = resources.files("lrsearch.cli").joinpath("study_template.toml").read_text("utf-8")
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists already; name another file, or overwrite it with --force")
+    partial = file.with_name(f".{file.name}.partial")
     try:
-        with file.open("w" if force else "x", encoding="utf-8") as out:
-            out.write(text)
-    except FileExistsError:
-        raise UsageError(f"{file} exists already; name another file, or overwrite it with --force") from None
+        partial.write_text(text, "utf-8")
+        partial.replace(file)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise UsageError(f"{file} cannot be written: {error.strerror}") from None
     print(f"wrote {file}; run it with: lrsearch run {file}")
     return EXIT_OK

@@ -1,0 +1,186 @@
+"""The command line as a person meets it: real processes, and in this process where a process is not the point.
+
+A pytest plugin, for its fixtures. PYTEST_DONT_REWRITE: the tests have imported it before pytest registers it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import pytest
+from conftest import DEADLINE_SECONDS
+
+from lrsearch.cli import app
+
+ESCAPE = "\x1b"
+
+OF_THE_SHELL = re.compile(
+    r"^(LRSEARCH_.*|NO_COLOR|FORCE_COLOR|TTY_.*|COLUMNS|LINES|PYTHONIOENCODING|.*_proxy)$", re.IGNORECASE
+)
+"""Variables that a tester's shell may have set and that change what is printed."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left: its exit code and its words."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout, which must hold no NaN."""
+        return json.loads(self.out, parse_constant=_no_number)
+
+
+def _no_number(text: str) -> NoReturn:
+    raise AssertionError(f"{text} is no JSON")
+
+
+def clean_environment(home: Path, **more: str) -> dict[str, str]:
+    """Return the environment of a command that is run far from the tester's own home and settings."""
+    kept = {key: value for key, value in os.environ.items() if not OF_THE_SHELL.fullmatch(key)}
+    return kept | {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache")} | more
+
+
+def _take_interrupts() -> None:
+    # A test run in the background of a script has them ignored, and its children with it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Running:
+    """A command that runs: `python -m lrsearch ...`, its output in files."""
+
+    def __init__(self, argv: Sequence[str], folder: Path, **environment: str) -> None:
+        self._folder, self._n = folder, len(list(folder.glob("stderr.*")))
+        with self._file("stdout", "w") as out, self._file("stderr", "w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "lrsearch", *argv],
+                cwd=folder,
+                env=clean_environment(folder, **environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                preexec_fn=_take_interrupts,  # noqa: PLW1509 - one thread starts processes here
+            )
+
+    def _file(self, stream: str, mode: str) -> IO[str]:
+        return (self._folder / f"{stream}.{self._n}").open(mode, encoding="utf-8")
+
+    def read(self, stream: str) -> str:
+        """Return what has been written so far."""
+        with self._file(stream, "r") as file:
+            return file.read()
+
+    def wait_for(self, holds: Callable[["Running"], bool]) -> bool:
+        """Look until it holds; False when the process ended first."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not holds(self):
+            if self.process.poll() is not None:
+                return holds(self)
+            assert time.monotonic() < deadline, f"waited in vain; stderr: {self.read('stderr')}"
+            time.sleep(0.002)
+        return True
+
+    def has_loaded(self, library: str) -> bool:
+        """Whether the process has mapped a library of that name: how far its imports are (Linux)."""
+        try:
+            return library in Path(f"/proc/{self.process.pid}/maps").read_text("utf-8")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def result(self) -> Result:
+        """Wait for its end."""
+        code = self.process.wait(DEADLINE_SECONDS)
+        return Result(code, self.read("stdout"), self.read("stderr"))
+
+
+def run_process(argv: Sequence[str], folder: Path, **environment: str) -> Result:
+    """Run a command in a process of its own, in ``folder``."""
+    return Running(argv, folder, **environment).result()
+
+
+InProcess = Callable[..., Result]
+
+
+@pytest.fixture
+def lrsearch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[InProcess]:
+    """Runs a command in this process, in an empty folder that is its home too."""
+    import torch
+
+    for key in list(os.environ):
+        if OF_THE_SHELL.fullmatch(key):
+            monkeypatch.delenv(key)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["lrsearch", *argv])
+        capsys.readouterr()
+        code = app.run(list(argv))
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    threads = torch.get_num_threads()
+    yield run
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that has run to its end, and what the run printed."""
+
+    database: Path
+    run: Result
+
+
+N_TRIALS, N_EPOCHS = 6, 3
+SMALL = ("run", "--trials", str(N_TRIALS), "--epochs", str(N_EPOCHS))
+"""The command of the study that all look at; its name is digits."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A finished study of six trials of three epochs, which nobody writes to."""
+    folder = tmp_path_factory.mktemp("finished")
+    result = run_process(SMALL, folder)
+    assert result.code == 0, result.err
+    return Finished(folder / "lrsearch.db", result)
+
+
+def one_line(result: Result) -> str:
+    """Return the one sentence on stderr, after checking that it is one."""
+    assert result.err.startswith("lrsearch: "), result.err
+    assert result.err.endswith("\n"), result.err
+    assert result.err.count("\n") == 1, result.err
+    assert "Traceback" not in result.err
+    assert "defect" not in result.err, result.err
+    return result.err
+
+
+def contents(folder: Path) -> dict[str, tuple[int, str]]:
+    """Return every file and folder below: path -> its size and hash; an empty log beside a database is none."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        log = path.with_name(path.name.removesuffix("-shm") + "-wal") if path.name.endswith("-shm") else path
+        if log.name.endswith("-wal") and log.exists() and log.stat().st_size == 0:
+            continue
+        whole = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[str(path.relative_to(folder))] = (len(whole), hashlib.sha256(whole).hexdigest())
+    return found
