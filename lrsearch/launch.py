@@ -1,6 +1,7 @@
 """Start a search here: the study is filed, the images are loaded, one worker works in this process."""
 
 from collections.abc import Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
