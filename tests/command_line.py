@@ -10,12 +10,14 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+import pexpect
 import pytest
 from conftest import DEADLINE_SECONDS
 
@@ -113,13 +115,24 @@ def run_process(argv: Sequence[str], folder: Path, **environment: str) -> Result
     return Running(argv, folder, **environment).result()
 
 
+def run_python(code: str, folder: Path) -> Result:
+    """Run a program in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=folder,
+        env=clean_environment(folder),
+        capture_output=True,
+        text=True,
+        preexec_fn=_take_interrupts,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
 InProcess = Callable[..., Result]
 
 
 @pytest.fixture
-def lrsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[InProcess]:
+def lrsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[InProcess]:
     """Runs a command in this process, in an empty folder that is its home too."""
     import torch
 
@@ -132,14 +145,36 @@ def lrsearch(
 
     def run(*argv: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["lrsearch", *argv])
-        capsys.readouterr()
+        capfd.readouterr()
         code = app.run(list(argv))
-        out, err = capsys.readouterr()
+        out, err = capfd.readouterr()
         return Result(code, out, err)
 
     threads = torch.get_num_threads()
     yield run
     torch.set_num_threads(threads)
+
+
+def at_a_terminal(argv: list[str], folder: Path, **environment: str) -> "pexpect.spawn[str]":
+    """Start a command on a terminal of 100 columns."""
+    return pexpect.spawn(
+        sys.executable,
+        ["-m", "lrsearch", *argv],
+        cwd=str(folder),
+        env=clean_environment(folder, **{"TERM": "xterm-256color", **environment}),  # type: ignore[arg-type]
+        timeout=DEADLINE_SECONDS,
+        encoding="utf-8",
+        dimensions=(40, 100),
+    )
+
+
+def end_of(child: "pexpect.spawn[str]") -> Result:
+    """Wait for its end; the output is what came since the last thing that was expected."""
+    child.expect(pexpect.EOF)
+    text = child.before or ""
+    child.close()
+    assert child.exitstatus is not None, f"killed by {child.signalstatus}: {text}"
+    return Result(child.exitstatus, text, "")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import optuna
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from optuna.storages._rdb.storage import _VersionManager
 
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
@@ -34,6 +36,17 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Cores may be shared: no limit of time on one example.
 settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
+
+_read_head_version = _VersionManager.get_head_version
+
+
+@cache
+def _head_version() -> str:
+    return str(_read_head_version(_VersionManager.__new__(_VersionManager)))
+
+
+# Optuna reads all its migration scripts whenever it opens a database, .04 s in which nothing can have changed.
+_VersionManager.get_head_version = lambda self: _head_version()  # type: ignore[method-assign]
 
 DEADLINE_SECONDS = 60.0
 """After so long a test that waits for a process has failed."""

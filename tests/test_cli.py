@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import pexpect
 import pytest
 import typer
 from command_line import (
@@ -29,11 +28,12 @@ from command_line import (
     Finished,
     InProcess,
     Result,
+    at_a_terminal,
     clean_environment,
+    end_of,
     one_line,
-    run_process,
 )
-from conftest import DEADLINE_SECONDS, wait_until
+from conftest import wait_until
 
 from lrsearch import __version__, study_file
 from lrsearch.cli import app
@@ -118,18 +118,15 @@ def test_quiet_leaves_nothing_but_the_answer(lrsearch: InProcess, finished: Fini
     assert result.out.partition("Next")[0] == finished.run.out.partition("Next")[0], "the same study, the same answer"
 
 
-def test_json_is_one_document_with_the_winner_that_best_names(
-    finished: Finished, tmp_path: Path, lrsearch: InProcess
-) -> None:
-    run = run_process([*SMALL, "--json"], tmp_path)
+def test_json_is_one_document_with_the_winner_that_best_names(lrsearch: InProcess) -> None:
+    run = lrsearch(*SMALL, "--json")
     assert run.code == 0
     assert parsed(run.err), "progress stays on stderr"
     document = run.document
     assert document["schema"] == "lrsearch/answer/1"
-    best = lrsearch("best", "--json", "--storage", str(finished.database)).document
-    assert document["winner"]["number"] == best["winner"]["number"]
-    assert document["winner"]["config"] == best["winner"]["config"]
-    assert document["winner"]["value"] == best["winner"]["value"]
+    best = lrsearch("best", "--json").document
+    for key in ("number", "config", "value", "params"):
+        assert document["winner"][key] == best["winner"][key]
     assert 0.5 < document["winner"]["test_accuracy"] <= 1
 
 
@@ -472,28 +469,6 @@ def test_delete_with_yes_deletes_one_study_and_no_other(study: InProcess, tmp_pa
     assert again.code == 0, "the name is free"
 
 
-def at_a_terminal(argv: list[str], folder: Path, **environment: str) -> "pexpect.spawn[str]":
-    """Start a command on a terminal of 100 columns."""
-    return pexpect.spawn(
-        sys.executable,
-        ["-m", "lrsearch", *argv],
-        cwd=str(folder),
-        env=clean_environment(folder, **{"TERM": "xterm-256color", **environment}),  # type: ignore[arg-type]
-        timeout=DEADLINE_SECONDS,
-        encoding="utf-8",
-        dimensions=(40, 100),
-    )
-
-
-def end_of(child: "pexpect.spawn[str]") -> Result:
-    """Wait for its end; the output is what came since the last thing that was expected."""
-    child.expect(pexpect.EOF)
-    text = child.before or ""
-    child.close()
-    assert child.exitstatus is not None, f"killed by {child.signalstatus}: {text}"
-    return Result(child.exitstatus, text, "")
-
-
 def test_delete_asks_at_a_terminal(finished: Finished, tmp_path: Path) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     for answer, code, names in (("n", 1, ["digits"]), ("y", 0, [])):
@@ -522,12 +497,37 @@ def test_there_are_no_escapes_off_a_terminal(study: InProcess, finished: Finishe
         assert ESCAPE not in study(*command).out
 
 
-def test_a_dumb_terminal_gets_event_lines(tmp_path: Path) -> None:
-    small = ["run", "--trials", "1", "--epochs", "2", "--set", "space.batch_size=100"]
-    result = end_of(at_a_terminal(small, tmp_path, TERM="dumb"))
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_dumb_terminal_gets_event_lines(lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "dumb")
+    assert lrsearch("run", "--trials", "1", "--epochs", "2").code == 0
+    assert [mark for _, mark, _ in parsed(terminal.getvalue())] == [">", ".", ".", "<", "="]
+
+
+class Gone(io.StringIO):
+    """A pipe whose reader has ended."""
+
+    def write(self, _: str) -> int:
+        raise BrokenPipeError
+
+
+def test_a_run_that_nobody_watches_any_more_is_interrupted_and_resumable(
+    lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", Gone())
+        assert lrsearch("run", "--trials", "2", "--epochs", "1").code == 130
+    result = lrsearch("run", "--trials", "2", "--epochs", "1")
     assert result.code == 0
-    assert ESCAPE not in result.out
-    assert re.search(r"^\d+\.\ds \. 0 epoch 2/2 val_acc=", result.out, re.MULTILINE), result.out
+    assert [number for _, mark, number in parsed(result.err) if mark == ">"] == ["0", "1"]
 
 
 def in_a_shell(line: str, folder: Path, **environment: str) -> Result:

@@ -183,6 +183,9 @@ def _search(
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
+            return EXIT_INTERRUPTED
         found = answer.build(
             study.trials(), study.spec, str(where), budget=study.budget(), run_command=_again(sys.argv[1:])
         )

@@ -1,0 +1,296 @@
+"""Ctrl-C, kills and two terminals: real signals to real processes; what is finished stays, the budget stays exact."""
+
+import io
+import random
+import re
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from command_line import Finished, InProcess, Result, Running, at_a_terminal, end_of, run_python
+from conftest import FakeEngine, claims_of, learning, leases_held, make_spec
+
+from lrsearch import worker
+from lrsearch.cli import interrupts
+from lrsearch.search import study as studies
+from lrsearch.search.storage import Database, Place
+
+pytest_plugins = ["command_line"]
+
+N_TRIALS = 8
+RUN = ("run", "--trials", str(N_TRIALS), "--epochs", "5", "--model", "cnn", "--threads", "1")
+"""The cnn, because its epochs are long enough to be interrupted."""
+
+ENDING = re.compile(r"^\S+s [<x!] (\d+) ", re.MULTILINE)
+SEED = 20240
+
+
+def trials_in(database: Path) -> list[tuple[int, str]]:
+    """Return number and state of Optuna's trials; none where there is no database yet."""
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        made = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'trials'").fetchone()[0]
+        if not made:
+            return []
+        return connection.execute("SELECT number, state FROM trials ORDER BY number").fetchall()
+
+
+def finished_in(database: Path) -> set[int]:
+    return {number for number, state in trials_in(database) if state in ("COMPLETE", "PRUNED")}
+
+
+def told(run: InProcess, *argv: str) -> list[dict[str, Any]]:
+    """Return everything about the trials of a study but who trained them, when and how fast."""
+    trials = run("trials", *argv, "--json").document["trials"]
+    timed = ("seconds", "worker", "started_at", "ended_at")
+    for trial in trials:
+        for row in (trial, *trial["metrics"]):
+            for key in timed:
+                row.pop(key, None)
+    return list(trials)
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a process is sent a signal, and how often."""
+
+    name: str
+    come: Callable[[Running], bool]
+    number: signal.Signals = signal.SIGINT
+    times: int = 1
+
+
+def library(name: str) -> Callable[[Running], bool]:
+    return lambda process: process.has_loaded(name)
+
+
+def lines(n: int) -> Callable[[Running], bool]:
+    return lambda process: process.read("stderr").count("\n") >= n
+
+
+def said(pattern: str) -> Callable[[Running], bool]:
+    wanted = re.compile(pattern, re.MULTILINE)
+    return lambda process: wanted.search(process.read("stderr")) is not None
+
+
+def moments(rng: random.Random) -> Sequence[Moment]:
+    """Return moments from the first import to the end of the search; together they leave trials to be trained."""
+    return (
+        Moment("before any output, in the imports", library("pydantic_core")),
+        Moment("while PyTorch is loaded", library("libtorch_cpu")),
+        Moment("at the first trial", said("> trial 0 ")),
+        Moment("within an epoch", said(r"\. \d epoch 2/5")),
+        Moment("by a kill", lines(rng.randint(2, 6)), signal.SIGKILL),
+        Moment("twice, when a trial has ended", said(ENDING.pattern), times=2),
+        Moment("anywhere", lines(rng.randint(2, 4))),
+        Moment("when the search has ended", said("= ended: ")),
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="looks at /proc to see how far the imports are")
+def test_a_search_interrupted_again_and_again_ends_with_the_trials_of_one_that_was_not(
+    tmp_path: Path, lrsearch: InProcess
+) -> None:
+    database = tmp_path / "lrsearch.db"
+    kept: set[int] = set()
+    for moment in moments(random.Random(SEED)):
+        process = Running(RUN, tmp_path)
+        assert process.wait_for(moment.come), f"{moment.name} never came: {process.read('stderr')}"
+        for _ in range(moment.times):
+            process.send(moment.number)
+        result = process.result()
+        ended = {int(number) for number in ENDING.findall(result.err)}
+        assert "Traceback" not in result.err, moment.name
+        assert "Exception" not in result.err, moment.name
+        # What came after the last event may have ended before the signal was looked at.
+        late = {0} if moment.name == "when the search has ended" else set()
+        expected = -9 if moment.number == signal.SIGKILL else 130
+        assert result.code in {expected} | late, f"{moment.name}: {result.code}: {result.err}"
+        assert finished_in(database) >= kept | ended, moment.name
+        kept = finished_in(database)
+        assert [number for number, _ in trials_in(database)] == list(range(len(trials_in(database))))
+        assert len(trials_in(database)) <= N_TRIALS
+    result = lrsearch(*RUN)
+    assert result.code == 0
+    assert trials_in(database) == [(number, state) for number, state in enumerate(s for _, s in trials_in(database))]
+    assert finished_in(database) == set(range(N_TRIALS))
+    assert lrsearch("status", "--json").document["running"] == []
+
+    assert lrsearch(*RUN, "--quiet", "--storage", "straight.db").code == 0
+    assert told(lrsearch) == told(lrsearch, "--storage", "straight.db")
+
+
+def test_an_interrupted_search_says_what_is_kept_and_how_to_go_on(tmp_path: Path) -> None:
+    process = Running(RUN, tmp_path)
+    assert process.wait_for(said(ENDING.pattern))
+    process.send(signal.SIGINT)
+    result = process.result()
+    assert result.code == 130
+    assert result.out == ""
+    n = len(finished_in(tmp_path / "lrsearch.db"))
+    last = result.err.splitlines()[-1]
+    assert last == f"lrsearch: interrupted; the {n} finished trials are kept, and the same command goes on from there"
+    with closing(sqlite3.connect(tmp_path / "lrsearch.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM lrsearch_leases").fetchone() == (0,), "given back"
+
+
+def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_is_lost(tmp_path: Path) -> None:
+    spec = make_spec(budget={"trials": 3}, pruner={"name": "asha"})
+    template = tmp_path / "template.db"
+    with closing(Database(Place(template))) as database:
+        studies.create(database, spec)
+    n_statements, k = 1, 0
+    while k < n_statements:
+        path = tmp_path / f"{k}.db"
+        shutil.copy(template, path)
+        with closing(Database(Place(path))) as database:
+            study = studies.find(database, spec.name)
+            assert study is not None
+            statements = 0
+
+            def interrupt(*_: object, at: int = k) -> None:
+                nonlocal statements
+                if statements == at:
+                    signal.raise_signal(signal.SIGINT)
+                statements += 1
+
+            sa.event.listen(database.engine, "before_cursor_execute", interrupt)
+            events = worker.work(claims_of(study), FakeEngine(learning))
+            with pytest.raises(KeyboardInterrupt), interrupts.raised() as check, closing(events):
+                for _ in events:
+                    check()
+            assert leases_held(database) == 0, f"interrupted at statement {k}"
+            sa.event.remove(database.engine, "before_cursor_execute", interrupt)
+            if k == 0:
+                # How many there are is known from a search that is not interrupted.
+                statements = 1
+                sa.event.listen(database.engine, "before_cursor_execute", interrupt)
+            for _ in worker.work(claims_of(study), FakeEngine(learning)):
+                pass
+            if k == 0:
+                n_statements = statements
+            assert [t.number for t in study.trials()] == [0, 1, 2]
+            assert all(t.state.counts for t in study.trials())
+        k += 1
+    assert n_statements > 30
+
+
+def test_a_second_interrupt_ends_the_process_even_where_the_first_one_waits(tmp_path: Path) -> None:
+    code = """
+        import signal, sys
+        sys.modules["lrsearch.search.slow"] = module = type(sys)("lrsearch.search.slow")
+        exec("import signal\\ndef work():\\n  signal.raise_signal(2)\\n  print('waits', flush=True)\\n"
+             "  signal.raise_signal(2)\\n  print('never')", module.__dict__)
+        from lrsearch.cli import interrupts
+        with interrupts.raised():
+            module.work()
+    """
+    assert run_python(code, tmp_path) == Result(130, "waits\n", "")
+
+
+def test_an_interrupt_within_an_import_waits_for_its_end() -> None:
+    def check_within(module: str) -> list[str]:
+        seen: list[str] = []
+        space: dict[str, Any] = {"__name__": module, "signal": signal, "seen": seen}
+        exec("def work():\n  signal.raise_signal(2)\n  seen.append('ended')", space)
+        with pytest.raises(KeyboardInterrupt), interrupts.raised():
+            space["work"]()
+        return seen
+
+    assert check_within("importlib._bootstrap") == ["ended"]
+    assert check_within("lrsearch.search.claims") == ["ended"]
+    assert check_within("lrsearch.training.serial") == []
+
+
+def test_a_process_that_was_started_deaf_to_interrupts_stays_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupts.install()
+        with interrupts.raised() as check:
+            signal.raise_signal(signal.SIGINT)
+            check()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- on a terminal ---------------------------------------------------------------------------------------------------
+
+SHOW, HIDE = "\x1b[?25h", "\x1b[?25l"
+SGR = re.compile(r"\x1b\[[\d;]*m")
+
+
+def watched(argv: Sequence[str], folder: Path, press_at: str | None, **environment: str) -> tuple[int, str]:
+    """Run a command on a terminal, press Ctrl-C at something drawn; return its exit code and all that was drawn."""
+    child = at_a_terminal(list(argv), folder, **environment)
+    child.logfile_read = drawn = io.StringIO()
+    if press_at is not None:
+        child.expect(press_at)
+        child.sendintr()
+    return end_of(child).code, drawn.getvalue()
+
+
+def restored(drawn: str) -> bool:
+    """Whether the cursor was hidden and is shown again."""
+    return 0 <= drawn.rfind(HIDE) < drawn.rfind(SHOW)
+
+
+def test_ctrl_c_in_the_live_view_restores_the_terminal_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    code, drawn = watched(RUN, tmp_path, r"epoch \d/5", NO_COLOR="1")
+    assert code == 130
+    assert restored(drawn)
+    assert "Traceback" not in drawn
+    assert "finished trials are kept" in drawn
+    assert SGR.findall(drawn) == [], "NO_COLOR: no colours, no bold"
+    before = finished_in(tmp_path / "lrsearch.db")
+
+    code, drawn = watched(RUN, tmp_path, None)
+    assert code == 0
+    assert restored(drawn)
+    assert SGR.search(drawn)
+    assert "The best of 8 trials of digits" in drawn
+    assert before <= finished_in(tmp_path / "lrsearch.db") == set(range(N_TRIALS))
+
+
+def test_ctrl_c_while_pytorch_is_loaded_restores_the_terminal(tmp_path: Path) -> None:
+    code, drawn = watched(RUN, tmp_path, "loading PyTorch")
+    assert code == 130
+    assert restored(drawn)
+    assert "Traceback" not in drawn
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_at_a_question_deletes_nothing(tmp_path: Path, finished: Finished) -> None:
+    shutil.copy(finished.database, tmp_path / "lrsearch.db")
+    code, drawn = watched(["delete", "digits"], tmp_path, "Delete 'digits'")
+    assert code == 130
+    assert "Traceback" not in drawn
+    assert len(finished_in(tmp_path / "lrsearch.db")) == 6
+
+
+# --- two terminals ---------------------------------------------------------------------------------------------------
+
+
+def test_two_terminals_share_one_study_and_its_budget(tmp_path: Path) -> None:
+    argv = ("run", "--trials", "10", "--epochs", "5")
+    processes = [Running(argv, tmp_path) for _ in range(2)]
+    results = [process.result() for process in processes]
+    assert [result.code for result in results] == [0, 0], [result.err for result in results]
+    assert [number for number, _ in trials_in(tmp_path / "lrsearch.db")] == list(range(10))
+    assert finished_in(tmp_path / "lrsearch.db") == set(range(10))
+    ended = [int(number) for result in results for number in ENDING.findall(result.err)]
+    assert sorted(ended) == list(range(10)), "each trial ended once, in one of the two"
+    for result in results:
+        assert "= ended: " in result.err
+        assert result.out.startswith("The best of ")
