@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-import pexpect
+import pexpect  # type: ignore[import-untyped]
 import pytest
 from conftest import DEADLINE_SECONDS
 
@@ -161,7 +161,7 @@ def at_a_terminal(argv: list[str], folder: Path, **environment: str) -> "pexpect
         sys.executable,
         ["-m", "lrsearch", *argv],
         cwd=str(folder),
-        env=clean_environment(folder, **{"TERM": "xterm-256color", **environment}),  # type: ignore[arg-type]
+        env=clean_environment(folder, **{"TERM": "xterm-256color", **environment}),
         timeout=DEADLINE_SECONDS,
         encoding="utf-8",
         dimensions=(40, 100),
@@ -183,6 +183,8 @@ class Finished:
 
     database: Path
     run: Result
+    modules: frozenset[str]
+    """What the run had imported by its end."""
 
 
 N_TRIALS, N_EPOCHS = 6, 3
@@ -194,9 +196,17 @@ SMALL = ("run", "--trials", str(N_TRIALS), "--epochs", str(N_EPOCHS))
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A finished study of six trials of three epochs, which nobody writes to."""
     folder = tmp_path_factory.mktemp("finished")
-    result = run_process(SMALL, folder)
+    code = f"""
+        import atexit, pathlib, sys
+        from lrsearch.__main__ import main
+        atexit.register(lambda: pathlib.Path("modules").write_text("\\n".join(sys.modules)))
+        sys.argv = {["lrsearch", *SMALL]!r}
+        main()
+    """
+    result = run_python(code, folder)
     assert result.code == 0, result.err
-    return Finished(folder / "lrsearch.db", result)
+    modules = frozenset((folder / "modules").read_text("utf-8").splitlines())
+    return Finished(folder / "lrsearch.db", result, modules)
 
 
 def one_line(result: Result) -> str:

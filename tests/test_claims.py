@@ -42,6 +42,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch import worker
+from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import study as studies
 from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial, rung_score
@@ -522,6 +523,28 @@ def test_a_trial_given_back_starts_again_under_its_number_without_what_it_had_re
     claims.end(again, complete(0.6, 3))
     search(study)
     assert [m.val_accuracy for m in check_books(study, 2)[0].metrics] == [0.2, 0.4, pytest.approx(0.6)]
+
+
+def test_a_trial_under_way_is_interrupted_when_nobody_holds_it(database: Database) -> None:
+    study = studies.create(database, make_spec())
+    claims = claims_of(study)
+    claim = claimed(claims)
+    assert [(t.state, t.interrupted) for t in study.trials()] == [(State.RUNNING, False)]
+    claims.release(claim)
+    assert [(t.state, t.interrupted) for t in study.trials()] == [(State.RUNNING, True)]
+    claims.end(claimed(claims), complete())
+    assert [(t.state, t.interrupted) for t in study.trials()] == [(State.COMPLETE, False)]
+
+
+def test_no_epoch_is_accepted_twice(database: Database) -> None:
+    study = studies.create(database, make_spec())
+    claims = claims_of(study)
+    claim = claimed(claims)
+    claims.accept(claim, measured(1, 0.5))
+    before = tables(database)
+    with pytest.raises(StorageError):
+        claims.accept(claim, measured(1, 0.9))
+    assert tables(database) == before
 
 
 def test_a_worker_that_lost_its_trial_hears_so_and_overwrites_nothing(database: Database) -> None:

@@ -339,7 +339,7 @@ def test_bad_input_is_one_sentence_and_changes_nothing(
     assert contents(tmp_path) == before
 
 
-ONE_OF_EACH = ("low above high", "unknown device", "unknown option")
+ONE_OF_EACH = ("low above high", "a text file to look at", "unknown option")
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
