@@ -1,6 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,12 @@ def _console(file: TextIO, width: int | None) -> "Console":
     # With NO_COLOR rich would still write bold and dim.
     plain = os.environ.get("NO_COLOR", "") != ""
     return Console(file=file, highlight=False, width=width, color_system=None if plain else "auto")
+
+
+def tools() -> str:
+    """Return what to type before ``lrsearch``: nothing, or the folder it was started from when not on the path."""
+    started = Path(sys.argv[0])
+    return "" if started.name != "lrsearch" or shutil.which("lrsearch") else f"{os.path.relpath(started.parent)}/"
 
 
 def print_json(document: object) -> None:

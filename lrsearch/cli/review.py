@@ -14,6 +14,7 @@ from lrsearch.cli.options import (
     place,
     print_json,
     stdout,
+    tools,
 )
 from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, UnknownNameError, UsageError
 
@@ -49,7 +50,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        result = answer.build(found.trials(), found.spec, str(place(storage)), budget=found.budget())
+        result = answer.build(found.trials(), found.spec, str(place(storage)), budget=found.budget(), tools=tools())
         if as_json:
             print_json(result.to_json())
         else:

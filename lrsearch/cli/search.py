@@ -23,6 +23,7 @@ from lrsearch.cli.options import (
     quiet_optuna,
     stderr,
     stdout,
+    tools,
 )
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, StudyFileError
 from lrsearch.spec import StudySpec
@@ -187,7 +188,12 @@ def _search(
             # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
             return EXIT_INTERRUPTED
         found = answer.build(
-            study.trials(), study.spec, str(where), budget=study.budget(), run_command=_again(sys.argv[1:])
+            study.trials(),
+            study.spec,
+            str(where),
+            budget=study.budget(),
+            run_command=_again(sys.argv[1:]),
+            tools=tools(),
         )
         if as_json:
             print_json(found.to_json())
@@ -242,4 +248,4 @@ def _again(words: list[str]) -> str:
             value = next(rest, "")
         if name == "--set" and value.partition("=")[0].strip() != "budget.trials":
             kept += ["--set", value]
-    return shlex.join(["lrsearch", *kept])
+    return f"{tools()}{shlex.join(['lrsearch', *kept])}"

@@ -161,6 +161,7 @@ def build(
     *,
     budget: BudgetSpec | None = None,
     run_command: str = "",
+    tools: str = "",
 ) -> Answer:
     """Return the answer of a study as it stands.
 
@@ -170,6 +171,7 @@ def build(
         place: the database as ``--storage`` names it: a path.
         budget: the one that stands now; the spec's where it is left out.
         run_command: the command that runs this study again, without ``--trials``; "the same command" where it is empty.
+        tools: what stands before ``lrsearch`` and ``optuna-dashboard`` where they are not on the path: ``.venv/bin/``.
     """
     order = ranked(trials, spec.objective.direction)
     winner = order[0] if order else None
@@ -182,7 +184,7 @@ def build(
         why_none="" if winner is not None else _why_none(trials),
         close=tuple(near),
         diagnosis=diagnose(trials, spec),
-        next_steps=_next_steps(trials, spec, winner, place, budget or spec.budget, run_command),
+        next_steps=_next_steps(trials, spec, winner, place, budget or spec.budget, run_command, tools),
     )
 
 
@@ -234,7 +236,13 @@ def _why_none(trials: Sequence[Trial]) -> str:
 
 
 def _next_steps(
-    trials: Sequence[Trial], spec: StudySpec, winner: Trial | None, place: str, budget: BudgetSpec, run_command: str
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    winner: Trial | None,
+    place: str,
+    budget: BudgetSpec,
+    run_command: str,
+    tools: str,
 ) -> tuple[Step, ...]:
     path = place.removeprefix("sqlite:///")
     elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
@@ -242,12 +250,14 @@ def _next_steps(
     steps = []
     looked_at = winner or (trials[-1] if trials else None)
     if looked_at is not None:
-        steps.append(Step(f"lrsearch show {looked_at.number} {spec.name}{options}", "its training, epoch by epoch"))
-    steps.append(Step(f"lrsearch trials {spec.name}{options}", "all trials"))
+        steps.append(
+            Step(f"{tools}lrsearch show {looked_at.number} {spec.name}{options}", "its training, epoch by epoch")
+        )
+    steps.append(Step(f"{tools}lrsearch trials {spec.name}{options}", "all trials"))
     total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
     again = run_command or "the same command with"
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
-    steps.append(Step(f"optuna-dashboard {shlex.quote('sqlite:///' + path)}", "look at it in a browser"))
+    steps.append(Step(f"{tools}optuna-dashboard {shlex.quote('sqlite:///' + path)}", "look at it in a browser"))
     return tuple(steps)
 
 
