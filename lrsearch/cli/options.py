@@ -103,7 +103,7 @@ def _console(file: TextIO, width: int | None) -> "Console":
 def tools() -> str:
     """Return what to type before ``lrsearch``: nothing, or the folder it was started from when not on the path."""
     started = Path(sys.argv[0])
-    return "" if started.name != "lrsearch" or shutil.which("lrsearch") else f"{os.path.relpath(started.parent)}/"
+    return "" if started.name != "lrsearch" or shutil.which("lrsearch") else f"{started.parent}/"
 
 
 def print_json(document: object) -> None:
