@@ -144,7 +144,7 @@ def lrsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     monkeypatch.chdir(tmp_path)
 
     def run(*argv: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["lrsearch", *argv])
+        monkeypatch.setattr(sys, "argv", ["__main__.py", *argv])
         capfd.readouterr()
         code = app.run(list(argv))
         out, err = capfd.readouterr()
@@ -200,7 +200,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
         import atexit, pathlib, sys
         from lrsearch.__main__ import main
         atexit.register(lambda: pathlib.Path("modules").write_text("\\n".join(sys.modules)))
-        sys.argv = {["lrsearch", *SMALL]!r}
+        sys.argv = {["__main__.py", *SMALL]!r}
         main()
     """
     result = run_python(code, folder)

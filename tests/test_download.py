@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,12 @@ from lrsearch.training import download
 from lrsearch.training.data import DataConfig, load
 
 IDX = download.IDX_FILES
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let urllib look at the environment anew: it keeps the proxies that a test before this one had set."""
+    monkeypatch.setattr(urllib.request, "_opener", None)
 
 
 # --- small sets in the real formats, and a server for them ------------------------------------------------------------

@@ -112,7 +112,10 @@ def test_a_search_interrupted_again_and_again_ends_with_the_trials_of_one_that_w
     kept: set[int] = set()
     for moment in moments(random.Random(SEED)):
         process = Running(RUN, tmp_path)
-        assert process.wait_for(moment.come), f"{moment.name} never came: {process.read('stderr')}"
+        if not process.wait_for(moment.come):
+            # On a very busy machine the signal before may have come so late that nothing was left to train.
+            assert finished_in(database) == set(range(N_TRIALS)), f"{moment.name} never came: {process.read('stderr')}"
+            continue
         for _ in range(moment.times):
             process.send(moment.number)
         result = process.result()

@@ -102,8 +102,8 @@ def _console(file: TextIO, width: int | None) -> "Console":
 
 def tools() -> str:
     """Return what to type before ``lrsearch``: nothing, or the folder it was started from when not on the path."""
-    started = Path(sys.argv[0])
-    return "" if started.name != "lrsearch" or shutil.which("lrsearch") else f"{started.parent}/"
+    folder, name = os.path.split(sys.argv[0])
+    return f"{folder}/" if folder and name == "lrsearch" and not shutil.which("lrsearch") else ""
 
 
 def print_json(document: object) -> None:
