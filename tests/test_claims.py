@@ -166,6 +166,16 @@ def test_an_outcome_is_read_back_with_all_its_numbers(database: Database, outcom
     assert trial.state == outcome.state
 
 
+def test_two_studies_in_one_database_number_their_trials_by_themselves(database: Database) -> None:
+    one, other = (studies.create(database, make_spec(name, budget={"trials": 3})) for name in ("one", "other"))
+    for _ in zip(*(worker.work(claims_of(study), FakeEngine(learning)) for study in (one, other)), strict=False):
+        pass
+    search(one)
+    search(other)
+    check_books(one, 3)
+    check_books(other, 3)
+
+
 def test_the_first_settings_are_tried_first_and_named_after_their_origin(database: Database) -> None:
     study = studies.create(database, make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 4}))
     initial = [Initial("baseline", {"peak_lr_sgd": 0.01}), Initial("portfolio", {"peak_lr_sgd": 0.25})]
@@ -431,6 +441,12 @@ def test_hours_of_training_end_the_study_and_the_trial_under_way(database: Datab
     assert sum(m.seconds for t in study.trials() for m in t.metrics) == 20 * 3600
 
 
+def test_a_trial_whose_last_epoch_uses_up_the_hours_is_complete(database: Database) -> None:
+    study = studies.create(database, make_spec(epochs=2, budget={"trials": None, "hours": 4}))
+    assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_HOURS
+    assert [t.state for t in check_books(study, 2)] == [State.COMPLETE, State.COMPLETE]
+
+
 def test_whichever_budget_is_used_up_first_ends_the_study(database: Database) -> None:
     study = studies.create(database, make_spec(epochs=1, budget={"trials": 3, "hours": 100}))
     assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_TRIALS
@@ -687,10 +703,10 @@ def test_the_rung_score_is_the_averaged_accuracy_or_the_raw_loss(
 # --- Optuna's tables -------------------------------------------------------------------------------------------------
 
 
-def run_every_ending(study: Study) -> None:
-    """End trials in every way there is, with every kind of score."""
+def run_every_ending(study: Study) -> list[tuple[Trial, list[float], Outcome | None]]:
+    """End trials in every way there is, with every kind of score; return what was told."""
     claims = claims_of(study, [Initial("baseline", {"peak_lr_sgd": 0.125})])
-    scores = [[0.25, 0.5, 1.0], [math.nan], [math.inf, -math.inf], [], [0.1], [1 / 3, 2 / 3], []]
+    scores = [[0.25, 0.5, 1.0], [math.nan], [math.inf, -math.inf], [], [0.1], [1 / 3, 2 / 3], [0.75]]
     outcomes = [
         complete(1 / 3, 3),
         DIVERGED,
@@ -699,12 +715,14 @@ def run_every_ending(study: Study) -> None:
         CRASHED,
         complete(0.0, 3),
     ]
-    for reported, outcome in zip(scores, outcomes, strict=False):
+    told: list[tuple[Trial, list[float], Outcome | None]] = []
+    for reported, outcome in zip(scores, [*outcomes, None], strict=True):
         claim = claimed(claims)
         for epoch, score in enumerate(reported, start=1):
             claims.accept(claim, measured(epoch, score, score))
-        assert claims.end(claim, outcome)
-    claims.accept(claimed(claims), measured(1, 0.75, 0.75))
+        assert outcome is None or claims.end(claim, outcome)
+        told.append((claim.trial, reported, outcome))
+    return told
 
 
 def written_by_optuna(source: Study, path: Path) -> RDBStorage:
@@ -758,7 +776,12 @@ def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_
     space = {"optimizer": "sgd", "schedule": "cosine", "batch_size": [16, 32], "warmup_fraction": 0.0}
     spec = make_spec(epochs=3, budget={"trials": 9}, space=space, objective={"metric": metric})
     study = studies.create(database, spec)
-    run_every_ending(study)
+    told = run_every_ending(study)
+    for (trial, scores, outcome), seen in zip(told, study.frozen_trials(), strict=True):
+        assert (seen.number, seen.params) == (trial.number, trial.params)
+        assert repr(seen.intermediate_values) == repr(dict(enumerate(scores, start=1)))
+        value = None if outcome is None or outcome.value is None or math.isnan(outcome.value) else outcome.value
+        assert seen.value == value
     with closing(Database(database.place)) as fresh:
         ours = studies.get(fresh, None)
         theirs = written_by_optuna(ours, tmp_path / "theirs.db")

@@ -319,12 +319,12 @@ def test_a_slot_asked_for_again_does_not_count_as_two_trials_under_way() -> None
 
 def test_the_mirror_leaves_out_trials_that_wait() -> None:
     study, mirror = source(), Mirror("maximize")
-    study.enqueue_trial({"lr": 0.1})
+    study.enqueue_trial({"peak_lr_sgd": 0.125})
     mirror.sync(study.get_trials())
     assert seen(mirror) == []
-    spec = make_spec(sampler={"name": "random"})
+    spec = make_spec(space=SGD_COSINE)
     drawn = mirror.ask("slot", build(spec.sampler, 0, 0), spec.space, None)
-    assert "lr" not in drawn.params
+    assert drawn.params["peak_lr_sgd"] != 0.125
 
 
 def test_a_setting_given_is_drawn_as_given() -> None:

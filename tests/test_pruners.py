@@ -214,7 +214,7 @@ def test_the_last_epoch_is_never_pruned(name: str, metric: str, epochs: int, sco
         (ScheduleConfig("cosine", warmup_fraction=0.1), 10, 1),
         (ScheduleConfig("cosine", warmup_fraction=0.11), 10, 2),
         (ScheduleConfig("cosine", warmup_fraction=0.2), 10, 2),
-        (ScheduleConfig("cosine", warmup_fraction=0.3), 10, 3),  # 0.3 * 10 is a little more than 3 in binary
+        (ScheduleConfig("cosine", warmup_fraction=0.07), 100, 7),  # in binary 0.07 * 100 is a little more than 7
         (ScheduleConfig("cosine", warmup_fraction=0.7), 10, 7),
         (ScheduleConfig("cosine", warmup_fraction=0.99), 10, 10),
         (ScheduleConfig("one_cycle", rise_fraction=0.3), 10, 3),

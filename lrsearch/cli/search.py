@@ -178,9 +178,10 @@ def _search(
                 with _doing(console, "training the winner once more, for the test images", live=live):
                     launch.test_winner(study, engine)
         except KeyboardInterrupt:
-            finished = sum(t.state.counts for t in study.trials())
+            n = sum(t.state.counts for t in study.trials())
+            finished = "1 finished trial is" if n == 1 else f"{n} finished trials are"
             print(
-                f"lrsearch: interrupted; {finished} finished trials are kept; the same command goes on from there",
+                f"lrsearch: interrupted; {finished} kept; the same command goes on from there",
                 file=sys.stderr,
             )
             return EXIT_INTERRUPTED

@@ -69,7 +69,11 @@ class Database:
             self.engine = self.optuna.engine
             sa.event.listen(self.engine, "connect", _on_connect)
             self.engine.dispose()
-            self._check_version()
+            try:
+                self._check_version()
+            except BaseException:
+                self.close()
+                raise
 
     def _check_version(self) -> None:
         with self.engine.connect() as connection:
@@ -129,15 +133,24 @@ def has_studies(place: Place) -> bool:
     return set(tables.metadata.tables) <= _tables_in(place)
 
 
+def study_names(place: Place) -> set[str]:
+    """Return the names of all studies in the file, Optuna's own too, without changing anything."""
+    return _column(place, "SELECT study_name FROM studies") if "studies" in _tables_in(place) else set()
+
+
 def _tables_in(place: Place) -> set[str]:
     if not place.path.exists():
         return set()
     if place.path.is_dir():
         raise StorageError(f"{place} is a folder, and a study database is a file: name a file in it with --storage")
+    return _column(place, "SELECT name FROM sqlite_master WHERE type = 'table'")
+
+
+def _column(place: Place, query: str) -> set[str]:
     # The plain driver: SQLAlchemy would open the file for writing.
     uri = f"{place.path.resolve().as_uri()}?mode=ro"
     with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
-        return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return {value for (value,) in connection.execute(query)}
 
 
 def check_new(place: Place) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from lrsearch.search import lease, optuna_rows, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.storage import Database, Place, check_new, explained, has_studies
+from lrsearch.search.storage import Database, Place, check_new, explained, has_studies, study_names
 from lrsearch.spec import BudgetSpec, StudySpec, differences
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
@@ -146,15 +146,20 @@ def check_free(place: Place, spec: StudySpec) -> None:
 
     Raises:
         IdentityError: another study has the name.
+        UsageError: a study that is not lrsearch's has the name.
         StorageError: no studies can be kept there.
     """
     check_new(place)
-    if not has_studies(place):
+    taken = study_names(place)
+    if spec.name not in taken:
         return
+    if not has_studies(place):
+        raise _not_ours(place, spec.name, taken)
     with closing(Database(place)) as database:
         existing = find(database, spec.name)
-        if existing is not None:
-            check_identity(existing, spec)
+        if existing is None:
+            raise _not_ours(place, spec.name, taken)
+        check_identity(existing, spec)
 
 
 def check_identity(study: Study, spec: StudySpec) -> None:
@@ -166,7 +171,7 @@ def check_identity(study: Study, spec: StudySpec) -> None:
     changed = differences(study.spec, spec)
     if not changed:
         return
-    free = _free_name(study.database, study.name)
+    free = _free_name(study.name, study_names(study.database.place))
     shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
     more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
     raise IdentityError(
@@ -208,10 +213,7 @@ def create(database: Database, spec: StudySpec) -> Study:
                 )
         found = find(database, spec.name)
     if found is None:
-        raise UsageError(
-            f"{database.place} holds an Optuna study '{spec.name}' that lrsearch did not make: "
-            f"add --name {_free_name(database, spec.name)}"
-        )
+        raise _not_ours(database.place, spec.name, study_names(database.place))
     check_identity(found, spec)
     return found
 
@@ -280,13 +282,17 @@ def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
     return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), loaded, optuna_id)
 
 
-def _free_name(database: Database, name: str) -> str:
-    with explained(database.place):
-        taken = {s.study_name for s in database.optuna.get_all_studies()}
+def _free_name(name: str, taken: Collection[str]) -> str:
     n = 2
     while f"{name}-{n}" in taken:
         n += 1
     return f"{name}-{n}"
+
+
+def _not_ours(place: Place, name: str, taken: Collection[str]) -> UsageError:
+    return UsageError(
+        f"{place} holds an Optuna study '{name}' that lrsearch did not make: add --name {_free_name(name, taken)}"
+    )
 
 
 def _show(value: object) -> str:
