@@ -31,6 +31,13 @@ from lrsearch.spec import StudySpec
 from lrsearch.training.engine import TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C where whoever started pytest does not (``&`` in a script): the tests and their processes send it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Cores may be shared: no limit of time on one example.
 settings.register_profile("shared cores", deadline=None)

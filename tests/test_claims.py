@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -87,7 +87,7 @@ def check_books(study: Study, n_counting: int) -> list[Trial]:
     assert sum(t.state.counts for t in trials) == n_counting, "the budget, exactly"
     assert leases_held(database) == 0
     assert set(rows(database, "SELECT DISTINCT state FROM lrsearch_slots")) <= {("ended",)}
-    assert rows(database, "SELECT count(*) FROM lrsearch_slots") == [(len(trials),)]
+    assert rows(database, f"SELECT count(*) FROM lrsearch_slots WHERE study_id = '{study.id}'") == [(len(trials),)]
     scores: dict[str, dict[int, float]] = {}
     for slot, epoch, score in rows(database, "SELECT slot_id, epoch, rung_score FROM lrsearch_epochs ORDER BY epoch"):
         scores.setdefault(slot, {})[epoch] = score
@@ -800,17 +800,20 @@ def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_
     theirs.engine.dispose()
 
 
-def test_times_are_read_by_optuna_as_local_times(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_are_local_to_optuna_and_utc_to_us(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
         study = studies.create(database, make_spec(budget={"trials": 1}))
         search(study)
-        (trial,) = study.frozen_trials()
-        assert trial.datetime_start is not None
-        assert trial.datetime_complete is not None
-        assert abs(datetime.now() - trial.datetime_start) < timedelta(minutes=1)
-        assert timedelta(0) <= trial.datetime_complete - trial.datetime_start < timedelta(minutes=1)
+        (theirs,) = study.frozen_trials()
+        assert theirs.datetime_start is not None
+        assert theirs.datetime_complete is not None
+        assert abs(datetime.now() - theirs.datetime_start) < timedelta(minutes=1)
+        assert timedelta(0) <= theirs.datetime_complete - theirs.datetime_start < timedelta(minutes=1)
+        (ours,) = study.trials()
+        assert ours.started_at is not None
+        assert abs(datetime.now(UTC) - ours.started_at) < timedelta(minutes=1)
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -1,7 +1,6 @@
 """The worker: what it says while it works, and what it leaves behind, however a training ends."""
 
 import math
-import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -340,15 +339,15 @@ class Interrupted(Claims):
 
     def _draw(self, reserved: object) -> FrozenTrial:
         if self.at == "draw":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return super()._draw(reserved)  # type: ignore[arg-type]
 
     def end(self, claim: Claim, outcome: Outcome) -> bool:
         if self.at == "before end":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         ended = super().end(claim, outcome)
         if self.at == "after end":
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
         return ended
 
 
