@@ -55,7 +55,7 @@ def _head_version(manager: _VersionManager) -> str:
 
 
 # .04 s saved on each of some four hundred databases; what is installed does not change meanwhile.
-_VersionManager.get_head_version = _head_version  # type: ignore[method-assign]
+_VersionManager.get_head_version = _head_version  # type: ignore[assignment, method-assign]
 
 DEADLINE_SECONDS = 60.0
 """After so long a test that waits for a process has failed."""

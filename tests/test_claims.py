@@ -237,18 +237,14 @@ def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_bud
 # Where the process kills itself, the numbers that are RUNNING then, and the attempts that trial 1 takes in the end.
 POINTS: list[tuple[Kill, list[int], int]] = [
     (Kill("reserve", "before", 2), [], 1),
-    (Kill("slot in reserve", "before", 2), [], 1),
     (Kill("slot in reserve", "after", 2), [], 1),
     (Kill("lease in reserve", "after", 2), [], 1),
     (Kill("reserve", "after", 2), [], 2),
-    (Kill("draw", "before", 2), [], 2),
     (Kill("draw", "after", 2), [], 2),
-    (Kill("start", "before", 2), [], 2),
     (Kill("rows in start", "after", 2), [], 2),
     (Kill("mark in start", "after", 2), [], 2),
     (Kill("start", "after", 2), [1], 2),
     (Kill("accept", "before", 4), [1], 2),
-    (Kill("score in accept", "before", 5), [1], 2),
     (Kill("score in accept", "after", 5), [1], 2),
     (Kill("accept", "after", 4), [1], 2),
     (Kill("accept", "after", 6), [1], 2),

@@ -111,10 +111,10 @@ def test_another_history_leads_tpe_elsewhere(tmp_path: Path) -> None:
 
 
 def test_gp_searches_a_space_without_conditions_and_resumes(tmp_path: Path) -> None:
-    spec = make_spec(space=SGD_COSINE, budget={"trials": 6}, sampler={"name": "gp", "n_startup_trials": 4})
+    spec = make_spec(space=SGD_COSINE, budget={"trials": 5}, sampler={"name": "gp", "n_startup_trials": 4})
     once = searched(tmp_path / "once.db", spec)
-    resumed = searched_with_kills(tmp_path / "resumed.db", spec, [Kill("end", "after", 5)])
-    assert len({str(p) for p in settings_of(once)}) == 6
+    resumed = searched_with_kills(tmp_path / "resumed.db", spec, [Kill("end", "after", 4)])
+    assert len({str(p) for p in settings_of(once)}) == 5
     for a, b in zip(once, resumed, strict=True):
         # The startup trials are drawn; then another number of threads may round otherwise.
         assert a.config.optimizer.peak_lr == pytest.approx(b.config.optimizer.peak_lr, rel=1e-6)
