@@ -96,9 +96,6 @@ def our_storage(folder: Path) -> None:
                 value = config.optimizer.peak_lr / 20 + epoch / 10
                 yield EpochMetrics(epoch, epoch, 0.1, 1.0, 1.0, value, 1.0, value, 0.0)
 
-        def test(self, config: TrialConfig) -> object:
-            raise NotImplementedError(config)
-
     keys = {
         "epochs": 5,
         "budget.trials": STORAGE_TRIALS,
