@@ -25,6 +25,7 @@ def resolve(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # read it back: 'meta' lets itself be allocated, and holds nothing
+    # All four are torch's own ways to say no: a wrong name, a build without CUDA, 'meta', a backend's missing package.
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         # torch's first sentence: others are about its own build, or go on for a page.
         first = re.split(r"(?<=\.)\s|\n", str(error).strip(), maxsplit=1)[0].rstrip(".") or type(error).__name__
