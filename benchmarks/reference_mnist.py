@@ -24,7 +24,7 @@ from lrsearch.training.data import ImageSplits
 from lrsearch.training.download import read
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
-from lrsearch.trial import Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
+from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
 
 TOLERANCE = 0.003
 
@@ -78,8 +78,8 @@ def splits(folder: Path) -> ImageSplits:
 
 def last_epoch(engine: SerialEngine, reference: Reference, seed: int, epochs: int) -> EpochMetrics:
     config = TrialConfig(reference.optimizer, ScheduleConfig("constant"), 128, epochs, seed)
-    *_, last = engine.train(config)
-    if isinstance(last, Divergence):
+    *_, last = engine.start(config).epochs()
+    if not isinstance(last, EpochMetrics):
         raise SystemExit("the divergence watch must be off")
     return last
 

@@ -77,7 +77,7 @@ def our_loop(data: Path, *, averaging: bool) -> None:
         config = TrialConfig(
             OptimizerConfig("adam", 1e-3), ScheduleConfig("constant"), LOOP["batch"], LOOP["epochs"], seed
         )
-        for _ in engine.train(config):
+        for _ in engine.start(config).epochs():
             pass
     print(json.dumps({"training_seconds": time.perf_counter() - begun}))
 

@@ -85,6 +85,7 @@ MEANINGS: dict[str, str] = {
     "sampler": "[Table](#sampler).",
     "pruner": "[Table](#pruner).",
     "training": "[Table](#training).",
+    "workers": "[Table](#workers).",
     "space": "[Table](#space).",
     "dataset.name": "Which images.",
     "dataset.limit": "Images drawn for training and validation together, at most "
@@ -117,6 +118,17 @@ MEANINGS: dict[str, str] = {
     "training.drop_last": "Leave out the last, smaller batch of an epoch.",
     "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start.",
     "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
+    "workers.lease_seconds": "A worker that was not heard of for so long has lost its trial; it gives a sign of life "
+    f"{spec.WorkersSpec.HEARTBEATS_PER_LEASE} times as often.",
+    "workers.checkpoint_seconds": "A trial's state is kept at least this often, so that no more work is repeated after "
+    "a kill; `0`: after every epoch.",
+    "workers.trial_seconds": "Training time after which a trial fails as timed out.",
+    "workers.no_progress_seconds": "A worker without an update for so long is ended, and its trial goes on elsewhere.",
+    "workers.retries.out_of_memory": "The device or the machine had no memory left.",
+    "workers.retries.crash": "An error ended the training.",
+    "workers.retries.lost": "Its worker was not heard of for `lease_seconds`.",
+    "workers.retries.stalled": "Its worker made no update for `no_progress_seconds`.",
+    "workers.retries.timed_out": "It was trained for `trial_seconds`.",
     "space.batch_size": "[examples]; at most the training images.",
     "space.warmup_fraction": "Part of all updates spent in linear warm-up; not for one_cycle and triangular.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
@@ -162,16 +174,12 @@ UNSET: dict[str, str] = {
     "name": "the file's name",
     "baseline": "none",
     "dataset.limit": "all of them",
-    "model.hidden": "`[128]` for mlp, `[50]` for cnn",
+    "model.hidden": ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in spec.DEFAULT_HIDDEN.items()),
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
     "pruner.min_resource": "a fifth of `epochs`",
-    "pruner.reduction_factor": "`3`",
-    "pruner.min_early_stopping_rate": "`0`",
-    "pruner.n_startup_trials": "`5`",
-    "pruner.n_warmup_steps": "`0`",
-    "pruner.interval_steps": "`1`",
-    "pruner.n_min_trials": "`1`",
+    **{f"pruner.{key}": f"`{value}`" for own in spec.PrunerSpec.DEFAULTS.values() for key, value in own.items()},
+    "workers.trial_seconds": "no limit",
 }
 """The default of a key that may be left unset, where the model says None; tests/test_docs.py checks them."""
 
@@ -189,7 +197,7 @@ def key_tables() -> dict[str, str]:
     """
     used: set[str] = set()
     tables = {"study": (spec.StudySpec, "")}
-    for table in ("dataset", "model", "objective", "budget", "sampler", "pruner", "training", "space"):
+    for table in ("dataset", "model", "objective", "budget", "sampler", "pruner", "training", "workers", "space"):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
     space = _model(spec.StudySpec.model_fields["space"].annotation)
@@ -206,6 +214,11 @@ def _table(model: type[BaseModel], prefix: str, used: set[str]) -> str:
     lines = ["| key | type | default | allowed | meaning |", "|--|--|--|--|--|"]
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
+        if path == "workers.retries":
+            # A table of its own in the file; one with its outer table on the page.
+            inner = _table(_model(field.annotation), f"{path}.", used).splitlines()[2:]
+            lines += [row.replace("| `", f"| `{name}.", 1) for row in inner]
+            continue
         used.add(path)
         kind, allowed = _kind(field)
         lines.append(f"| `{name}` | {kind} | {_default(path, field)} | {allowed} | {MEANINGS.get(path, '')} |")

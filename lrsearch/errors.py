@@ -15,6 +15,8 @@ EXIT_NOTHING_FEASIBLE = 3
 EXIT_STORAGE = 4
 EXIT_DEVICE = 5
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+"""Asked to leave (SIGTERM); what was in hand is kept and goes on elsewhere."""
 
 
 class LrsearchError(Exception):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lrsearch.trial import EpochMetrics, Outcome, Trial
+from lrsearch.trial import EpochMetrics, Outcome, Reason, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class EpochDone:
 
     number: int
     metrics: EpochMetrics
-    rung_score: float
+    rung_score: float | None
+    """None for an epoch that was trained again, from a checkpoint: the study has had it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,39 @@ class TrialEnded:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class TrialInterrupted:
+    """A trial was given back, or lost to another worker; it goes on under its number."""
+
+    number: int
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A worker waits while others train what is left."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReplaced:
+    """A worker process ended before its time, and another one takes its place."""
+
+    message: str
+
+
 class EndReason(StrEnum):
     """Why a worker has nothing more to do."""
 
     BUDGET_TRIALS = "budget_trials"
     BUDGET_HOURS = "budget_hours"
     MAX_FAILURES = "max_failures"
+    STOPPED = "stopped"
+    """A person stopped the study."""
+    LEFT = "left"
+    """The worker was asked to leave; its trial waits for another one."""
     HELD_ELSEWHERE = "held_elsewhere"
     """All that is left of the budget is being trained by other processes."""
 
@@ -50,4 +78,4 @@ class SearchEnded:
     message: str
 
 
-Event = TrialStarted | EpochDone | TrialEnded | SearchEnded
+Event = TrialStarted | EpochDone | TrialEnded | TrialInterrupted | Waiting | WorkerReplaced | SearchEnded

@@ -6,7 +6,7 @@ field here. They are torch-free and Optuna-free; the known names of data sets an
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, assert_never
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
@@ -24,6 +24,12 @@ POOL_SIZE: dict[DatasetName, int] = {"digits": 1000, "mnist": 60_000, "fashion-m
 
 LEAST_TRAIN_IMAGES = 2
 """[examples]"""
+
+DEFAULT_HIDDEN: dict[ModelName, tuple[int, ...]] = {"mlp": (128,), "cnn": (50,)}
+"""Sizes of the hidden dense layers where a study names none."""
+
+NOT_IDENTITY = ("name", "budget", "workers")
+"""What may change without making another study: how it is called, how long it goes on, how the work is shared."""
 
 
 class DatasetSpec(Strict):
@@ -63,7 +69,12 @@ class ModelSpec(Strict):
 
     name: ModelName = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """Sizes of the hidden dense layers; (128,) for mlp and (50,) for cnn by default."""
+    """Sizes of the hidden dense layers; ``DEFAULT_HIDDEN`` of the model by default."""
+
+    @property
+    def hidden_resolved(self) -> tuple[int, ...]:
+        """The sizes, the default filled in."""
+        return DEFAULT_HIDDEN[self.name] if self.hidden is None else self.hidden
 
     @field_validator("hidden", mode="before")
     @classmethod
@@ -119,6 +130,7 @@ class PrunerSpec(Strict):
     reduction_factor: Annotated[int, Field(ge=2)] | None = None
     """asha: one in so many goes on from a rung; 3 by default."""
     min_early_stopping_rate: Annotated[int, Field(ge=0)] | None = None
+    """asha: rungs left out at the start; 0 by default."""
     n_startup_trials: Annotated[int, Field(ge=0)] | None = None
     """median: complete trials before the first comparison; 5 by default."""
     n_warmup_steps: Annotated[int, Field(ge=0)] | None = None
@@ -126,12 +138,51 @@ class PrunerSpec(Strict):
     interval_steps: Annotated[int, Field(ge=1)] | None = None
     """median: epochs between comparisons; 1 by default."""
     n_min_trials: Annotated[int, Field(ge=1)] | None = None
+    """median: scores at an epoch below which nothing is pruned; 1 by default."""
 
+    DEFAULTS: ClassVar[dict[PrunerName, dict[str, int]]] = {
+        "asha": {"reduction_factor": 3, "min_early_stopping_rate": 0},
+        "median": {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1},
+        "none": {},
+    }
     TAKES: ClassVar[dict[PrunerName, tuple[str, ...]]] = {
-        "asha": ("min_resource", "reduction_factor", "min_early_stopping_rate"),
-        "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
+        "asha": ("min_resource", *DEFAULTS["asha"]),
+        "median": tuple(DEFAULTS["median"]),
         "none": (),
     }
+
+    def resolved(self, epochs: int) -> dict[str, int]:
+        """Return every setting that the pruner takes, the defaults filled in.
+
+        Args:
+            epochs: passes of a whole training; asha's first rung is a fifth of them by default.
+        """
+        defaults = dict(self.DEFAULTS[self.name])
+        if self.name == "asha":
+            defaults["min_resource"] = max(1, epochs // 5)
+        stated = {key: getattr(self, key) for key in self.TAKES[self.name]}
+        return {key: defaults[key] if value is None else value for key, value in stated.items()}
+
+    def compares_from(self, epochs: int) -> int | None:
+        """Return the first epoch (1-based, completed) at which trials are compared; None if there is none.
+
+        The last epoch is not compared: a trial that has come so far is complete.
+        """
+        own = self.resolved(epochs)
+        match self.name:
+            case "none":
+                return None
+            case "asha":
+                first = own["min_resource"]
+                for _ in range(own["min_early_stopping_rate"]):
+                    if first >= epochs:
+                        break
+                    first *= own["reduction_factor"]
+            case "median":
+                first = max(1, own["n_warmup_steps"])
+            case _:
+                assert_never(self.name)
+        return first if first < epochs else None
 
     @model_validator(mode="after")
     def _only_its_own(self) -> Self:
@@ -153,6 +204,46 @@ class TrainingSpec(Strict):
     """Moving average of the weights for the rung score; auto: when a pruner uses it."""
 
 
+Retries = Annotated[int, Field(ge=0)]
+
+
+class RetriesSpec(Strict):
+    """How often a trial starts again for a reason, without progress in between, before it counts as failed.
+
+    Trials that were preempted or interrupted always go on.
+    """
+
+    out_of_memory: Retries = 1
+    crash: Retries = 1
+    lost: Retries = 3
+    """Its worker was not heard of for ``lease_seconds``."""
+    stalled: Retries = 1
+    """Its worker made no update for ``no_progress_seconds``."""
+    timed_out: Retries = 0
+    """It was trained for ``trial_seconds``."""
+
+
+class WorkersSpec(Strict):
+    """How the work is shared and kept; not part of a study's identity."""
+
+    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """A worker that has not been heard of for so long has lost its trial [seconds]."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """At most so much work is repeated after a kill [seconds]; 0: a trial's state is kept after every epoch."""
+    trial_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Training time after which a trial fails as timed out [seconds]; no limit by default."""
+    no_progress_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """A worker that has made no update for so long is ended, and its trial goes on elsewhere [seconds]."""
+    retries: RetriesSpec = RetriesSpec()
+
+    HEARTBEATS_PER_LEASE: ClassVar[int] = 6
+
+    @property
+    def heartbeat_seconds(self) -> float:
+        """Time between two signs of life of a worker [seconds]."""
+        return self.lease_seconds / self.HEARTBEATS_PER_LEASE
+
+
 class StudySpec(Strict):
     """One study: what to train, what to search, how long."""
 
@@ -168,6 +259,7 @@ class StudySpec(Strict):
     sampler: SamplerSpec = SamplerSpec()
     pruner: PrunerSpec = PrunerSpec()
     training: TrainingSpec = TrainingSpec()
+    workers: WorkersSpec = WorkersSpec()
     space: SearchSpace = SearchSpace()
 
     @model_validator(mode="after")
@@ -222,8 +314,28 @@ class StudySpec(Strict):
         return self.model_dump(mode="json", exclude_none=True)
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes two specs the same study: everything but name and budget, flat: ``{"a.b": value}``."""
-        return _flat({k: v for k, v in self.to_plain().items() if k not in ("name", "budget")})
+        """Return what makes two specs the same study, flat: ``{"a.b": value}``.
+
+        Everything but ``NOT_IDENTITY``, by what it comes to: a default that is stated is the default, and the settings
+        of a pruner that never compares are left out.
+        """
+        flat = self._resolved()
+        if self.pruner.compares_from(self.epochs) is None:
+            flat = {key: value for key, value in flat.items() if key == "pruner.name" or not key.startswith("pruner.")}
+        return flat
+
+    def _stated(self) -> dict[str, Any]:
+        return _flat({key: value for key, value in self.to_plain().items() if key not in NOT_IDENTITY})
+
+    def _resolved(self) -> dict[str, Any]:
+        pruner = {f"pruner.{key}": value for key, value in self.pruner.resolved(self.epochs).items()}
+        return {
+            **self._stated(),
+            **pruner,
+            "dataset.limit": self.dataset.pool,
+            "model.hidden": list(self.model.hidden_resolved),
+            "training.averaging": "on" if self.averaging else "off",
+        }
 
     def identity_hash(self) -> str:
         """Return a short hash of the identity."""
@@ -242,6 +354,19 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
-    """Return ``(key, value there, value here)`` for every key in which two identities differ; None where absent."""
-    a, b = old.identity(), new.identity()
-    return [(key, a.get(key), b.get(key)) for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+    """Return ``(key, value there, value here)`` for every key that makes two specs two studies; None where absent.
+
+    A default that follows from another key (asha's first rung from the epochs) is left out: that key is in the list.
+    """
+    identities = old.identity(), new.identity()
+    stated = old._stated(), new._stated()  # noqa: SLF001
+    shown = old._resolved(), new._resolved()  # noqa: SLF001
+    return [
+        (key, shown[0].get(key), shown[1].get(key))
+        for key in sorted(identities[0].keys() | identities[1].keys())
+        if _differs(identities, key) and _differs(stated, key)
+    ]
+
+
+def _differs(pair: tuple[dict[str, Any], dict[str, Any]], key: str) -> bool:
+    return bool(pair[0].get(key) != pair[1].get(key))

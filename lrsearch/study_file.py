@@ -119,8 +119,14 @@ def parse_override(text: str) -> tuple[str, object]:
         return key, raw
 
 
-def build(tables: Mapping[str, Any], place: str) -> StudySpec:
+def build(tables: Mapping[str, Any], place: str, options: Mapping[str, str] | None = None) -> StudySpec:
     """Validate tables into a spec.
+
+    Args:
+        tables: those of the study file, overrides applied.
+        place: words for where they come from.
+        options: which option set a key, ``{"budget.trials": "--trials"}``; what is wrong with its value is said of the
+            option, not of the place.
 
     Raises:
         StudyFileError: naming the place, the key, what came and what is known; of several errors the first.
@@ -130,7 +136,9 @@ def build(tables: Mapping[str, Any], place: str) -> StudySpec:
     except ValidationError as error:
         first, *others = error.errors()
         more = f" (and {len(others)} more)" if others else ""
-        raise StudyFileError(f"{place}: {_sentence(dict(first))}{more}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        by = [option for mine, option in (options or {}).items() if f"{key}.".startswith(f"{mine}.")]
+        raise StudyFileError(f"{by[-1] if by else place}: {_sentence(dict(first))}{more}") from None
 
 
 def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:

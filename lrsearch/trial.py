@@ -149,6 +149,19 @@ class Reason(StrEnum):
     """The loss stayed far above its initial value."""
     OUT_OF_MEMORY = "out_of_memory"
     CRASH = "crash"
+    """The training raised an error, or its process ended."""
+    LOST = "lost"
+    """Its worker was not heard of any more."""
+    STALLED = "stalled"
+    """Its worker made no update for too long."""
+    TIMED_OUT = "timed_out"
+    """It was trained for longer than a trial may be."""
+    PREEMPTED = "preempted"
+    """Its worker was asked to leave (SIGTERM), or the study was stopped."""
+    INTERRUPTED = "interrupted"
+    """A person ended its worker (Ctrl-C)."""
+    NOT_IN_SPACE = "not_in_space"
+    """A person enqueued a value that the search space does not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +180,23 @@ class Outcome:
     """The learning rate at that step."""
     message: str = ""
     """One sentence for a person, with the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """An attempt at a trial that ended while the trial did not."""
+
+    attempt: int
+    """1-based."""
+    reason: Reason
+    worker: str
+    device: str
+    epoch: int
+    """Epochs accepted by then."""
+    step: int
+    """Updates that were kept, from which the next attempt goes on; 0 starts again."""
+    message: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,5 +222,9 @@ class Trial:
     test_accuracy: float | None = None
     """[0..1] on the untouched test set; only for a trial that was a winner when asked for."""
     test_loss: float | None = None
+    interruptions: tuple[Interruption, ...] = ()
+    """Attempts before this one, the first first."""
+    weights_sha256: str = ""
+    """Of the last weights of a complete trial, as ``Training.weights`` writes them."""
     params: dict[str, object] = field(default_factory=dict)
     """The same configuration in the names of Optuna's parameters."""

@@ -1,17 +1,39 @@
 """The only file that sees both rooms: claim, train, report, tell."""
 
+import hashlib
+import logging
 import math
 from collections.abc import Generator, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search.claims import Claim, Claims
+from lrsearch.errors import StorageError
+from lrsearch.events import (
+    EndReason,
+    EpochDone,
+    Event,
+    SearchEnded,
+    TrialEnded,
+    TrialInterrupted,
+    TrialStarted,
+    Waiting,
+)
+from lrsearch.search.artifacts import Artifacts
+from lrsearch.search.claims import Answer, Claim, Claims
+from lrsearch.search.keeper import Due, Keeper
+from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
 from lrsearch.training import data, device
-from lrsearch.training.engine import Engine
+from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
-from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State
+from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 5.0
+"""Between two looks at whether others have lost what they train."""
 
 
 def build_engine(
@@ -48,56 +70,195 @@ def build_engine(
     return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
 
 
-def work(claims: Claims, engine: Engine) -> Generator[Event]:
-    """Train one trial after another until the study has no more to give; closing it gives the trial in hand back."""
+def work(
+    claims: Claims, engine: Engine, keeper: Keeper, artifacts: Artifacts, *, wait: bool = False
+) -> Generator[Event]:
+    """Train one trial after another until the study has no more to give; closing it gives the trial in hand back.
+
+    Args:
+        claims: the study's.
+        engine: what trains.
+        keeper: keeps the leases; says when to leave.
+        artifacts: where checkpoints and weights go.
+        wait: whether to stay while others train what is left, to take over what they lose.
+    """
+    waiting = False
     while True:
+        if keeper.leave.asked:
+            yield _left(keeper)
+            return
         claim = claims.claim()
         if isinstance(claim, SearchEnded):
-            yield claim
-            return
-        held = True
+            if not wait or claim.reason != EndReason.HELD_ELSEWHERE:
+                yield claim
+                return
+            if not waiting:
+                yield Waiting(claim.message)
+            waiting = True
+            keeper.leave.wait(min(WAIT_SECONDS, claims.lease_seconds / 4))
+            continue
+        waiting = False
+        yield from _Attempt(claims, engine, keeper, artifacts, claim).events()
+
+
+def _left(keeper: Keeper) -> SearchEnded:
+    how = "interrupted" if keeper.leave.reason == Reason.INTERRUPTED else "asked to leave"
+    return SearchEnded(EndReason.LEFT, f"this worker was {how}; what it had in hand is kept")
+
+
+class _Attempt:
+    """One attempt at one trial."""
+
+    def __init__(self, claims: Claims, engine: Engine, keeper: Keeper, artifacts: Artifacts, claim: Claim) -> None:
+        self._claims, self._engine, self._keeper, self._artifacts = claims, engine, keeper, artifacts
+        self._claim = claim
+        self._spec = claims.study.spec
+        self._number = claim.trial.number
+        self._last = claim.trial.metrics[-1] if claim.trial.metrics else None
+        self._checkpoint = claim.checkpoint
+        self._training: Training | None = None
+        self._held = True
+
+    def events(self) -> Generator[Event]:
+        """Train the trial, from its last checkpoint if it has one, until it ends or is given back."""
         try:
-            yield TrialStarted(claim.trial, claim.resumed)
-            outcome = yield from _train(claims, engine, claim)
-            told = outcome is not None and claims.end(claim, outcome)
-            held = False
-            if outcome is not None and told:
-                yield TrialEnded(claim.trial.number, outcome)
+            yield TrialStarted(self._claim.trial, self._claim.resumed)
+            with self._keeper.watching(self._claim):
+                outcome = yield from self._train()
+                if outcome is not None:
+                    yield from self._end(outcome)
         finally:
-            if held:
-                claims.release(claim)
+            if self._held:
+                # Closed from outside, or an error of the database, which then is the one to be told.
+                with suppress(StorageError):
+                    self._claims.release(self._claim, self._keeper.leave.reason or Reason.INTERRUPTED)
 
+    def _train(self) -> Generator[Event, None, Outcome | None]:
+        """Return the outcome, or None when the trial is no longer in hand."""
+        accepted = self._claim.accepted
+        if accepted:
+            answer = self._claims.judge(self._claim)
+            assert self._last is not None
+            if (outcome := self._verdict(answer, self._last)) is not None:
+                return outcome
+        epochs: Iterator[EpochMetrics | Divergence | Paused] | None = None
+        while True:
+            try:
+                with self._keeper.training():
+                    if epochs is None:
+                        self._training = self._start()
+                        epochs = self._training.epochs()
+                    measured = next(epochs, None)
+            except StorageError:
+                raise
+            except Exception as error:
+                return _failure(error, self._last)
+            if measured is None:
+                assert self._last is not None
+                return _complete(self._spec, self._last)
+            if isinstance(measured, Divergence):
+                return _diverged(measured, self._last)
+            if isinstance(measured, EpochMetrics):
+                if measured.epoch <= accepted:
+                    # Trained again since the last checkpoint; the study has it.
+                    yield EpochDone(self._number, measured, None)
+                else:
+                    self._last = measured
+                    answer = self._claims.accept(self._claim, measured)
+                    if answer.kind == "lost":
+                        yield from self._drop()
+                        return None
+                    yield EpochDone(self._number, measured, answer.rung_score)
+                    if (outcome := self._verdict(answer, measured)) is not None:
+                        return outcome
+                if measured.epoch == self._spec.epochs:
+                    continue
+            step = measured.step
+            due = self._keeper.due()
+            if due == Due.TIMED_OUT:
+                return self._timed_out()
+            if due == Due.LOST:
+                yield from self._drop()
+                return None
+            if due in (Due.CHECKPOINT, Due.RELEASE) and not self._keep_state(step):
+                yield from self._drop()
+                return None
+            if due == Due.RELEASE:
+                yield from self._release()
+                return None
 
-def _train(claims: Claims, engine: Engine, claim: Claim) -> Generator[Event, None, Outcome | None]:
-    """Train one trial; return its outcome, or None when it was lost to another worker."""
-    spec = claims.study.spec
-    last: EpochMetrics | None = None
-    score: float | None = None
-    epochs: Iterator[EpochMetrics | Divergence] | None = None
-    while True:
-        try:
-            # The model is built, and memory may run out, before the first epoch.
-            epochs = engine.train(claim.trial.config) if epochs is None else epochs
-            measured = next(epochs, None)
-        except Exception as error:
-            return _failure(error, last)
-        if measured is None:
-            assert last is not None
-            return _complete(spec, last)
-        if isinstance(measured, Divergence):
-            return _diverged(measured, last)
-        last = measured
-        answer = claims.accept(claim, measured)
-        if answer.kind == "lost":
-            return None
+    def _start(self) -> Training:
+        config, attention = self._claim.trial.config, self._keeper
+        if self._checkpoint is not None:
+            stored = self._artifacts.get(self._checkpoint)
+            if stored is None:
+                log.warning(
+                    "trial %d: its checkpoint is not in %s; it starts again", self._number, self._artifacts.where
+                )
+            else:
+                try:
+                    return self._engine.start(config, stored, attention)
+                except CheckpointError as error:
+                    log.warning("trial %d: %s", self._number, error)
+        return self._engine.start(config, None, attention)
+
+    def _keep_state(self, step: int) -> bool:
+        """Keep the state of the training; False when the trial is no longer ours."""
+        assert self._training is not None
+        name = self._artifacts.put(self._training.checkpoint(), self._claims.study.id, "checkpoint")
+        ours = self._claims.checkpointed(self._claim, name, step)
+        unused = self._checkpoint if ours else name
+        if ours:
+            self._checkpoint = name
+            self._keeper.checkpointed()
+        if unused is not None:
+            self._artifacts.remove(unused)
+        return ours
+
+    def _verdict(self, answer: Answer, measured: EpochMetrics) -> Outcome | None:
         score = answer.rung_score
-        yield EpochDone(claim.trial.number, measured, score)
         if answer.kind == "prune":
-            message = f"pruned at epoch {measured.epoch}: {_against_the_cut(spec, score, answer.verdict.cut)}"
+            message = f"pruned at epoch {measured.epoch}: {_against_the_cut(self._spec, score, answer.verdict.cut)}"
             return Outcome(State.PRUNED, Reason.RUNG, score, measured.epoch, message=message)
         if answer.kind == "out_of_budget":
             message = f"ended at epoch {measured.epoch}: the hours of the budget are used up"
             return Outcome(State.PRUNED, Reason.BUDGET, score, measured.epoch, message=message)
+        return None
+
+    def _timed_out(self) -> Outcome:
+        message = f"trained for longer than workers.trial_seconds = {self._spec.workers.trial_seconds:g}"
+        return Outcome(State.FAILED, Reason.TIMED_OUT, None, self._last.epoch if self._last else 0, message=message)
+
+    def _drop(self) -> Generator[Event]:
+        self._held = False
+        yield TrialInterrupted(self._number, Reason.LOST, "another worker has taken it over")
+
+    def _release(self) -> Generator[Event]:
+        reason = self._keeper.leave.reason or Reason.PREEMPTED
+        message = "the study was stopped" if self._keeper.stopped else "its worker was asked to leave"
+        self._claims.release(self._claim, reason, message)
+        self._held = False
+        yield TrialInterrupted(self._number, reason, message)
+
+    def _end(self, outcome: Outcome) -> Generator[Event]:
+        weights, digest = None, None
+        if outcome.state == State.COMPLETE and self._training is not None:
+            content = self._training.weights()
+            digest = hashlib.sha256(content).hexdigest()
+            if self._claims.would_be_best(outcome):
+                weights = self._artifacts.put(content, self._claims.study.id, "safetensors")
+        claim = replace(self._claim, checkpoint=self._checkpoint)
+        told = self._claims.end(claim, outcome, weights, digest)
+        self._held = False
+        for name in told.unused if told.accepted else (weights,):
+            if name is not None:
+                self._artifacts.remove(name)
+        if not told.accepted:
+            yield from self._drop()
+        elif told.starts_again:
+            yield TrialInterrupted(self._number, outcome.reason, outcome.message)
+        else:
+            yield TrialEnded(self._number, outcome)
 
 
 def _against_the_cut(spec: StudySpec, score: float, cut: float | None) -> str:
@@ -133,3 +294,15 @@ def _failure(error: Exception, last: EpochMetrics | None) -> Outcome:
     first = str(error).strip().splitlines()[0] if str(error).strip() else ""
     message = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return Outcome(State.FAILED, reason, None, last.epoch if last else 0, message=message)
+
+
+def kept_weights(study: Study, trial: Trial, artifacts: Artifacts) -> bytes | None:
+    """Return the last weights of a trial as they were kept, or None where they were not, or are not what they were."""
+    name, digest = study.weights_of(trial.number)
+    content = None if name is None else artifacts.get(name)
+    if content is None:
+        return None
+    if hashlib.sha256(content).hexdigest() != digest:
+        log.warning("the weights of trial %d in %s are damaged: not used", trial.number, artifacts.where)
+        return None
+    return content

@@ -188,19 +188,19 @@ CASES: dict[str, Case] = {
     "no such study": Case(("run", "digitz"), 2, ("'digitz'", "did you mean 'digits'", "seed-pipeline")),
     "a name with a line break": Case(("run", "a\nb"), 2, ("there is no study 'a\\nb'",)),
     # --- options
-    "--trials 0": Case(("run", "--trials", "0"), 2, ("budget.trials", "greater than or equal to 1", "got 0")),
-    "--trials of no number": Case(("run", "--trials", "many"), 2, ("--trials", "integer")),
+    "--trials 0": Case(("run", "--trials", "0"), 2, ("--trials: budget.trials", "greater than or equal to 1", "got 0")),
+    "--trials of no number": Case(("run", "--trials", "many"), 2, ("--trials", "a whole number", "'many'")),
     "LRSEARCH_TRIALS of no number": Case(
-        ("run",), 2, ("LRSEARCH_TRIALS", "integer"), environment=(("LRSEARCH_TRIALS", "many"),)
+        ("run",), 2, ("LRSEARCH_TRIALS", "--trials", "a whole number"), environment=(("LRSEARCH_TRIALS", "many"),)
     ),
-    "--epochs 0": Case(("run", "--epochs", "0"), 2, ("epochs", "got 0")),
-    "--seed below zero": Case(("run", "--seed", "-1"), 2, ("seed", "got -1")),
-    "--threads 0": Case(("run", "--threads", "0"), 2, ("--threads",)),
-    "--name with a slash": Case(("run", "--name", "a/b"), 2, ("name", "'a/b'", "letters")),
-    "--dataset unknown": Case(("run", "--dataset", "minst"), 2, ("dataset.name", "did you mean 'mnist'")),
-    "--model unknown": Case(("run", "--model", "cnnn"), 2, ("model.name", "'cnn'")),
+    "--epochs 0": Case(("run", "--epochs", "0"), 2, ("--epochs: epochs", "got 0")),
+    "--seed below zero": Case(("run", "--seed", "-1"), 2, ("--seed: seed", "got -1")),
+    "--threads 0": Case(("run", "--threads", "0"), 2, ("--threads", "at least 1", "got 0")),
+    "--name with a slash": Case(("run", "--name", "a/b"), 2, ("--name: name", "'a/b'", "letters")),
+    "--dataset unknown": Case(("run", "--dataset", "minst"), 2, ("--dataset: dataset.name", "did you mean 'mnist'")),
+    "--model unknown": Case(("run", "--model", "cnnn"), 2, ("--model: model.name", "'cnn'")),
     "--set without a value": Case(("run", "--set", "epochs"), 2, ("--set epochs", "KEY=VALUE")),
-    "--set of an unknown key": Case(("run", "--set", "epoch=3"), 2, ("'epoch'", "did you mean 'epochs'")),
+    "--set of an unknown key": Case(("run", "--set", "epoch=3"), 2, ("--set: ", "'epoch'", "did you mean 'epochs'")),
     "--set of half a list": Case(("run", "--set", "space.batch_size=[1"), 2, ("--set", "is not a TOML value")),
     "--baseline unknown": Case(("run", "--baseline", "sgd lr=0.1 cosin"), 2, ("baseline", "did you mean 'cosine'")),
     "--baseline outside the space": Case(("run", "--baseline", "sgd lr=100 cosine"), 2, ("baseline", "100", "3")),
@@ -211,10 +211,16 @@ CASES: dict[str, Case] = {
     "unknown command": Case(("statu",), 2, ("'statu'", "status")),
     "too many arguments": Case(("run", "digits", "mnist-cnn"), 2, ("mnist-cnn", "lrsearch run --help")),
     "an unknown format": Case(("trials", "--format", "xml"), 2, ("--format", "xml", "csv")),
-    "an option without its value": Case(("run", "--set"), 2, ("--set", "argument")),
+    "an option without its value": Case(("run", "--set"), 2, ("--set", "KEY=VALUE")),
     "init of no .toml": Case(("init", "study.yaml"), 2, ("study.yaml", ".toml")),
     "init where a file lies": Case(("init", "bad.toml"), 2, ("bad.toml", "exists", "--force"), file("seed = 1")),
     "init in no folder": Case(("init", "none/study.toml"), 2, ("none/study.toml", "No such file or directory")),
+    "LRSEARCH_TRIALS of no trials": Case(
+        ("run",), 2, ("LRSEARCH_TRIALS (for --trials): budget.trials", "got 0"), environment=(("LRSEARCH_TRIALS", "0"),)
+    ),
+    "a URL with a password for an argument": Case(
+        ("run", "digits", f"postgresql://me:{SECRET}@host/db"), 2, ("got a URL", "lrsearch run --help")
+    ),
     "unknown device": Case(("run", "--device", "tpu"), 5, ("'tpu'", "'cpu'", "'auto'")),
     "a device that is not here": Case(("run", "--device", "cuda:99"), 5, ("'cuda:99'", "'cpu'")),
     # --- studies
@@ -227,8 +233,8 @@ CASES: dict[str, Case] = {
     ),
     "one of two studies": Case(("trials",), 2, ("2 studies", "digits, other"), two_studies),
     "a trial that is not there": Case(("show", "6"), 2, ("no trial 6", "'digits'", "0 to 5"), the_study),
-    "a trial of no number": Case(("show", "best"), 2, ("'N'", "integer"), the_study),
-    "a trial below zero": Case(("show", "--", "-1"), 2, ("'N'", "0"), the_study),
+    "a trial of no number": Case(("show", "best"), 2, ("N must be", "a whole number", "'best'"), the_study),
+    "a trial below zero": Case(("show", "--", "-1"), 2, ("N must be", "at least 0", "-1"), the_study),
     "delete of no study": Case(("delete", "digit", "--yes"), 2, ("'digit'", "did you mean 'digits'"), the_study),
     "another identity": Case(
         ("run", "--epochs", "4"), 2, ("'digits'", "lrsearch.db", "epochs is 3 there and 4 here", "--name"), the_study

@@ -219,7 +219,7 @@ def test_the_engine_names_the_very_step_lr_and_loss_at_which_a_loop_by_hand_dive
     epoch = step // math.ceil(N_TRAIN / case.batch_size) + 1
     for every in (1, 7, 50, 1000):
         monkeypatch.setattr(serial, "CHECK_EVERY_STEPS", every)
-        *before, found = list(engine().train(config))
+        *before, found = list(engine().start(config).epochs())
         assert repr(found) == repr(Divergence(epoch, step, lrs[step], losses[step], losses[0])), every
         assert [m.epoch for m in before if isinstance(m, EpochMetrics)] == list(range(1, epoch))
         assert len(before) == epoch - 1
@@ -228,7 +228,7 @@ def test_the_engine_names_the_very_step_lr_and_loss_at_which_a_loop_by_hand_dive
 
 def test_divergence_is_the_last_thing_said() -> None:
     config = TrialConfig(OptimizerConfig("sgd", 1e4), CONSTANT, 64, 4, 0)
-    epochs = engine().train(config)
+    epochs = engine().start(config).epochs()
     said = [next(epochs), next(epochs)]
     assert [type(one) for one in said] == [EpochMetrics, Divergence]
     with pytest.raises(StopIteration):
@@ -239,7 +239,7 @@ def test_under_a_plateau_the_lr_at_divergence_is_that_of_the_drops_so_far() -> N
     """The warm-up multiplies the rate until the training is lost, while the plateau takes a little back each epoch."""
     plateau = ScheduleConfig("plateau", warmup_fraction=0.95, final_fraction=0.0, drop_factor=0.75, patience_epochs=0)
     config = TrialConfig(OptimizerConfig("sgd", 1e3), plateau, 100, 10, 0)
-    *before, found = list(engine().train(config))
+    *before, found = list(engine().start(config).epochs())
     assert isinstance(found, Divergence)
     last = before[-1]
     assert isinstance(last, EpochMetrics)
@@ -257,8 +257,8 @@ def test_under_a_plateau_the_lr_at_divergence_is_that_of_the_drops_so_far() -> N
 )
 def test_without_the_watch_a_diverged_training_goes_on_to_its_end(lr: float, is_number: bool) -> None:
     config = TrialConfig(OptimizerConfig("sgd", lr), CONSTANT, 64, 4, 0)
-    assert any(isinstance(one, Divergence) for one in engine().train(config))
-    told = list(engine(divergence_watch=False).train(config))
+    assert any(isinstance(one, Divergence) for one in engine().start(config).epochs())
+    told = list(engine(divergence_watch=False).start(config).epochs())
     assert [m.epoch for m in told if isinstance(m, EpochMetrics)] == [1, 2, 3, 4]
     for m in told:
         assert isinstance(m, EpochMetrics)
@@ -275,7 +275,7 @@ def test_a_short_spike_from_which_a_training_recovers_is_no_divergence() -> None
     longest = max(len(list(group)) for is_far, group in itertools.groupby(far) if is_far)
     assert 5 <= longest < 20
     assert max(losses) > 100
-    told = list(engine(hidden=128).train(config))
+    told = list(engine(hidden=128).start(config).epochs())
     last = told[-1]
     assert len(told) == 8
     assert isinstance(last, EpochMetrics)
@@ -288,7 +288,7 @@ def test_a_short_spike_from_which_a_training_recovers_is_no_divergence() -> None
     ids=lambda optimizer: f"{optimizer.name} {optimizer.peak_lr:g}",
 )
 def test_a_rate_at_which_a_training_only_learns_nothing_is_no_divergence(optimizer: OptimizerConfig) -> None:
-    told = list(engine().train(TrialConfig(optimizer, CONSTANT, 64, 8, 0)))
+    told = list(engine().start(TrialConfig(optimizer, CONSTANT, 64, 8, 0)).epochs())
     last = told[-1]
     assert len(told) == 8
     assert isinstance(last, EpochMetrics)

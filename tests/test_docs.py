@@ -1,6 +1,5 @@
 """What is documented is tested: links, commands, code, tables, and the pages that follow from the code."""
 
-import ast
 import importlib.metadata
 import importlib.util
 import os
@@ -277,12 +276,7 @@ def test_a_key_left_unset_means_what_is_documented(render_cli: ModuleType) -> No
     budgets = [spec.BudgetSpec(), spec.BudgetSpec(hours=1.0)]
     assert [(b.trials, b.hours) for b in budgets] == [(50, None), (None, 1.0)]
     assert told["budget.trials"] == "50, or no limit if `hours` is given"
-    source = (ROOT / "lrsearch/training/models.py").read_text("utf-8")
-    hidden = next(
-        ast.literal_eval(node.value)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.AnnAssign) and node.value and ast.unparse(node.target) == "DEFAULT_HIDDEN"
-    )
+    hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in spec.ModelName.__args__}
     assert told["model.hidden"] == ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in hidden.items())
     said = {key: int(told[f"pruner.{key}"].strip("`")) for key in PrunerSpec.TAKES["median"]}
     factor, rate = (int(told[f"pruner.{key}"].strip("`")) for key in ("reduction_factor", "min_early_stopping_rate"))

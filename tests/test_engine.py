@@ -29,7 +29,7 @@ from lrsearch.training import engine as engines
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.data import DataConfig, ImageSplits, Scaling
 from lrsearch.training.models import ModelConfig
-from lrsearch.training.serial import Rules, SerialEngine, Training
+from lrsearch.training.serial import Rules, SerialEngine, SerialTraining
 from lrsearch.trial import (
     Divergence,
     EpochMetrics,
@@ -84,7 +84,7 @@ SGD = make_config()
 ADAM = make_config(OptimizerConfig("adam", 3e-3), ScheduleConfig("constant"), batch_size=100)
 
 
-def unclocked(told: Iterable[EpochMetrics | Divergence]) -> list[EpochMetrics]:
+def unclocked(told: Iterable[EpochMetrics | Divergence | engines.Paused]) -> list[EpochMetrics]:
     """Return what epochs measured without the time they took: the rest repeats."""
     epochs = []
     for one in told:
@@ -266,7 +266,7 @@ def assert_equal(ours: list[EpochMetrics], theirs: WrittenOut, *, same_pixels: b
 def test_a_training_equals_the_one_written_out_bit_for_bit(name: str, batch_size: int, drop_last: bool) -> None:
     recipe = RECIPES[name]
     config = make_config(recipe.ours, batch_size=batch_size)
-    training = Training(digits(), MLP, CPU, Rules(drop_last=drop_last), config)
+    training = SerialTraining(digits(), MLP, CPU, Rules(drop_last=drop_last), config)
     ours = unclocked(training.epochs())
     theirs = write_out(digits(), plain_mlp, config, recipe.theirs, drop_last=drop_last)
     assert_equal(ours, theirs)
@@ -277,14 +277,14 @@ def test_a_training_equals_the_one_written_out_bit_for_bit(name: str, batch_size
 
 def test_the_written_out_trainings_learn_so_that_equality_says_something() -> None:
     for recipe in RECIPES.values():
-        *_, last = unclocked(engine().train(make_config(recipe.ours)))
+        *_, last = unclocked(engine().start(make_config(recipe.ours)).epochs())
         assert last.val_accuracy > 0.75, recipe
 
 
 @pytest.mark.parametrize("epochs", [1, 2])
 def test_a_convolutional_training_equals_the_one_written_out(epochs: int) -> None:
     config = make_config(epochs=epochs)
-    training = Training(digits(), CNN, CPU, Rules(), config)
+    training = SerialTraining(digits(), CNN, CPU, Rules(), config)
     ours = unclocked(training.epochs())
     theirs = write_out(digits(), plain_cnn, config, lambda p: torch.optim.SGD(p, momentum=0.9, fused=True))
     assert_equal(ours, theirs)
@@ -296,7 +296,7 @@ def test_standardised_images_train_as_the_plain_formula_has_them(name: str) -> N
     """Not bit for bit: the engine multiplies where the formula divides."""
     splits, recipe = digits("standard"), RECIPES[name]
     config = make_config(replace(recipe.ours, peak_lr=recipe.ours.peak_lr / 4), epochs=2)
-    ours = unclocked(SerialEngine(splits, MLP, CPU, Rules()).train(config))
+    ours = unclocked(SerialEngine(splits, MLP, CPU, Rules()).start(config).epochs())
     theirs = write_out(splits, plain_mlp, config, recipe.theirs)
     assert_equal(ours, theirs, same_pixels=False)
 
@@ -322,7 +322,7 @@ def test_colour_images_built_by_hand_train_the_cnn() -> None:
     config = make_config(OptimizerConfig("sgd", 0.02), ScheduleConfig("constant"), batch_size=8, epochs=1)
 
     trained = SerialEngine(splits, CNN, CPU, Rules())
-    ours = unclocked(trained.train(config))
+    ours = unclocked(trained.start(config).epochs())
     theirs = write_out(splits, plain_cnn, config, lambda p: torch.optim.SGD(p, fused=True))
     assert_equal(ours, theirs, same_pixels=False)
     assert ours[0].step == 13
@@ -339,7 +339,7 @@ def test_results_do_not_depend_on_how_many_images_are_gathered_at_once(
 ) -> None:
     def run(elements: int) -> tuple[list[EpochMetrics], nn.Module]:
         monkeypatch.setattr(serial, "CHUNK_ELEMENTS", elements)
-        training = Training(digits("standard"), MLP, CPU, Rules(drop_last), make_config(batch_size=batch_size))
+        training = SerialTraining(digits("standard"), MLP, CPU, Rules(drop_last), make_config(batch_size=batch_size))
         return unclocked(training.epochs()), training.model
 
     pixels = 28 * 28
@@ -352,8 +352,13 @@ def test_results_do_not_depend_on_how_many_images_are_gathered_at_once(
 
 def test_an_epoch_shows_every_image_once_in_an_order_that_batches_and_optimizers_share() -> None:
     def epochs(config: TrialConfig) -> list[torch.Tensor]:
-        training = Training(digits(), MLP, CPU, Rules(), config)
-        return [torch.cat([images for images, _ in training._batches()]) for _ in range(2)]
+        training = SerialTraining(digits(), MLP, CPU, Rules(), config)
+        seen: list[torch.Tensor] = []
+        training.model.register_forward_pre_hook(lambda model, args: seen.extend(args if model.training else ()))
+        told = training.epochs()
+        unclocked([next(told), next(told)])
+        assert len(torch.cat(seen)) == 2 * N_TRAIN
+        return list(torch.cat(seen).split(N_TRAIN))
 
     first, second = epochs(SGD)
     images = plainly_normalized(digits(), digits().train_images)
@@ -367,7 +372,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_that_batches_and_optimizers
 
 def test_trainings_start_from_equal_weights_whatever_their_setting_and_from_others_for_another_seed() -> None:
     def start(config: TrialConfig) -> nn.Module:
-        return Training(digits(), MLP, CPU, Rules(), config).model
+        return SerialTraining(digits(), MLP, CPU, Rules(), config).model
 
     ours = start(SGD)
     for other in (replace(SGD, batch_size=10), ADAM, replace(SGD, epochs=50)):
@@ -376,7 +381,7 @@ def test_trainings_start_from_equal_weights_whatever_their_setting_and_from_othe
 
 
 def test_updates_are_made_in_training_mode_and_scores_taken_in_evaluation_mode() -> None:
-    training = Training(digits(), MLP, CPU, Rules(), SGD)
+    training = SerialTraining(digits(), MLP, CPU, Rules(), SGD)
     modes: list[bool] = []
     training.model.register_forward_hook(lambda module, _images, _logits: modes.append(module.training))
     unclocked(training.epochs())
@@ -385,19 +390,19 @@ def test_updates_are_made_in_training_mode_and_scores_taken_in_evaluation_mode()
 
 def test_an_epoch_takes_time_of_its_own() -> None:
     begun = time.perf_counter()
-    seconds = [told.seconds for told in engine().train(replace(SGD, epochs=6)) if isinstance(told, EpochMetrics)]
+    seconds = [
+        told.seconds for told in engine().start(replace(SGD, epochs=6)).epochs() if isinstance(told, EpochMetrics)
+    ]
     elapsed = time.perf_counter() - begun
     assert all(s > 0 for s in seconds)
     assert elapsed / 3 < sum(seconds) <= elapsed
 
 
-def test_what_cannot_be_built_fails_when_the_first_epoch_is_asked_for() -> None:
-    """The worker takes what a training dies of, out of memory among it, as the outcome of a trial."""
+def test_what_cannot_be_built_fails_at_the_start() -> None:
     splits = digits()
     small = replace(splits, train_images=splits.train_images[..., :5, :5])
-    epochs = SerialEngine(small, CNN, CPU, Rules()).train(SGD)
     with pytest.raises(StudyFileError, match="5x5"):
-        next(epochs)
+        SerialEngine(small, CNN, CPU, Rules()).start(SGD)
 
 
 # --- the learning rate -----------------------------------------------------------------------------------------------
@@ -428,13 +433,13 @@ def test_the_table_of_schedules_has_every_family() -> None:
 def test_the_lr_of_an_epoch_is_the_schedules_at_its_last_update(family: ScheduleFamily, warmup_fraction: float) -> None:
     config = make_config(schedule=replace(SHAPES[family], warmup_fraction=warmup_fraction), batch_size=300, epochs=5)
     curve = factors(config.schedule, 15) * config.optimizer.peak_lr
-    assert [m.lr for m in unclocked(engine().train(config))] == [float(curve[t]) for t in (2, 5, 8, 11, 14)]
+    assert [m.lr for m in unclocked(engine().start(config).epochs())] == [float(curve[t]) for t in (2, 5, 8, 11, 14)]
 
 
 def test_the_lr_of_a_linear_fall_is_as_worked_out_by_hand() -> None:
     config = make_config(OptimizerConfig("sgd", 0.4), SHAPES["linear"], batch_size=400, epochs=2)
     # 4 updates at 1, 3/4, 1/2, 1/4 of the peak.
-    assert [m.lr for m in unclocked(engine().train(config))] == pytest.approx([0.3, 0.1], rel=1e-12)
+    assert [m.lr for m in unclocked(engine().start(config).epochs())] == pytest.approx([0.3, 0.1], rel=1e-12)
 
 
 PLATEAUS = {
@@ -452,7 +457,7 @@ def test_a_plateau_drops_when_torchs_scheduler_does_and_no_lower_than_its_floor(
     schedule, meets_floor = PLATEAUS[name]
     optimizer = OptimizerConfig("sgd", 1.0, momentum=0.9)
     config = make_config(optimizer, schedule, batch_size=100, epochs=14)
-    training = Training(digits(), MLP, CPU, Rules(), config)
+    training = SerialTraining(digits(), MLP, CPU, Rules(), config)
     ours = unclocked(training.epochs())
 
     # torch's own, on the peak itself, driven by the losses that the engine told.
@@ -549,7 +554,7 @@ def test_the_average_never_lags_by_more_than_half_an_epoch(steps_per_epoch: int,
 @pytest.mark.parametrize("batch_size", [800, 400, 300, 64])
 def test_averaged_scores_are_those_of_torchs_averaged_model(batch_size: int) -> None:
     config = make_config(OptimizerConfig("sgd", 0.5, momentum=0.9), batch_size=batch_size, epochs=4)
-    ours = unclocked(engine().train(config))
+    ours = unclocked(engine().start(config).epochs())
     theirs = write_out(
         digits(), plain_mlp, config, lambda p: torch.optim.SGD(p, momentum=0.9, fused=True), averaging=True
     )
@@ -563,15 +568,17 @@ def test_averaged_scores_are_those_of_torchs_averaged_model(batch_size: int) -> 
 @pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
 def test_averaging_leaves_the_raw_scores_alone_bit_for_bit(model: ModelConfig, config: TrialConfig) -> None:
     config = replace(config, epochs=2)
-    averaged = unclocked(engine(model=model).train(config))
-    raw = unclocked(engine(Rules(averaging=False), model).train(config))
+    averaged = unclocked(engine(model=model).start(config).epochs())
+    raw = unclocked(engine(Rules(averaging=False), model).start(config).epochs())
     assert all(m.averaged_val_loss is None and m.averaged_val_accuracy is None for m in raw)
     assert [replace(m, averaged_val_loss=None, averaged_val_accuracy=None) for m in averaged] == raw
     assert all(m.averaged_val_loss is not None for m in averaged)
 
 
 def test_the_divergence_watch_leaves_a_training_that_goes_well_alone_bit_for_bit() -> None:
-    assert unclocked(engine(Rules(divergence_watch=False)).train(SGD)) == unclocked(engine().train(SGD))
+    assert unclocked(engine(Rules(divergence_watch=False)).start(SGD).epochs()) == unclocked(
+        engine().start(SGD).epochs()
+    )
 
 
 # --- repetition ------------------------------------------------------------------------------------------------------
@@ -580,35 +587,35 @@ def test_the_divergence_watch_leaves_a_training_that_goes_well_alone_bit_for_bit
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_training_repeats_bit_for_bit(name: str) -> None:
     config = make_config(RECIPES[name].ours)
-    first = unclocked(engine().train(config))
-    assert unclocked(engine().train(config)) == first
-    assert unclocked(engine().train(replace(config, seed=8))) != first
+    first = unclocked(engine().start(config).epochs())
+    assert unclocked(engine().start(config).epochs()) == first
+    assert unclocked(engine().start(replace(config, seed=8)).epochs()) != first
 
 
 def test_it_does_not_matter_what_was_trained_before() -> None:
     used = engine()
-    first, other, again = (unclocked(used.train(config)) for config in (SGD, ADAM, SGD))
+    first, other, again = (unclocked(used.start(config).epochs()) for config in (SGD, ADAM, SGD))
     assert again == first
-    assert other == unclocked(engine().train(ADAM))
+    assert other == unclocked(engine().start(ADAM).epochs())
 
 
 def test_trainings_may_take_turns() -> None:
     used = engine()
-    turns = list(zip(used.train(SGD), used.train(ADAM), strict=True))
-    assert unclocked(a for a, _ in turns) == unclocked(engine().train(SGD))
-    assert unclocked(b for _, b in turns) == unclocked(engine().train(ADAM))
+    turns = list(zip(used.start(SGD).epochs(), used.start(ADAM).epochs(), strict=True))
+    assert unclocked(a for a, _ in turns) == unclocked(engine().start(SGD).epochs())
+    assert unclocked(b for _, b in turns) == unclocked(engine().start(ADAM).epochs())
 
 
 def test_a_training_that_is_closed_half_way_leaves_the_engine_as_it_was() -> None:
     used = engine()
-    expected = unclocked(used.train(SGD))
+    expected = unclocked(used.start(SGD).epochs())
     for n_epochs in (0, 1, 2):
-        half = used.train(SGD)
+        half = used.start(SGD).epochs()
         told = [next(half) for _ in range(n_epochs)]
         half.close()
         assert unclocked(told) == expected[:n_epochs]
         assert list(half) == []
-        assert unclocked(used.train(SGD)) == expected
+        assert unclocked(used.start(SGD).epochs()) == expected
 
 
 def test_another_process_measures_the_same() -> None:
@@ -623,19 +630,19 @@ torch.set_num_threads(1)
 torch.rand(3)  # whatever it did before
 engine = SerialEngine(data.load(data.DataConfig("digits", scaling="unit")), {MLP!r}, torch.device("cpu"), Rules())
 for config in ({ADAM!r}, {SGD!r}):
-    print([replace(epoch, seconds=0.0) for epoch in engine.train(config)])
+    print([replace(epoch, seconds=0.0) for epoch in engine.start(config).epochs()])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.splitlines() == [repr(unclocked(engine().train(config))) for config in (ADAM, SGD)]
+    assert ran.stdout.splitlines() == [repr(unclocked(engine().start(config).epochs())) for config in (ADAM, SGD)]
 
 
 def test_training_and_the_random_numbers_of_others_leave_each_other_alone() -> None:
-    expected = unclocked(engine().train(SGD))
+    expected = unclocked(engine().start(SGD).epochs())
     torch.manual_seed(99)
     state, python_state = torch.random.get_rng_state(), random.getstate()
     used = engine()
-    epochs = used.train(SGD)
+    epochs = used.start(SGD).epochs()
     for m in expected:
         assert unclocked([next(epochs)]) == [m]
         assert torch.equal(torch.random.get_rng_state(), state)
@@ -654,7 +661,8 @@ def test_the_last_weights_are_judged_on_the_797_test_images(config: TrialConfig)
     used = engine()
     tested = used.test(config)
     assert isinstance(tested, engines.TestResult)
-    assert replace(tested.last_epoch, seconds=0.0) == unclocked(used.train(config))[-1]
+    *_, last = unclocked(used.start(config).epochs())
+    assert (tested.val_loss, tested.val_accuracy) == (last.val_loss, last.val_accuracy)
     name: OptimizerName = config.optimizer.name
     theirs: dict[str, Build] = {
         "sgd": lambda p: torch.optim.SGD(p, momentum=0.9, fused=True),
@@ -673,19 +681,19 @@ def test_the_last_weights_are_judged_on_the_797_test_images(config: TrialConfig)
 def test_scores_do_not_depend_on_how_many_images_are_judged_at_once(
     evaluation_batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(SGD, epochs=1)
-    expected = engine().test(config)
+    def judge() -> tuple[engines.TestResult, EpochMetrics]:
+        tested = engine().test(replace(SGD, epochs=1))
+        assert isinstance(tested, engines.TestResult)
+        [last] = unclocked(engine().start(replace(SGD, epochs=1)).epochs())
+        return tested, last
+
+    expected, theirs = judge()
     monkeypatch.setattr(serial, "EVALUATION_BATCH", evaluation_batch)
-    tested = engine().test(config)
-    assert isinstance(tested, engines.TestResult)
-    assert isinstance(expected, engines.TestResult)
-    assert tested.test_accuracy == expected.test_accuracy
-    assert tested.test_loss == pytest.approx(expected.test_loss, rel=1e-6)
-    ours, theirs = tested.last_epoch, expected.last_epoch
-    assert (ours.val_accuracy, ours.averaged_val_accuracy) == (theirs.val_accuracy, theirs.averaged_val_accuracy)
-    assert (ours.val_loss, ours.averaged_val_loss) == pytest.approx(
-        (theirs.val_loss, theirs.averaged_val_loss), rel=1e-6
-    )
+    tested, ours = judge()
+    assert (tested.test_accuracy, tested.val_accuracy) == (expected.test_accuracy, expected.val_accuracy)
+    assert (tested.test_loss, tested.val_loss) == pytest.approx((expected.test_loss, expected.val_loss), rel=1e-6)
+    assert ours.averaged_val_accuracy == theirs.averaged_val_accuracy
+    assert ours.averaged_val_loss == pytest.approx(theirs.averaged_val_loss, rel=1e-6)
 
 
 # --- no wait for the device ------------------------------------------------------------------------------------------
@@ -728,7 +736,7 @@ class Scalars(TorchDispatchMode):
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_device_is_waited_for_once_an_epoch_and_when_the_watch_looks(name: str, divergence_watch: bool) -> None:
     config = make_config(RECIPES[name].ours, batch_size=4, epochs=1)
-    epochs = engine(Rules(divergence_watch=divergence_watch)).train(config)
+    epochs = engine(Rules(divergence_watch=divergence_watch)).start(config).epochs()
     with Waits() as waits, Scalars() as scalars:
         told = next(epochs)
     assert isinstance(told, EpochMetrics)
@@ -749,10 +757,10 @@ def test_on_cuda_a_training_repeats_bit_for_bit_and_starts_as_on_the_cpu(model: 
     device.prepare(cuda, 1)
     state = torch.cuda.get_rng_state()
     used = SerialEngine(digits(), model, cuda, Rules())
-    first = unclocked(used.train(SGD))
-    assert unclocked(used.train(SGD)) == first
+    first = unclocked(used.start(SGD).epochs())
+    assert unclocked(used.start(SGD).epochs()) == first
     assert torch.equal(torch.cuda.get_rng_state(), state)
-    on_cpu = unclocked(SerialEngine(digits(), model, CPU, Rules()).train(SGD))
+    on_cpu = unclocked(SerialEngine(digits(), model, CPU, Rules()).start(SGD).epochs())
     assert first[0].train_loss == pytest.approx(on_cpu[0].train_loss, rel=0.02)
     assert first[-1].val_accuracy == pytest.approx(on_cpu[-1].val_accuracy, abs=0.05)
 
@@ -760,7 +768,11 @@ def test_on_cuda_a_training_repeats_bit_for_bit_and_starts_as_on_the_cpu(model: 
 @pytest.mark.gpu
 @needs_cuda
 def test_on_cuda_no_update_waits_for_the_gpu() -> None:
-    epochs = SerialEngine(digits(), MLP, torch.device("cuda", 0), Rules()).train(replace(SGD, batch_size=4, epochs=2))
+    epochs = (
+        SerialEngine(digits(), MLP, torch.device("cuda", 0), Rules())
+        .start(replace(SGD, batch_size=4, epochs=2))
+        .epochs()
+    )
     next(epochs)  # what is done once is done
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

@@ -1,5 +1,6 @@
 """The spec: what makes two studies the same one, what is written and read back, and the names that training offers."""
 
+import json
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from lrsearch import domain, schedules, search_space, spec, study_file
 from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
 from lrsearch.errors import StudyFileError
+from lrsearch.search import pruners
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SearchSpace
 from lrsearch.spec import StudySpec, differences
 from lrsearch.training import data, models, optimizers
@@ -118,7 +120,7 @@ def named(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=path)
-def test_every_key_but_name_and_budget_makes_another_study(change: dict[str, Any]) -> None:
+def test_every_key_but_name_budget_and_workers_makes_another_study(change: dict[str, Any]) -> None:
     old = make_spec(**named(FULL))
     replaced = isinstance(change.get("space", {}).get("optimizer", change.get("space", {}).get("schedule")), list)
     new = make_spec(**(merged(FULL, change) if replaced else merged(named(FULL), change)))
@@ -143,6 +145,7 @@ def test_the_table_of_changes_holds_every_key_of_the_spec() -> None:
         {"budget": {"trials": 7}},
         {"budget": {"hours": 1.5}},
         {"budget": {"max_failures": 0}},
+        {"workers": {"lease_seconds": 5, "retries": {"crash": 0}}},
         # What is said and what is left out:
         {"space": {"schedule": {"step": {"drops": {"low": 1, "high": 4}}}}},
         {"space": {"optimizer": {"sgd": {"momentum": 0.9, "dampening": 0, "nesterov": False}}}},
@@ -181,6 +184,119 @@ def test_differences_name_the_key_and_both_values() -> None:
         ("epochs", 4, 5),
         ("space.optimizer.sgd.momentum", 0.9, 0.5),
     ]
+
+
+MEDIAN = {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "stated"),
+    [
+        ({}, {"dataset": {"limit": 1000}}),
+        ({"dataset": {"name": "mnist"}}, {"dataset": {"limit": 60_000}}),
+        ({}, {"model": {"hidden": [128]}}),
+        ({"model": {"name": "cnn"}}, {"model": {"hidden": [50]}}),
+        ({"epochs": 10, "pruner": {"name": "asha"}}, {"pruner": {"min_resource": 2}}),
+        ({"epochs": 3, "pruner": {"name": "asha"}}, {"pruner": {"min_resource": 1}}),
+        ({"pruner": {"name": "asha"}}, {"pruner": {"reduction_factor": 3, "min_early_stopping_rate": 0}}),
+        ({"pruner": {"name": "median"}}, {"pruner": MEDIAN}),
+        ({"pruner": {"name": "asha"}}, {"training": {"averaging": "on"}}),
+        ({}, {"training": {"averaging": "off"}}),
+        ({"pruner": {"name": "asha"}, "objective": {"metric": "loss"}}, {"training": {"averaging": "off"}}),
+        # Nothing is compared before the end, whatever the settings say.
+        ({"pruner": {"name": "asha", "min_resource": 4}}, {"pruner": {"min_resource": 9, "reduction_factor": 2}}),
+        ({"pruner": {"name": "asha", "min_early_stopping_rate": 2}}, {"pruner": {"min_early_stopping_rate": 10**12}}),
+        ({"pruner": {"name": "median", "n_warmup_steps": 4}}, {"pruner": {"n_startup_trials": 1}}),
+        ({"epochs": 1, "pruner": {"name": "median"}}, {"pruner": {"interval_steps": 3}}),
+    ],
+    ids=str,
+)
+def test_what_comes_to_the_same_is_the_same_study(left_out: dict[str, Any], stated: dict[str, Any]) -> None:
+    old, new = make_spec(**left_out), make_spec(**merged(left_out, stated))
+    assert old != new
+    assert new.identity_hash() == old.identity_hash()
+    assert differences(old, new) == differences(new, old) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "told"),
+    [
+        ({}, {"dataset": {"limit": 999}}, [("dataset.limit", 1000, 999)]),
+        ({}, {"model": {"hidden": []}}, [("model.hidden", [128], [])]),
+        ({"pruner": {"name": "asha"}}, {"pruner": {"reduction_factor": 2}}, [("pruner.reduction_factor", 3, 2)]),
+        ({"pruner": {"name": "asha"}}, {"training": {"averaging": "off"}}, [("training.averaging", "on", "off")]),
+        # A rung there, none here: the value that makes it so is told.
+        ({"pruner": {"name": "asha"}}, {"pruner": {"min_resource": 9}}, [("pruner.min_resource", 1, 9)]),
+        # What merely follows is left out.
+        ({"pruner": {"name": "asha"}}, {"epochs": 20}, [("epochs", 4, 20)]),
+        ({}, {"dataset": {"name": "mnist"}}, [("dataset.name", "digits", "mnist")]),
+        ({}, {"model": {"name": "cnn"}}, [("model.name", "mlp", "cnn")]),
+        ({}, {"pruner": {"name": "asha"}}, [("pruner.name", "none", "asha")]),
+        ({"pruner": {"name": "asha"}}, {"objective": {"metric": "loss"}}, [("objective.metric", "accuracy", "loss")]),
+    ],
+    ids=str,
+)
+def test_a_difference_is_told_by_the_key_that_was_set_and_what_it_comes_to(
+    there: dict[str, Any], here: dict[str, Any], told: list[tuple[str, Any, Any]]
+) -> None:
+    old, new = make_spec(**there), make_spec(**merged(there, here))
+    assert old.identity_hash() != new.identity_hash()
+    assert differences(old, new) == told
+
+
+SETTINGS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "epochs": st.integers(1, 12),
+        "dataset": st.sampled_from([{}, {"limit": 1000}, {"limit": 900}, {"name": "mnist"}]),
+        "model": st.sampled_from([{}, {"hidden": [128]}, {"name": "cnn"}, {"name": "cnn", "hidden": [50]}]),
+        "objective": st.sampled_from([{}, {"metric": "loss"}]),
+        "pruner": st.sampled_from(
+            [{"name": "asha"}, {"name": "asha", "min_resource": 2}, {"name": "median"}, {"name": "median", **MEDIAN}]
+        ),
+        "training": st.sampled_from([{}, {"averaging": "on"}, {"averaging": "off"}]),
+    },
+)
+
+
+@given(SETTINGS, SETTINGS)
+def test_two_specs_differ_in_something_exactly_if_they_are_two_studies(one: Any, other: Any) -> None:
+    there, here = make_spec(**one), make_spec(**other)
+    assert bool(differences(there, here)) == (there.identity_hash() != here.identity_hash())
+
+
+@given(st.sampled_from(["asha", "median", "none"]), st.integers(1, 30), st.data())
+def test_a_pruner_compares_first_where_the_spec_says(name: Any, epochs: int, data: st.DataObject) -> None:
+    own = {"asha": {"min_early_stopping_rate": 3, "min_resource": 9}, "median": {"n_warmup_steps": 31}, "none": {}}
+    drawn = {key: data.draw(st.integers(1, most)) for key, most in own[name].items()}
+    study = make_spec(epochs=epochs, pruner={"name": name, **drawn})
+    compared = [epoch for epoch in range(1, epochs + 1) if pruners.compares_at(study, epoch)]
+    assert study.pruner.compares_from(epochs) == (compared[0] if compared else None)
+
+
+# --- workers ---------------------------------------------------------------------------------------------------------
+
+
+def test_workers_have_defaults_and_take_whole_numbers_of_seconds() -> None:
+    assert make_spec().workers.model_dump() == {
+        "lease_seconds": 60,
+        "checkpoint_seconds": 60,
+        "trial_seconds": None,
+        "no_progress_seconds": 600,
+        "retries": {"out_of_memory": 1, "crash": 1, "lost": 3, "stalled": 1, "timed_out": 0},
+    }
+    set_ = make_spec(workers={"lease_seconds": 3, "trial_seconds": 1, "retries": {"lost": 0}}).workers
+    assert (set_.lease_seconds, set_.heartbeat_seconds, set_.trial_seconds) == (3, 0.5, 1)
+    assert (set_.retries.lost, set_.retries.crash) == (0, 1)
+    assert (
+        StudySpec.model_validate_json(make_spec(workers=set_.model_dump(exclude_none=True)).to_json()).workers == set_
+    )
+
+
+def test_a_spec_that_was_filed_before_there_were_workers_is_read() -> None:
+    written = make_spec()
+    old = {key: value for key, value in written.to_plain().items() if key != "workers"}
+    assert StudySpec.model_validate_json(json.dumps(old)) == written
 
 
 # --- the names that training offers ----------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"sampler": {"n_startup": 9}}, ["'sampler.n_startup'", "did you mean 'n_startup_trials'?"]),
     ({"pruner": {"min_resources": 1}}, ["'pruner.min_resources'", "did you mean 'min_resource'?"]),
     ({"training": {"averging": "on"}}, ["'training.averging'", "did you mean 'averaging'?"]),
+    ({"workers": {"leases_seconds": 9}}, ["'workers.leases_seconds'", "did you mean 'lease_seconds'?", "retries"]),
+    ({"workers": {"retries": {"crashes": 9}}}, ["'workers.retries.crashes'", "did you mean 'crash'?", "stalled"]),
+    ({"worker": {}}, ["'worker'", "did you mean 'workers'?"]),
     ({"space": {"batchsize": 32}}, ["'space.batchsize'", "did you mean 'batch_size'?", "warmup_fraction"]),
     ({"space": {"optimizer": {"sdg": {}}}}, ["'space.optimizer.sdg'", "did you mean 'sgd'?", "rmsprop"]),
     ({"space": {"optimizer": {"sgd": {"momentun": 0.9}}}}, ["'space.optimizer.sgd.momentun'", "'momentum'?"]),
@@ -56,6 +59,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"model": {"hidden": 128}}, ["model.hidden", "a list", "128"]),
     ({"model": {"hidden": [64, "a"]}}, ["model.hidden.1", "a whole number", "'a'"]),
     ({"training": {"drop_last": 1}}, ["training.drop_last", "true or false", "1"]),
+    ({"workers": {"lease_seconds": "1m"}}, ["workers.lease_seconds", "a number", "'1m'"]),
+    ({"workers": {"lease_seconds": True}}, ["workers.lease_seconds", "a number", "True"]),
+    ({"workers": {"retries": 3}}, ["workers.retries", "must be a table ([workers.retries])", "3"]),
+    ({"workers": {"retries": {"lost": 1.5}}}, ["workers.retries.lost", "a whole number", "1.5"]),
     ({"space": 3}, ["space", "must be a table", "3"]),
     ({"space": {"optimizer": 3}}, ["space.optimizer", "must be a table", "3"]),
     ({"space": {"optimizer": {"sgd": 0.1}}}, ["space.optimizer.sgd", "must be a table", "0.1"]),
@@ -75,6 +82,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"space": {"schedule": {"multistep": {"milestones": [[[0.3], [0.4]], [0.7]]}}}}, ["milestones", "[0.3]"]),
     # Numbers that are none.
     ({"budget": {"hours": float("nan")}}, ["budget.hours", "finite", "nan"]),
+    ({"workers": {"trial_seconds": float("inf")}}, ["workers.trial_seconds", "finite", "inf"]),
     ({"budget": {"hours": float("inf")}}, ["budget.hours", "finite", "inf"]),
     ({"dataset": {"validation_fraction": float("nan")}}, ["dataset.validation_fraction", "nan"]),
     ({"space": {"batch_size": float("inf")}}, ["space.batch_size", "a whole number", "inf"]),
@@ -92,6 +100,11 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"budget": {"trials": -5}}, ["budget.trials", "-5"]),
     ({"budget": {"hours": 0}}, ["budget.hours", "greater than 0", "0"]),
     ({"budget": {"max_failures": -1}}, ["budget.max_failures", "-1"]),
+    ({"workers": {"lease_seconds": 0}}, ["workers.lease_seconds", "greater than 0", "0"]),
+    ({"workers": {"checkpoint_seconds": -1}}, ["workers.checkpoint_seconds", "greater than or equal to 0", "-1"]),
+    ({"workers": {"trial_seconds": 0}}, ["workers.trial_seconds", "greater than 0", "0"]),
+    ({"workers": {"no_progress_seconds": 0}}, ["workers.no_progress_seconds", "greater than 0", "0"]),
+    ({"workers": {"retries": {"crash": -1}}}, ["workers.retries.crash", "greater than or equal to 0", "-1"]),
     ({"model": {"hidden": [128, 0]}}, ["model.hidden.1", "greater than or equal to 1", "0"]),
     ({"dataset": {"limit": 2}}, ["dataset.limit", "3", "2"]),
     ({"dataset": {"limit": 1001}}, ["dataset", "limit", "at most 1000 for digits", "1001"]),
@@ -202,6 +215,8 @@ def test_a_bad_study_file_is_one_sentence_with_the_place_the_key_and_what_came(
         {"space": {"optimizer": {"sgd": {"nesterov": False, "momentum": 0}}}},
         {"space": ONE, "sampler": {"name": "gp"}},
         {"space": ONE, "sampler": {"name": "qmc"}},
+        {"workers": {"checkpoint_seconds": 0, "lease_seconds": 1e-3, "trial_seconds": 1}},
+        {"workers": {"retries": {"out_of_memory": 0, "crash": 0, "lost": 0, "stalled": 0, "timed_out": 9}}},
         {"model": {"hidden": []}},
         {"name": "x" * 100},
         {"name": "a.b_c-1"},
@@ -210,6 +225,25 @@ def test_a_bad_study_file_is_one_sentence_with_the_place_the_key_and_what_came(
 )
 def test_what_lies_just_inside_is_read(tables: dict[str, Any]) -> None:
     assert study_file.build(merged({"name": "x"}, tables), "my.toml")
+
+
+@pytest.mark.parametrize(
+    ("tables", "said_of"),
+    [
+        ({"budget": {"trials": 0}}, "--trials: budget.trials: must be greater than or equal to 1, got 0"),
+        ({"dataset": {"name": "minst"}}, "--dataset: dataset.name: unknown name 'minst' (did you mean 'mnist'?)"),
+        ({"space": {"optimizer": {"sgd": {"peak_lr": -1}}}}, "--set: space.optimizer.sgd.peak_lr: must be"),
+        ({"budget": {"hours": 0}}, "my.toml: budget.hours: must be greater than 0"),
+        ({"epochs": 0}, "my.toml: epochs: must be"),
+    ],
+)
+def test_what_is_wrong_with_a_key_that_an_option_set_is_said_of_the_option(
+    tables: dict[str, Any], said_of: str
+) -> None:
+    options = {"budget.trials": "--trials", "dataset.name": "--dataset", "space.optimizer": "--set", "epoch": "--no"}
+    with pytest.raises(StudyFileError) as error:
+        study_file.build(merged({"name": "x"}, tables), "my.toml", options)
+    assert sentence(error).startswith(said_of)
 
 
 def test_of_several_errors_the_first_is_told_and_the_others_counted() -> None:
@@ -383,6 +417,11 @@ def test_narrowing_keeps_the_ranges_of_the_file() -> None:
     assert list(space.schedules) == ["step"]
     assert space.schedules["step"]["drops"] == Fixed(2)
     assert space.batch_size == Fixed(32)
+
+
+def test_a_key_of_a_table_that_the_file_has_not_is_set() -> None:
+    workers = overridden("workers.lease_seconds=5", "workers.retries.crash=0").workers
+    assert (workers.lease_seconds, workers.retries.crash, workers.retries.lost) == (5, 0, 3)
 
 
 def test_naming_what_the_file_has_not_adds_it_with_its_defaults() -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch import __version__
-from lrsearch.cli import review, search, start
+from lrsearch.cli import review, search, start, usage
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(
@@ -54,14 +54,15 @@ def _root(
 def run(argv: list[str]) -> int:
     """Run one command; return the exit code. Every error ends here, as one sentence on stderr."""
     debug = "--debug" in argv or os.environ.get("LRSEARCH_DEBUG", "") not in ("", "0")
+    words = [word for word in argv if word != "--debug"]
     try:
-        code = _call([word for word in argv if word != "--debug"])
+        code = _call(list(words))  # typer takes words out of the list that it is given
         # Here, and not when Python ends: what cannot be written is an error like any other.
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:  # a person never meets a traceback unasked
         if debug:
             traceback.print_exc()
-        return _end(error)
+        return _end(error, words)
     return code
 
 
@@ -76,7 +77,7 @@ def _call(words: list[str]) -> int:
     return code if isinstance(code, int) else EXIT_OK
 
 
-def _end(error: BaseException) -> int:
+def _end(error: BaseException, words: list[str]) -> int:
     """Say in one sentence what went wrong; return the exit code."""
     match error:
         case LrsearchError():
@@ -88,9 +89,7 @@ def _end(error: BaseException) -> int:
                 # No command given: typer's error is its help.
                 print(message, file=sys.stderr)
                 return EXIT_USAGE
-            context = getattr(error, "ctx", None)
-            hint = f" (see `{context.command_path} --help`)" if context is not None else ""
-            _say(message.rstrip(".") + hint)
+            _say(usage.sentence(error, typer.main.get_command(app), words))
             return int(error.exit_code)
         case BrokenPipeError() | SystemExit():
             # The reader has gone (`lrsearch trials | head`), of which rich makes a SystemExit: nothing to say, and

@@ -13,8 +13,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from lrsearch.errors import EXIT_INTERRUPTED
+
+if TYPE_CHECKING:
+    from lrsearch.search.keeper import Leave
 
 RESTORE_TERMINAL = "\r\x1b[2K\x1b[?25h"
 """Clear the line, show the cursor: rich had hidden it."""
@@ -79,6 +83,34 @@ def raised() -> Iterator[Callable[[], None]]:
         check()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def asked(leave: "Leave") -> Iterator[None]:
+    """Ask the work to leave at the first Ctrl-C or SIGTERM, and end at once at the second Ctrl-C."""
+    from lrsearch.trial import Reason
+
+    def on_interrupt(signum: int, frame: FrameType | None) -> None:
+        if leave.asked:
+            end_at_once(signum, frame)
+        leave.ask(Reason.INTERRUPTED)
+
+    def on_terminate(_signum: int, _frame: FrameType | None) -> None:
+        leave.ask(Reason.PREEMPTED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    if before[0] not in (None, signal.SIG_IGN):
+        signal.signal(signal.SIGINT, on_interrupt)
+    signal.signal(signal.SIGTERM, on_terminate)
+    try:
+        yield
+    finally:
+        if before[0] is not None:
+            signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1] or signal.SIG_DFL)
 
 
 def _within(frame: FrameType | None) -> bool:

@@ -15,15 +15,28 @@ from lrsearch.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrsearch.search.storage import Database, Place
+    from lrsearch.search.places import Place
+    from lrsearch.search.storage import Database
+
+
+def no_password_typed(context: typer.Context, parameter: typer.CallbackParam, storage: str) -> str:
+    """Refuse a password on the command line, where every user of the machine can read it."""
+    source = context.get_parameter_source(parameter.name or "")
+    if "://" in storage and source is not None and source.name == "COMMANDLINE":
+        from lrsearch.search.places import parse_place
+
+        parse_place(storage, typed=True)
+    return storage
+
 
 StorageOption = Annotated[
     str,
     typer.Option(
         "--storage",
         envvar="LRSEARCH_STORAGE",
-        metavar="FILE",
-        help="Database that holds the studies.",
+        metavar="FILE|URL",
+        callback=no_password_typed,
+        help="Database that holds the studies: a file, postgresql://user@host/database, or @FILE that holds a URL.",
         show_default=True,
     ),
 ]
@@ -48,6 +61,21 @@ DataDirOption = Annotated[
     typer.Option("--data-dir", envvar="LRSEARCH_DATA_DIR", metavar="FOLDER", help="Folder that holds the data sets."),
 ]
 
+ArtifactsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--artifacts",
+        envvar="LRSEARCH_ARTIFACTS",
+        metavar="FOLDER|s3://BUCKET|gs://BUCKET",
+        help="Where checkpoints and weights lie; beside the database file if not given.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given."),
+]
+DeviceOption = Annotated[str, typer.Option("--device", envvar="LRSEARCH_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
+
 DEFAULT_STORAGE = "./lrsearch.db"
 
 WIDTH_OFF_TERMINAL = 120
@@ -56,7 +84,7 @@ WIDTH_OFF_TERMINAL = 120
 
 def place(storage: str) -> "Place":
     """Return the place that ``--storage`` names."""
-    from lrsearch.search.storage import parse_place
+    from lrsearch.search.places import parse_place
 
     return parse_place(storage)
 

@@ -3,8 +3,9 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,12 @@ from lrsearch import study_file
 from lrsearch.cli import interrupts
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
+    ArtifactsOption,
     DataDirOption,
+    DeviceOption,
     JsonOption,
     StorageOption,
+    ThreadsOption,
     no_url,
     place,
     print_json,
@@ -25,18 +29,31 @@ from lrsearch.cli.options import (
     stdout,
     tools,
 )
-from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, StudyFileError
+from lrsearch.cli.usage import option_in
+from lrsearch.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_FEASIBLE,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    StorageError,
+    StudyFileError,
+    UsageError,
+)
+from lrsearch.events import EndReason
 from lrsearch.spec import StudySpec
+from lrsearch.trial import Reason
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrsearch.events import Event
-    from lrsearch.search.storage import Place
+    from lrsearch.events import Event, SearchEnded
+    from lrsearch.search.keeper import Leave
+    from lrsearch.search.places import Place
     from lrsearch.search.study import Study
 
 
 def run(
+    context: typer.Context,
     study: Annotated[
         str | None,
         typer.Argument(
@@ -68,13 +85,24 @@ def run(
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     data_dir: DataDirOption = None,
-    device: Annotated[
-        str, typer.Option("--device", envvar="LRSEARCH_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
-    threads: Annotated[
-        int | None,
-        typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given."),
-    ] = None,
+    artifacts: ArtifactsOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            envvar="LRSEARCH_WORKERS",
+            metavar="N|auto",
+            help="Worker processes on this machine; auto: one per GPU, else one per core.",
+        ),
+    ] = "1",
+    workers_per_gpu: Annotated[
+        int, typer.Option("--workers-per-gpu", min=1, help="Workers that share a GPU, with --workers auto.")
+    ] = 1,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="File the study for workers elsewhere, print its name and return.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved study and its search space; do nothing.")
     ] = False,
@@ -82,25 +110,72 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer.")] = False,
 ) -> int:
     """Search: file the study or resume it, train its trials here, and print the answer."""
-    options: dict[str, object] = {
-        "name": name,
-        "budget.trials": trials,
-        "epochs": epochs,
-        "dataset.name": dataset,
-        "model.name": model,
+    options: dict[str, tuple[str, object]] = {
+        "name": ("name", name),
+        "budget.trials": ("trials", trials),
+        "epochs": ("epochs", epochs),
+        "dataset.name": ("dataset", dataset),
+        "model.name": ("model", model),
+        "seed": ("seed", seed),
+        "baseline": ("baseline", baseline),
     }
-    options |= {"seed": seed, "baseline": baseline}
-    overrides = [(key, value) for key, value in options.items() if value is not None]
-    overrides += [study_file.parse_override(text) for text in settings or ()]
+    overrides = [
+        (key, value, option_in(context, param)) for key, (param, value) in options.items() if value is not None
+    ]
+    overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
     where = place(storage)
     spec = _resolve(study, overrides, where)
     if dry_run:
         return _dry_run(spec, where, as_json=as_json)
-    explicit = any(key.startswith("budget") for key, _ in overrides)
-    return _search(spec, where, data_dir, device, threads, explicit_budget=explicit, as_json=as_json, quiet=quiet)
+    n = _workers(workers, workers_per_gpu)
+    asked = _Asked(
+        spec=spec,
+        where=where,
+        explicit_budget=any(key.startswith("budget") for key, *_ in overrides),
+        explicit_workers=any(key.startswith("workers") for key, *_ in overrides),
+        artifacts=artifacts,
+        data_dir=data_dir,
+        device=device,
+        threads=threads,
+        n_workers=n,
+        workers_per_gpu=workers_per_gpu,
+        as_json=as_json,
+        quiet=quiet,
+    )
+    quiet_optuna()
+    return _detach(asked) if detach else _search(asked)
 
 
-def _resolve(study: str | None, overrides: list[tuple[str, object]], where: "Place") -> StudySpec:
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for on the command line."""
+
+    spec: StudySpec
+    where: "Place"
+    explicit_budget: bool
+    explicit_workers: bool
+    artifacts: str | None
+    data_dir: Path | None
+    device: str
+    threads: int | None
+    n_workers: int | None
+    """None: chosen by the machine."""
+    workers_per_gpu: int
+    as_json: bool
+    quiet: bool
+
+
+def _workers(text: str, per_gpu: int) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--workers must be a whole number from 1, or auto, got '{text}'")
+    if per_gpu > 1:
+        raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
+    return int(text)
+
+
+def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where: "Place") -> StudySpec:
     """Find the study file, or the study of that name in the database, and apply the overrides."""
     wanted = study or study_file.DEFAULT_STUDY
     try:
@@ -110,9 +185,9 @@ def _resolve(study: str | None, overrides: list[tuple[str, object]], where: "Pla
         if filed is None:
             raise
         tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
-    for key, value in overrides:
+    for key, value, _ in overrides:
         tables = study_file.override(tables, key, value)
-    return study_file.build(tables, source)
+    return study_file.build(tables, source, {key: option for key, _, option in overrides})
 
 
 def _filed(name: str, where: "Place") -> StudySpec | None:
@@ -146,61 +221,115 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     return EXIT_OK
 
 
-def _search(
-    spec: StudySpec,
-    where: "Place",
-    data_dir: Path | None,
-    device: str,
-    threads: int | None,
-    *,
-    explicit_budget: bool,
-    as_json: bool,
-    quiet: bool,
-) -> int:
-    quiet_optuna()
+def _detach(asked: _Asked) -> int:
+    """File the study for workers elsewhere."""
+    from lrsearch.search import filing
+
+    filing.check(asked.spec, asked.where)
+    study = _file(asked)
+    study.database.close()
+    if asked.as_json:
+        print_json({"schema": "lrsearch/filed/1", "study": study.name, "storage": str(asked.where)})
+    else:
+        print(study.name)
+    return EXIT_OK
+
+
+def _file(asked: _Asked) -> "Study":
+    from lrsearch.search import filing
+
+    return filing.file_study(
+        asked.spec,
+        asked.where,
+        explicit_budget=asked.explicit_budget,
+        explicit_workers=asked.explicit_workers,
+        artifacts=asked.artifacts,
+    )
+
+
+def _search(asked: _Asked) -> int:
     begun = time.monotonic()
     console = stderr()
-    live = console.is_terminal and not console.is_dumb_terminal and not quiet
-    with _doing(console, "loading PyTorch", live=live):
-        from lrsearch import launch
-        from lrsearch.report import answer
+    live = console.is_terminal and not console.is_dumb_terminal and not asked.quiet
+    from lrsearch.search import filing
+    from lrsearch.search.keeper import Leave
 
+    leave, engine, spec = Leave(), None, asked.spec
     with interrupts.raised() as check:
-        launch.check(spec, where)
-        with _doing(console, f"loading {spec.dataset.name}", live=live):
-            engine = launch.prepare(spec, launch.Here(device, threads, data_dir, progress=live))
+        filing.check(spec, asked.where)
+        if asked.n_workers == 1:
+            with _doing(console, "loading PyTorch", live=live):
+                from lrsearch import launch
+            with _doing(console, f"loading {spec.dataset.name}", live=live):
+                here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
+                engine = launch.prepare(spec, here)
         check()
-        study = launch.file_study(spec, where, explicit_budget=explicit_budget)
+        study = _file(asked)
     with closing(study.database):
         try:
-            with interrupts.raised() as check:
-                _follow(launch.search(study, engine), study, console, begun, check, live=live, quiet=quiet)
-                with _doing(console, "training the winner once more, for the test images", live=live):
-                    launch.test_winner(study, engine)
+            artifacts = filing.artifacts_of(study, asked.artifacts)
+            events = _by_several(asked, leave) if engine is None else launch.search(study, engine, artifacts, leave)
+            with interrupts.asked(leave):
+                end = _follow(events, study, console, begun, live=live, quiet=asked.quiet)
+            if end is not None and end.reason == EndReason.LEFT:
+                return _left(study, leave)
+            if engine is not None:
+                with interrupts.raised(), _doing(console, "judging the winner by the test images", live=live):
+                    launch.test_winner(study, engine, artifacts)
+        except StorageError:
+            if leave.asked:
+                # Left while the database did not answer.
+                return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+            raise
         except KeyboardInterrupt:
-            n = sum(t.state.counts for t in study.trials())
-            finished = "1 finished trial is" if n == 1 else f"{n} finished trials are"
-            print(
-                f"lrsearch: interrupted; {finished} kept; the same command goes on from there",
-                file=sys.stderr,
-            )
-            return EXIT_INTERRUPTED
+            return _left(study, leave)
         except BrokenPipeError:
             # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
             return EXIT_INTERRUPTED
-        found = answer.build(
-            study.trials(),
-            study.spec,
-            str(where),
-            budget=study.budget(),
-            run_command=_again(sys.argv[1:]),
-            tools=tools(),
-        )
-        if as_json:
-            print_json(found.to_json())
-        else:
-            stdout().print(found.render())
-        return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
+        return _answer(study, asked)
+
+
+def _by_several(asked: _Asked, leave: "Leave") -> "Generator[Event]":
+    from lrsearch import local_workers
+
+    gpus = local_workers.count_gpus() if asked.device in ("auto", "cuda") else 0
+    n = asked.n_workers or local_workers.how_many(gpus, asked.workers_per_gpu)
+    orders = local_workers.orders(
+        asked.where,
+        asked.spec.name,
+        n,
+        device=asked.device,
+        gpus=gpus,
+        threads=asked.threads,
+        data_dir=asked.data_dir,
+        artifacts=asked.artifacts,
+    )
+    return local_workers.search(orders, leave)
+
+
+def _left(study: "Study", leave: "Leave") -> int:
+    n = sum(t.state.counts for t in study.trials())
+    finished = "1 finished trial is" if n == 1 else f"{n} finished trials are"
+    print(f"lrsearch: interrupted; {finished} kept; the same command goes on from there", file=sys.stderr)
+    return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+
+
+def _answer(study: "Study", asked: _Asked) -> int:
+    from lrsearch.report import answer
+
+    found = answer.build(
+        study.trials(),
+        study.spec,
+        str(asked.where),
+        budget=study.budget(),
+        run_command=_again(sys.argv[1:]),
+        tools=tools(),
+    )
+    if asked.as_json:
+        print_json(found.to_json())
+    else:
+        stdout().print(found.render())
+    return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
 
 
 def _doing(console: "Console", what: str, *, live: bool) -> "AbstractContextManager[object]":
@@ -208,32 +337,26 @@ def _doing(console: "Console", what: str, *, live: bool) -> "AbstractContextMana
 
 
 def _follow(
-    events: "Generator[Event]",
-    study: "Study",
-    console: "Console",
-    begun: float,
-    check: Callable[[], None],
-    *,
-    live: bool,
-    quiet: bool,
-) -> None:
-    """Show what the worker says: a live view on a terminal, a line an event elsewhere."""
+    events: "Generator[Event]", study: "Study", console: "Console", begun: float, *, live: bool, quiet: bool
+) -> "SearchEnded | None":
+    """Show what the workers say: a live view on a terminal, a line an event elsewhere; return how it ended."""
+    from lrsearch.events import SearchEnded
     from lrsearch.report.lines import line
 
     if live:
         from lrsearch.report.live import LiveView
 
-    with closing(events):
-        if live:
-            with LiveView(console, study.spec, study.budget(), study.trials()) as view:
-                for event in events:
-                    view.on(event)
-                    check()
-            return
+    end = None
+    with closing(events), ExitStack() as shown:
+        view = shown.enter_context(LiveView(console, study.spec, study.budget(), study.trials())) if live else None
         for event in events:
-            if not quiet:
+            if view is not None:
+                view.on(event)
+            elif not quiet:
                 print(line(event, time.monotonic() - begun, study.spec), file=sys.stderr, flush=True)
-            check()
+            if isinstance(event, SearchEnded):
+                end = event
+    return end
 
 
 def _again(words: list[str]) -> str:

@@ -4,7 +4,16 @@ import math
 from typing import assert_never
 
 from lrsearch.analysis.precision import n_validation
-from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.events import (
+    EpochDone,
+    Event,
+    SearchEnded,
+    TrialEnded,
+    TrialInterrupted,
+    TrialStarted,
+    Waiting,
+    WorkerReplaced,
+)
 from lrsearch.report.words import accuracy, number, rate, setting
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Outcome, State
@@ -21,7 +30,8 @@ MARKS: dict[State, str] = {
 def line(event: Event, elapsed_seconds: float, spec: StudySpec) -> str:
     """Return the event as one line that starts with the seconds since the run began.
 
-    ``>`` a trial starts, ``.`` an epoch, ``<`` complete, ``x`` pruned, ``!`` diverged, ``?`` failed, ``=`` the end.
+    ``>`` a trial starts, ``.`` an epoch, ``<`` complete, ``x`` pruned, ``!`` diverged, ``?`` failed, ``~`` interrupted,
+    ``=`` the end.
     """
     return f"{elapsed_seconds:.1f}s {_words(event, spec)}"
 
@@ -33,13 +43,20 @@ def _words(event: Event, spec: StudySpec) -> str:
             notes += ["resumed"] if resumed else []
             said = f" ({', '.join(notes)})" if notes else ""
             return f"> trial {trial.number} {setting(trial.config)}{said}"
-        case EpochDone(number=trial_number, metrics=row):
+        case EpochDone(number=trial_number, metrics=row, rung_score=rung_score):
             score = f"val_acc={accuracy(row.val_accuracy, n_validation(spec))}"
             if spec.objective.metric == "loss":
                 score = f"val_loss={number(row.val_loss)}"
-            return f". {trial_number} epoch {row.epoch}/{spec.epochs} {score} lr={rate(row.lr)}"
+            again = " again" if rung_score is None else ""
+            return f". {trial_number} epoch {row.epoch}/{spec.epochs}{again} {score} lr={rate(row.lr)}"
         case TrialEnded(number=trial_number, outcome=outcome):
             return f"{MARKS[outcome.state]} {trial_number} {ending(outcome, spec)}"
+        case TrialInterrupted(number=trial_number, reason=reason, message=message):
+            return f"~ {trial_number} {reason.value.replace('_', ' ')}: {message}; it goes on later"
+        case Waiting(message=message):
+            return f"= waiting: {message}"
+        case WorkerReplaced(message=message):
+            return f"~ {message}"
         case SearchEnded(message=message):
             return f"= ended: {message}"
         case _:

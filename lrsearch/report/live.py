@@ -80,7 +80,7 @@ def render(state: LiveState, now: float) -> RenderableType:
         for label, text in zip(("running", ""), _running(running, state.spec), strict=True):
             body.add_row(label, text)
     if not state.running:
-        body.add_row("running", Text("asking for the next trial", style="dim"))
+        body.add_row("running", Text(state.waiting or "asking for the next trial", style="dim"))
         body.add_row("", "")
     body.add_row("best", _best(state))
     recent = [_recent(trial, state.spec) for trial in state.recent]

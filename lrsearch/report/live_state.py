@@ -6,7 +6,16 @@ from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from lrsearch.analysis.ranking import best
-from lrsearch.events import EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.events import (
+    EpochDone,
+    Event,
+    SearchEnded,
+    TrialEnded,
+    TrialInterrupted,
+    TrialStarted,
+    Waiting,
+    WorkerReplaced,
+)
 from lrsearch.report.status import trained_seconds
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import EpochMetrics, State, Trial
@@ -43,6 +52,8 @@ class LiveState:
     timed_seconds: float = 0.0
     trained_seconds: float = 0.0
     """Training time of all trials, which a budget in hours limits."""
+    waiting: str = ""
+    """For what this worker waits, where it does."""
     ended: SearchEnded | None = None
 
     @property
@@ -72,14 +83,19 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
     """Return the state after an event."""
     match event:
         case TrialStarted(trial=trial, resumed=resumed):
-            # A trial that is trained again begins without the epochs of its last attempt.
-            fresh = Running(replace(trial, metrics=()), resumed, now)
+            fresh = Running(trial, resumed, now)
             return replace(state, running=(*_without(state, trial.number), fresh))
+        case EpochDone(rung_score=None) | WorkerReplaced():
+            return state
         case EpochDone(number=number, metrics=metrics):
             running = tuple(_grown(r, metrics) if r.trial.number == number else r for r in state.running)
             return replace(state, running=running, trained_seconds=state.trained_seconds + metrics.seconds)
         case TrialEnded():
             return _ended(state, event, now)
+        case TrialInterrupted(number=number):
+            return replace(state, running=_without(state, number))
+        case Waiting(message=message):
+            return replace(state, waiting=message)
         case SearchEnded():
             return replace(state, ended=event, running=())
         case _:

@@ -1,81 +1,140 @@
-"""Leases: who works on a slot, and whether that process still lives.
+"""Leases: who works on a slot, until when, and whether that worker still lives.
 
-A row is the right to the slot; its token stands in every statement that uses it. No row, nobody works on it.
+A row is the right to the slot; its token stands in every statement that uses it. No row, nobody works on it. Any worker
+may remove a row that has expired by the database's clock, or whose process it can see to be dead: from then on the
+former holder hears that it lost the trial. As long as nobody has removed it, even an expired one is the only right to
+the slot there is, and its holder may go on (docs/decisions/0008-fence-by-token.md).
 """
 
-import os
-import socket
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import sqlalchemy as sa
+from sqlalchemy import bindparam
 
-from lrsearch.search.tables import leases, slots
+from lrsearch.search import processes
+from lrsearch.search.clock import later, now
+from lrsearch.search.processes import Holder
+from lrsearch.search.storage import insert_if_absent
+from lrsearch.search.tables import leases, workers
+
+_seconds: sa.BindParameter[float] = bindparam("lease_seconds", type_=sa.Float)
+_mine = sa.and_(leases.c.slot_id == bindparam("slot"), leases.c.token == bindparam("its_token"))
+_TAKE = leases.insert().values(
+    slot_id=bindparam("slot"),
+    study_id=bindparam("study"),
+    token=bindparam("its_token"),
+    worker_id=bindparam("worker"),
+    epoch=0,
+    expires_at=later(_seconds),
+)
+_KEEP = leases.update().where(_mine).values(epoch=bindparam("reached"), expires_at=later(_seconds))
+_RENEW = leases.update().where(_mine).values(expires_at=later(_seconds))
+_DROP = leases.delete().where(_mine)
+_LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
+_SEEN = workers.update().where(workers.c.id == bindparam("worker")).values(expires_at=later(_seconds))
+_expired = (leases.c.expires_at <= now()).label("expired")
+_OF_STUDY = (
+    sa.select(leases, _expired, workers.c.pid, workers.c.process_started, workers.c.process_space)
+    .outerjoin(workers, workers.c.id == leases.c.worker_id)
+    .where(leases.c.study_id == bindparam("study"))
+)
+_EXPIRED = _OF_STUDY.where(leases.c.expires_at <= now())
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """A process that may hold leases."""
+class Dead:
+    """A lease that was removed because its holder is gone."""
 
-    host: str
-    pid: int
-    process_started: float
-    """Seconds since the epoch, by its host; a process id is used again."""
-
-    def __str__(self) -> str:
-        """Return the worker's name: ``host:pid``."""
-        return f"{self.host}:{self.pid}"
+    slot: str
+    why: str
+    """In words, for the message of an interruption."""
 
 
-def this_process() -> Holder:
-    """Return the holder that this process is."""
-    return Holder(socket.gethostname(), os.getpid(), psutil.Process().create_time())
+def enter(
+    connection: sa.Connection,
+    worker: str,
+    holder: Holder,
+    study: str,
+    lease_seconds: float,
+    *,
+    device: str,
+    versions: str,
+) -> None:
+    """Write down a worker; again if it was swept meanwhile."""
+    values = {
+        "id": worker,
+        "host": holder.host,
+        "pid": holder.pid,
+        "process_space": holder.process_space,
+        "machine": holder.machine,
+        "process_started": holder.process_started,
+        "device": device,
+        "versions": versions,
+        "study_id": study,
+        "started_at": now(),
+        "expires_at": later(lease_seconds),
+    }
+    connection.execute(insert_if_absent(connection, workers).values(**values))
 
 
-def take(connection: sa.Connection, slot: str, holder: Holder) -> str:
-    """Lease a slot that nobody holds; return the token."""
-    token = str(uuid.uuid4())
-    row = {"host": holder.host, "pid": holder.pid, "process_started": holder.process_started}
-    connection.execute(leases.insert().values(slot_id=slot, token=token, epoch=0, **row))
-    return token
+def leave(connection: sa.Connection, worker: str) -> None:
+    """Strike a worker off."""
+    connection.execute(_LEAVE, {"worker": worker})
 
 
-def keep(connection: sa.Connection, slot: str, token: str, epoch: int) -> bool:
-    """Note the epoch that was reached; False when the lease is no longer ours."""
-    mine = leases.update().where(leases.c.slot_id == slot, leases.c.token == token)
-    return connection.execute(mine.values(epoch=epoch)).rowcount == 1
+def new_token() -> str:
+    """Return a token; made before the transaction, so that one that is repeated after a lost answer knows its own."""
+    return str(uuid.uuid4())
+
+
+def take(connection: sa.Connection, slot: str, study: str, token: str, worker: str, lease_seconds: float) -> None:
+    """Lease a slot that nobody holds."""
+    row = {"slot": slot, "study": study, "its_token": token, "worker": worker, "lease_seconds": lease_seconds}
+    connection.execute(_TAKE, row)
+
+
+def keep(connection: sa.Connection, slot: str, token: str, epoch: int, lease_seconds: float) -> bool:
+    """Note the epoch that was reached and renew the lease; False when it is no longer ours."""
+    row = {"slot": slot, "its_token": token, "reached": epoch, "lease_seconds": lease_seconds}
+    return connection.execute(_KEEP, row).rowcount == 1
+
+
+def renew(connection: sa.Connection, slot: str, token: str, lease_seconds: float) -> bool:
+    """Renew the lease; False when it is no longer ours."""
+    row = {"slot": slot, "its_token": token, "lease_seconds": lease_seconds}
+    return connection.execute(_RENEW, row).rowcount == 1
+
+
+def seen(connection: sa.Connection, worker: str, lease_seconds: float) -> None:
+    """Note that a worker lives."""
+    connection.execute(_SEEN, {"worker": worker, "lease_seconds": lease_seconds})
 
 
 def drop(connection: sa.Connection, slot: str, token: str) -> bool:
     """Give a lease back; False when it was no longer ours."""
-    return connection.execute(leases.delete().where(leases.c.slot_id == slot, leases.c.token == token)).rowcount == 1
+    return connection.execute(_DROP, {"slot": slot, "its_token": token}).rowcount == 1
 
 
-def drop_dead(connection: sa.Connection, study_id: str) -> None:
-    """Remove the leases of processes of this host that have ended."""
-    for row in _of_study(connection, study_id):
-        if not _lives(row):
-            drop(connection, row.slot_id, row.token)
+def drop_dead(connection: sa.Connection, study: str, *, look_at_processes: bool) -> list[Dead]:
+    """Remove the leases that have expired and, if asked to, those of processes of this machine that have ended."""
+    out = []
+    for row in connection.execute(_OF_STUDY if look_at_processes else _EXPIRED, {"study": study}).all():
+        why = _why_dead(row)
+        if why is not None and drop(connection, row.slot_id, row.token):
+            out.append(Dead(row.slot_id, why))
+    return out
 
 
-def held(connection: sa.Connection, study_id: str) -> set[str]:
-    """Return the slots that a living process holds; one of another host counts as living."""
-    return {row.slot_id for row in _of_study(connection, study_id) if _lives(row)}
+def held(connection: sa.Connection, study: str) -> set[str]:
+    """Return the slots that a worker holds who, as far as can be seen, lives."""
+    return {row.slot_id for row in connection.execute(_OF_STUDY, {"study": study}).all() if _why_dead(row) is None}
 
 
-def _of_study(connection: sa.Connection, study_id: str) -> list[sa.Row[Any]]:
-    of_study = sa.select(leases).join(slots, slots.c.id == leases.c.slot_id).where(slots.c.study_id == study_id)
-    return list(connection.execute(of_study).all())
-
-
-def _lives(row: sa.Row[Any]) -> bool:
-    """Whether that very process still runs; a dead child that nobody waits for stays as a zombie."""
-    if row.host != socket.gethostname():
-        return True
-    try:
-        process = psutil.Process(row.pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - row.process_started) < 1.0
-    except psutil.NoSuchProcess:
-        return False
+def _why_dead(row: sa.Row[Any]) -> str | None:
+    if row.expired:
+        return "its worker was not heard of any more"
+    if row.process_space == processes.process_space() and not processes.lives(row.pid, row.process_started):
+        return "its worker's process has ended"
+    return None

@@ -1,4 +1,4 @@
-"""What a trial writes into Optuna's own tables: its start, its rung scores, its ending.
+"""What a trial writes into Optuna's own tables: its start, its rung scores, its ending; and how they are read back.
 
 Optuna's storage commits each of these in a session of its own, after which a worker that has lost its trial would have
 overwritten the new owner's numbers, and a kill between its commit and ours would leave the two apart. These few rows
@@ -8,14 +8,18 @@ docs/decisions/0003-write-trials-into-optunas-tables.md. A test holds the rows e
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import distribution_to_json
+from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lrsearch.search.clock import now
 
@@ -32,6 +36,59 @@ _system_attrs = models.TrialSystemAttributeModel.__table__
 _Report = models.TrialIntermediateValueModel.TrialIntermediateValueType
 _Value = models.TrialValueModel.TrialValueType
 
+FIXED_PARAMS_ATTR = "fixed_params"
+"""Optuna's own: where ``Study.enqueue_trial`` keeps what a person asked for."""
+
+CHUNK = 5000
+"""Trials that are read at once."""
+
+# Prepared once: what SQLAlchemy needs to make a statement anew each time costs more than SQLite needs to run it.
+_of_study = _trials.c.study_id == bindparam("study")
+_this = _trials.c.trial_id == bindparam("trial")
+_LOCK = sa.select(_studies.c.study_id).where(_studies.c.study_id == bindparam("study")).with_for_update()
+_next_number = sa.select(sa.func.count()).select_from(_trials).where(_of_study).scalar_subquery()
+_CREATE = (
+    _trials.insert()
+    .values(study_id=bindparam("study"), state=TrialState.RUNNING, datetime_start=now(), number=_next_number)
+    .returning(_trials.c.trial_id, _trials.c.number)
+)
+_ADOPT = (
+    _trials.update()
+    .where(_this, _trials.c.state == TrialState.WAITING)
+    .values(state=TrialState.RUNNING, datetime_start=now())
+)
+_END = (
+    _trials.update().where(_this).values(state=bindparam("ended", type_=_trials.c.state.type), datetime_complete=now())
+)
+_WAITING = (
+    sa.select(_trials.c.trial_id, _trials.c.number)
+    .where(_of_study, _trials.c.state == TrialState.WAITING)
+    .order_by(_trials.c.number)
+)
+_ID = sa.select(_trials.c.trial_id).where(_of_study, _trials.c.number == bindparam("nth"))
+_ADD_PARAMS, _ADD_VALUE = _params.insert(), _values.insert()
+_ADD_USER_ATTRS, _ADD_SYSTEM_ATTRS = _user_attrs.insert(), _system_attrs.insert()
+_ADD_REPORT = {
+    "sqlite": sqlite.insert(_reports).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(_reports).on_conflict_do_nothing(),
+}
+_ADD_STUDY = {
+    "sqlite": sqlite.insert(_studies).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(_studies).on_conflict_do_nothing(),
+}
+_among: sa.BindParameter[Any] = bindparam("among", expanding=True)
+_NEWS = sa.select(_trials).where(
+    _of_study, sa.or_(_trials.c.trial_id > bindparam("after"), _trials.c.trial_id.in_(_among))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A trial that a person has enqueued."""
+
+    trial_id: int
+    number: int
+
 
 def create_study(
     connection: sa.Connection,
@@ -41,8 +98,7 @@ def create_study(
     system_attrs: Mapping[str, Any],
 ) -> bool:
     """Write a whole study; return False, with nothing written, when there is one of that name."""
-    made = connection.execute(_studies.insert().prefix_with("OR IGNORE").values(study_name=name))
-    if made.rowcount == 0:
+    if connection.execute(_ADD_STUDY[connection.dialect.name], {"study_name": name}).rowcount == 0:
         return False
     study_id = connection.scalar(sa.select(_studies.c.study_id).where(_studies.c.study_name == name))
     connection.execute(_directions.insert().values(study_id=study_id, direction=direction, objective=0))
@@ -50,6 +106,12 @@ def create_study(
         for key, value in attrs.items():
             connection.execute(table.insert().values(study_id=study_id, key=key, value_json=json.dumps(value)))
     return True
+
+
+def set_study_attr(connection: sa.Connection, study_id: int, key: str, value: Any) -> None:
+    """Change a user attribute that the study has."""
+    mine = sa.and_(_study_user_attrs.c.study_id == study_id, _study_user_attrs.c.key == key)
+    connection.execute(_study_user_attrs.update().where(mine).values(value_json=json.dumps(value)))
 
 
 def delete_study(connection: sa.Connection, study_id: int) -> None:
@@ -66,31 +128,37 @@ def create(
     connection: sa.Connection, study_id: int, drawn: FrozenTrial, user_attrs: Mapping[str, Any]
 ) -> tuple[int, int]:
     """Write a whole RUNNING trial with the parameters of ``drawn``; return its id and number, both Optuna's."""
-    # Optuna's own lock of trial numbers: its ask() takes it too.
-    connection.execute(sa.select(_studies.c.study_id).where(_studies.c.study_id == study_id).with_for_update())
-    row = _trials.insert().values(study_id=study_id, state=TrialState.RUNNING, datetime_start=now())
-    (trial_id,) = connection.execute(row.returning(_trials.c.trial_id)).one()
-    number = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(_trials)
-        .where(_trials.c.study_id == study_id, _trials.c.trial_id < trial_id)
-    )
-    connection.execute(_trials.update().where(_trials.c.trial_id == trial_id).values(number=number))
-    if drawn.params:
-        params = [
-            {
-                "trial_id": trial_id,
-                "param_name": name,
-                "param_value": drawn.distributions[name].to_internal_repr(value),
-                "distribution_json": distribution_to_json(drawn.distributions[name]),
-            }
-            for name, value in drawn.params.items()
-        ]
-        connection.execute(_params.insert(), params)
-    for table, attrs in ((_user_attrs, user_attrs), (_system_attrs, drawn.system_attrs)):
-        for key, value in attrs.items():
-            connection.execute(table.insert().values(trial_id=trial_id, key=key, value_json=json.dumps(value)))
-    return int(trial_id), int(number or 0)
+    if connection.dialect.name != "sqlite":
+        # Optuna's own lock of trial numbers: its ask() takes it too. SQLite has one writer at a time anyway.
+        connection.execute(_LOCK, {"study": study_id})
+    trial_id, number = connection.execute(_CREATE, {"study": study_id}).one()
+    _add_setting(connection, trial_id, drawn, user_attrs)
+    return int(trial_id), int(number)
+
+
+def waiting(connection: sa.Connection, study_id: int) -> list[Waiting]:
+    """Return the trials that a person has enqueued, the oldest first."""
+    return [Waiting(i, n) for i, n in connection.execute(_WAITING, {"study": study_id})]
+
+
+def adopt(connection: sa.Connection, trial_id: int, drawn: FrozenTrial, user_attrs: Mapping[str, Any]) -> bool:
+    """Turn a WAITING trial into a RUNNING one with the parameters of ``drawn``; False when somebody else has it."""
+    if connection.execute(_ADOPT, {"trial": trial_id}).rowcount == 0:
+        return False
+    known = sa.select(_system_attrs.c.key).where(_system_attrs.c.trial_id == trial_id)
+    already = set(connection.scalars(known))
+    _add_setting(connection, trial_id, drawn, user_attrs, without=already)
+    return True
+
+
+def trial_id(connection: sa.Connection, study_id: int, number: int) -> int:
+    """Return Optuna's id of the trial with that number."""
+    return int(connection.scalars(_ID, {"study": study_id, "nth": number}).one())
+
+
+def set_user_attrs(connection: sa.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
+    """Add user attributes that a trial does not have."""
+    connection.execute(_ADD_USER_ATTRS, _attr_rows(trial_id, attrs))
 
 
 def report(connection: sa.Connection, trial_id: int, epoch: int, score: float) -> None:
@@ -99,12 +167,7 @@ def report(connection: sa.Connection, trial_id: int, epoch: int, score: float) -
     if math.isinf(score):
         kind = _Report.INF_POS if score > 0 else _Report.INF_NEG
     values = {"trial_id": trial_id, "step": epoch, "intermediate_value": stored, "intermediate_value_type": kind}
-    connection.execute(_reports.insert().values(**values))
-
-
-def forget_reports(connection: sa.Connection, trial_id: int) -> None:
-    """Remove the rung scores of an attempt that starts again."""
-    connection.execute(_reports.delete().where(_reports.c.trial_id == trial_id))
+    connection.execute(_ADD_REPORT[connection.dialect.name], values)
 
 
 def end(
@@ -112,11 +175,109 @@ def end(
 ) -> None:
     """Write the ending: state, value, the database's time, and what Optuna has no word for as user attributes."""
     if value is not None and math.isfinite(value):
-        connection.execute(
-            _values.insert().values(trial_id=trial_id, objective=0, value=value, value_type=_Value.FINITE)
+        row = {"trial_id": trial_id, "objective": 0, "value": value, "value_type": _Value.FINITE}
+        connection.execute(_ADD_VALUE, row)
+    if user_attrs:
+        connection.execute(_ADD_USER_ATTRS, _attr_rows(trial_id, user_attrs))
+    connection.execute(_END, {"trial": trial_id, "ended": state})
+
+
+def news(connection: sa.Connection, study_id: int, after: int, unfinished: Sequence[int]) -> list[FrozenTrial]:
+    """Return the trials with an id above ``after`` and those among ``unfinished``, by id, as Optuna would read them."""
+    rows = connection.execute(_NEWS, {"study": study_id, "after": after, "among": list(unfinished)}).all()
+    out: list[FrozenTrial] = []
+    for first in range(0, len(rows), CHUNK):
+        out += _frozen(connection, sorted(rows[first : first + CHUNK], key=lambda row: int(row.trial_id)))
+    return sorted(out, key=lambda trial: trial._trial_id)  # noqa: SLF001 - Optuna has no public name for it
+
+
+def _frozen(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[FrozenTrial]:
+    ids = [row.trial_id for row in rows]
+    params = _grouped(connection, _params, ids)
+    reports, values = _grouped(connection, _reports, ids), _grouped(connection, _values, ids)
+    user_attrs, system_attrs = _grouped(connection, _user_attrs, ids), _grouped(connection, _system_attrs, ids)
+    out = []
+    for row in rows:
+        i = row.trial_id
+        distributions = {p.param_name: _distribution(p.distribution_json) for p in params.get(i, ())}
+        out.append(
+            FrozenTrial(
+                number=row.number,
+                trial_id=i,
+                state=row.state,
+                value=None,
+                values=[_number(v.value, v.value_type.name) for v in values[i]] if i in values else None,
+                datetime_start=row.datetime_start,
+                datetime_complete=row.datetime_complete,
+                params={
+                    p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params.get(i, ())
+                },
+                distributions=distributions,
+                user_attrs={a.key: json.loads(a.value_json) for a in user_attrs.get(i, ())},
+                system_attrs={a.key: json.loads(a.value_json) for a in system_attrs.get(i, ())},
+                intermediate_values={
+                    r.step: _number(r.intermediate_value, r.intermediate_value_type.name) for r in reports.get(i, ())
+                },
+            )
         )
-    for key, attr in user_attrs.items():
-        connection.execute(_user_attrs.insert().values(trial_id=trial_id, key=key, value_json=json.dumps(attr)))
-    connection.execute(
-        _trials.update().where(_trials.c.trial_id == trial_id).values(state=state, datetime_complete=now())
-    )
+    return out
+
+
+def _grouped(connection: sa.Connection, table: sa.Table, ids: Sequence[int]) -> dict[int, list[sa.Row[Any]]]:
+    """Return the rows of a table by trial, in the order in which they were written."""
+    out: dict[int, list[sa.Row[Any]]] = {}
+    for row in connection.execute(_BY_TRIAL[table.name], {"among": list(ids)}):
+        out.setdefault(row.trial_id, []).append(row)
+    return out
+
+
+def _by_trial(table: sa.Table) -> sa.Select[Any]:
+    (key,) = table.primary_key.columns
+    return sa.select(table).where(table.c.trial_id.in_(_among)).order_by(key)
+
+
+_BY_TRIAL = {t.name: _by_trial(t) for t in (_params, _reports, _values, _user_attrs, _system_attrs)}
+
+
+@lru_cache(maxsize=4096)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
+
+
+@lru_cache(maxsize=4096)
+def _distribution_json(kind: BaseDistribution) -> str:
+    return distribution_to_json(kind)
+
+
+def _number(stored: float | None, kind: str) -> float:
+    if stored is not None:
+        return stored
+    return {"INF_POS": math.inf, "INF_NEG": -math.inf}.get(kind, math.nan)
+
+
+def _add_setting(
+    connection: sa.Connection,
+    trial_id: int,
+    drawn: FrozenTrial,
+    user_attrs: Mapping[str, Any],
+    without: Iterable[str] = (),
+) -> None:
+    if drawn.params:
+        params = [
+            {
+                "trial_id": trial_id,
+                "param_name": name,
+                "param_value": drawn.distributions[name].to_internal_repr(value),
+                "distribution_json": _distribution_json(drawn.distributions[name]),
+            }
+            for name, value in drawn.params.items()
+        ]
+        connection.execute(_ADD_PARAMS, params)
+    connection.execute(_ADD_USER_ATTRS, _attr_rows(trial_id, user_attrs))
+    system_attrs = {key: value for key, value in drawn.system_attrs.items() if key not in set(without)}
+    if system_attrs:
+        connection.execute(_ADD_SYSTEM_ATTRS, _attr_rows(trial_id, system_attrs))
+
+
+def _attr_rows(trial_id: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]

@@ -58,11 +58,12 @@ def asha_rungs(pruner: PrunerSpec, epochs: int) -> list[int]:
 
     ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``, k = 0, 1, ..., below ``epochs``.
     """
-    rung = (pruner.min_resource or max(1, epochs // 5)) * _factor(pruner) ** (pruner.min_early_stopping_rate or 0)
+    own = pruner.resolved(epochs)
+    rung = pruner.compares_from(epochs) or epochs
     rungs = []
     while rung < epochs:
         rungs.append(rung)
-        rung *= _factor(pruner)
+        rung *= own["reduction_factor"]
     return rungs
 
 
@@ -75,9 +76,10 @@ def compares_at(spec: StudySpec, epoch: int) -> bool:
         case "asha":
             return epoch in asha_rungs(pruner, spec.epochs)
         case "median":
-            begun = epoch - (pruner.n_warmup_steps or 0)
+            own = pruner.resolved(spec.epochs)
+            begun = epoch - own["n_warmup_steps"]
             # Optuna's steps begin at 0: the comparison due there is made at the first score there is.
-            due = epoch == 1 or begun % (pruner.interval_steps or 1) == 0
+            due = epoch == 1 or begun % own["interval_steps"] == 0
             return epoch < spec.epochs and begun >= 0 and due
         case _:
             assert_never(pruner.name)
@@ -96,14 +98,16 @@ def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[Ru
     maximize = spec.objective.direction == "maximize"
     if not compares_at(spec, epoch):
         return KEEP
+    settings = spec.pruner.resolved(spec.epochs)
     if spec.pruner.name == "asha":
-        return asha(own[-1], [r.score for r in others if r.comparable], _factor(spec.pruner), maximize=maximize)
+        at_rung = [r.score for r in others if r.comparable]
+        return asha(own[-1], at_rung, settings["reduction_factor"], maximize=maximize)
     return median(
         own,
         [r.score for r in others if r.complete and r.comparable],
         n_complete=n_complete,
-        n_startup_trials=5 if spec.pruner.n_startup_trials is None else spec.pruner.n_startup_trials,
-        n_min_trials=spec.pruner.n_min_trials or 1,
+        n_startup_trials=settings["n_startup_trials"],
+        n_min_trials=settings["n_min_trials"],
         maximize=maximize,
     )
 
@@ -152,7 +156,3 @@ def median(
     best = max(finite) if maximize else min(finite)
     cut = float(np.nanmedian(np.asarray(others, dtype=float)))
     return Verdict(best < cut if maximize else best > cut, cut, len(others) + 1)
-
-
-def _factor(pruner: PrunerSpec) -> int:
-    return pruner.reduction_factor or 3

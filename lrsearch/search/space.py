@@ -6,7 +6,8 @@ from typing import Any, assert_never
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, parse_fractions
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
+from lrsearch.errors import nearest
 from lrsearch.search_space import SELF_RISING, SearchSpace
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
@@ -101,6 +102,17 @@ def config(spec: StudySpec, params: Mapping[str, Any]) -> TrialConfig:
         epochs=spec.epochs,
         seed=spec.seed,
     )
+
+
+def outside(space: SearchSpace, params: Mapping[str, Any]) -> str | None:
+    """Return in words which of a person's parameters the space does not hold, or None."""
+    known = everything(space)
+    for name, value in params.items():
+        if name not in known:
+            return f"{name} is not a parameter of the study{nearest(name, known)}; known: {', '.join(known)}"
+        if not contains(known[name], value):
+            return f"{name} must be {describe(known[name])}, got {value!r}"
+    return None
 
 
 def rows(space: SearchSpace) -> Iterator[tuple[str, Domain, str]]:

@@ -1,93 +1,96 @@
 """Opening a database: Optuna's own storage with our tables beside it, and errors that a person understands."""
 
+import logging
+import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.pool import NullPool
 
-from lrsearch.errors import StorageError, UsageError
-from lrsearch.search import tables
+from lrsearch.errors import StorageError
+from lrsearch.search import explain, migrations, tables
+from lrsearch.search.explain import BUSY_TIMEOUT_SECONDS, explained, passes
+from lrsearch.search.places import Place, PostgresServer, SqliteFile, network_file_system
 
-DEFAULT_STORAGE = "./lrsearch.db"
-BUSY_TIMEOUT_SECONDS = 60
+log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where studies lie: a SQLite file."""
+PATIENCE_SECONDS = 600.0
+"""For so long a worker tries to reach a database that it has reached before."""
 
-    path: Path
+LONGEST_DELAY_SECONDS = 5.0
+"""Between two tries."""
 
-    @property
-    def url(self) -> str:
-        """SQLAlchemy's URL of it."""
-        return str(sa.URL.create("sqlite", database=str(self.path)))
-
-    def __str__(self) -> str:
-        """Return the path as it was given."""
-        return str(self.path)
-
-
-def parse_place(text: str) -> Place:
-    """Return the place of ``--storage``: a path, or a ``sqlite:///`` URL.
-
-    Raises:
-        UsageError: another database, or no database at all. The text is not repeated where it may hold a password.
-    """
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return Place(Path(text))
-    if scheme != "sqlite":
-        kind = scheme.partition("+")[0]
-        raise UsageError(
-            f"--storage must be a file or a sqlite:/// URL, got a URL of '{kind}': this version uses SQLite only"
-        )
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or not path or path == ":memory:":
-        raise UsageError("--storage must name a file, as in sqlite:///lrsearch.db: what is not kept cannot be resumed")
-    return Place(Path(path))
+POSTGRES: dict[str, Any] = {
+    # One connection a process, which its heartbeat shares: 64 workers fit into PostgreSQL's default of 100.
+    "pool_size": 1,
+    "max_overflow": 0,
+    "pool_timeout": PATIENCE_SECONDS,
+    "pool_pre_ping": True,
+}
+POSTGRES_CONNECTION: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A link that is cut sends no word: give up on a server that acknowledges nothing for so long.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "lrsearch",
+    # A worker that is paused (SIGSTOP, a laptop's lid) within a transaction must not hold the budget's lock.
+    "options": "-c idle_in_transaction_session_timeout=20s -c timezone=UTC",
+}
+ADVISORY_LOCK = 0x6C72736561726368
+"""Of whoever makes or changes tables: "lrsearch" in ASCII."""
 
 
 class Database:
-    """An open database: Optuna's storage and, on the same engine, our tables."""
+    """An open database: Optuna's storage and, on the same engine, our tables.
 
-    def __init__(self, place: Place) -> None:
+    Args:
+        place: where it is; it is made if nothing is there.
+        patience_seconds: for how long a lost connection is tried again; a command that a person waits for fails at
+            once, a worker has patience.
+    """
+
+    def __init__(self, place: Place, patience_seconds: float = 0.0) -> None:
         self.place = place
+        self.patience_seconds = patience_seconds
+        self.leaving: Callable[[], bool] = lambda: False
+        """Asked while the database does not answer: whether to give up on it."""
         with explained(place):
-            if not has_studies(place):
-                _make_wal(place)
-            self.optuna = _with_tables(place)
+            self.optuna = _open_sqlite(place) if isinstance(place, SqliteFile) else _open_postgres(place)
             self.engine = self.optuna.engine
-            sa.event.listen(self.engine, "connect", _on_connect)
-            self.engine.dispose()
-            try:
-                self._check_version()
-            except BaseException:
-                self.close()
-                raise
 
-    def _check_version(self) -> None:
-        with self.engine.connect() as connection:
-            version = connection.scalar(sa.select(tables.schema.c.version))
-        if version is None:
+    def write(self, work: Callable[[sa.Connection], T], patience_seconds: float | None = None) -> T:
+        """Run ``work`` in a short transaction, and again when the connection is lost meanwhile; return its result.
+
+        It may have been committed all the same, so ``work`` must know what it has done already. Its first statement
+        must write, so that SQLite queues instead of failing.
+        """
+
+        def once() -> T:
             with self.engine.begin() as connection:
-                row = {"id": 1, "version": tables.SCHEMA_VERSION}
-                connection.execute(tables.schema.insert().prefix_with("OR IGNORE"), row)
-            version = tables.SCHEMA_VERSION
-        if version != tables.SCHEMA_VERSION:
-            raise StorageError(
-                f"{self.place} holds studies of schema {version} and this lrsearch reads schema "
-                f"{tables.SCHEMA_VERSION}: use the lrsearch that wrote it, or another --storage"
-            )
+                return work(connection)
+
+        return self._again(once, self.patience_seconds if patience_seconds is None else patience_seconds)
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run ``work``, which only reads, and again when the connection is lost meanwhile; return its result."""
+
+        def once() -> T:
+            with self.engine.connect() as connection:
+                return work(connection)
+
+        return self._again(once, self.patience_seconds)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -106,14 +109,47 @@ class Database:
         self.optuna.remove_session()
         self.engine.dispose()
 
+    def _again(self, once: Callable[[], T], patience: float) -> T:
+        lost_at: float | None = None
+        delay = 0.05
+        with explained(self.place):
+            while True:
+                try:
+                    result = once()
+                except exc.DBAPIError as error:
+                    if not passes(error):
+                        raise
+                    if lost_at is None:
+                        lost_at = time.monotonic()
+                        if patience:
+                            said = explain.sentence(self.place, error)
+                            log.warning("%s; trying again for %.0f s", said, patience)
+                    if time.monotonic() - lost_at >= patience or self.leaving():
+                        raise
+                else:
+                    if lost_at is not None:
+                        log.warning("%s answers again after %.1f s", self.place, time.monotonic() - lost_at)
+                    return result
+                # Not all workers at once: a server that has just started is slow.
+                until = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+                while time.monotonic() < until and not self.leaving():
+                    time.sleep(min(0.1, max(0.0, until - time.monotonic())))
+                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
 
-def open_existing(place: Place) -> Database:
+
+def insert_if_absent(connection: sa.Connection, table: sa.Table) -> Any:
+    """Return an INSERT that leaves a row alone whose key is there already."""
+    kind = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return kind(table).on_conflict_do_nothing()
+
+
+def open_existing(place: Place, patience_seconds: float = 0.0) -> Database:
     """Open a database that must hold studies.
 
     Raises:
         StorageError: there is none, or it is none.
     """
-    if not place.path.exists():
+    if isinstance(place, SqliteFile) and not place.path.exists():
         raise StorageError(
             f"{place}: there is no such study database; `lrsearch run` makes one, or name it with --storage"
         )
@@ -121,24 +157,58 @@ def open_existing(place: Place) -> Database:
         raise StorageError(
             f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage"
         )
-    return Database(place)
+    return Database(place, patience_seconds)
 
 
 def has_studies(place: Place) -> bool:
-    """Look, without changing anything, whether our tables are in the file.
+    """Look, without changing anything, whether our tables are in the database.
 
     Raises:
-        StorageError: the file is not a SQLite database or cannot be read.
+        StorageError: it is no database, or cannot be reached or read.
     """
-    return set(tables.metadata.tables) <= _tables_in(place)
+    return {tables.schema.name, tables.studies.name, tables.slots.name} <= _tables_in(place)
 
 
 def study_names(place: Place) -> set[str]:
-    """Return the names of all studies in the file, Optuna's own too, without changing anything."""
+    """Return the names of all studies in the database, Optuna's own too, without changing anything."""
     return _column(place, "SELECT study_name FROM studies") if "studies" in _tables_in(place) else set()
 
 
+def check_new(place: Place) -> None:
+    """Make sure that studies could be kept at the place, without changing anything.
+
+    Raises:
+        StorageError: its folder does not exist, lies on a network, or the database there is another program's.
+    """
+    if isinstance(place, SqliteFile):
+        folder = place.path.resolve().parent
+        if not folder.is_dir():
+            raise StorageError(f"{place}: the folder {folder} does not exist; make it, or name another --storage")
+        check_local(place)
+    there, optunas = _tables_in(place), set(models.BaseModel.metadata.tables)
+    others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
+    if others and not optunas <= there:
+        shown = ", ".join(sorted(others)[:3])
+        raise StorageError(f"{place} is another program's database (with {shown}); name another one with --storage")
+
+
+def check_local(place: SqliteFile) -> None:
+    """Make sure that a SQLite file lies on this machine.
+
+    Raises:
+        StorageError: it lies on a network file system, where SQLite's locks do not hold.
+    """
+    kind = network_file_system(place.path)
+    if kind is not None:
+        raise StorageError(
+            f"{place} lies on a network file system ({kind}), where SQLite loses data when two machines write: "
+            f"put it on a local disk, or use PostgreSQL (--storage postgresql://user@host/database)"
+        )
+
+
 def _tables_in(place: Place) -> set[str]:
+    if isinstance(place, PostgresServer):
+        return _column(place, "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()")
     if not place.path.exists():
         return set()
     if place.path.is_dir():
@@ -147,88 +217,115 @@ def _tables_in(place: Place) -> set[str]:
 
 
 def _column(place: Place, query: str) -> set[str]:
+    if isinstance(place, PostgresServer):
+        with explained(place), closing(_unpooled(place)) as connection:
+            return {value for (value,) in connection.exec_driver_sql(query)}
     # The plain driver: SQLAlchemy would open the file for writing.
     uri = f"{place.path.resolve().as_uri()}?mode=ro"
-    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
-        return {value for (value,) in connection.execute(query)}
+    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as sqlite_connection:
+        return {value for (value,) in sqlite_connection.execute(query)}
 
 
-def check_new(place: Place) -> None:
-    """Make sure that studies could be kept at the place, without changing anything.
-
-    Raises:
-        StorageError: its folder does not exist, or the file there is another program's.
-    """
-    folder = place.path.resolve().parent
-    if not folder.is_dir():
-        raise StorageError(f"{place}: the folder {folder} does not exist; make it, or name another --storage")
-    there, optunas = _tables_in(place), set(models.BaseModel.metadata.tables)
-    others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
-    if others and not optunas <= there:
-        shown = ", ".join(sorted(others)[:3])
-        raise StorageError(f"{place} is another program's database (with {shown}); name another file with --storage")
+def _unpooled(place: PostgresServer) -> sa.Connection:
+    engine = sa.create_engine(place.url, poolclass=NullPool, connect_args=_connection_settings(place))
+    return engine.connect()
 
 
-@contextmanager
-def explained(place: Place) -> Iterator[None]:
-    """Turn a database's errors into one sentence.
-
-    Raises:
-        StorageError: in place of any error of SQLAlchemy, the driver or Optuna's storage.
-    """
-    try:
-        yield
-    except (exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(_sentence(place, error)) from error
+def _connection_settings(place: PostgresServer) -> dict[str, Any]:
+    """Return our settings of a connection, those that stand in the URL left to it."""
+    query = place.url.query
+    ours = {key: value for key, value in POSTGRES_CONNECTION.items() if key not in query}
+    if "options" in query:
+        ours["options"] = f"{POSTGRES_CONNECTION['options']} {query['options']}"
+    return ours
 
 
-def _sentence(place: Place, error: BaseException) -> str:
-    text = _innermost(error)
-    known = {
-        "file is not a database": "is not a SQLite database; name another file with --storage",
-        "database disk image is malformed": "is a damaged SQLite database; restore a copy, or name another --storage",
-        "readonly database": "cannot be written (it or its folder is read-only); name another --storage",
-        "unable to open database file": "cannot be opened; check its folder, or name another --storage",
-        "database is locked": f"was locked by another process for {BUSY_TIMEOUT_SECONDS} s; end it and run this again",
-        "database or disk is full": "cannot grow: the disk is full; free some space, then run this again",
-        "disk I/O error": "cannot be read or written: the disk reports an error",
-        "No row was found": "no longer holds this study: it has been deleted",
-    }
-    for words, meaning in known.items():
-        if words in text:
-            return f"{place} {meaning}"
-    return f"{place}: the database said: {text}"
+def _open_postgres(place: PostgresServer) -> RDBStorage:
+    with closing(_unpooled(place)) as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        complete = {*models.BaseModel.metadata.tables, *tables.metadata.tables} <= there
+        if not complete or connection.scalar(sa.select(tables.schema.c.version)) != tables.SCHEMA_VERSION:
+            # Workers that start together must not make the same tables at the same time.
+            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
+            connection.commit()
+            once = _optuna_storage(place, {"poolclass": NullPool})
+            _make_tables(place, once.engine)
+    settings = {**POSTGRES, "connect_args": _connection_settings(place)}
+    return _optuna_storage(place, settings, skip_table_creation=True)
 
 
-def _innermost(error: BaseException) -> str:
-    while True:
-        inner = getattr(error, "orig", None) or error.__cause__
-        if inner is None or inner is error:
-            return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        error = inner
-
-
-def _with_tables(place: Place) -> RDBStorage:
-    """Return Optuna's storage, its tables and ours made where they are missing, the version of Optuna's checked."""
+def _open_sqlite(place: SqliteFile) -> RDBStorage:
+    check_local(place)
+    if not has_studies(place):
+        _make_wal(place)
     attempts = 20
     while True:
         attempts -= 1
         try:
-            storage = RDBStorage(place.url, engine_kwargs={"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}})
-            tables.metadata.create_all(storage.engine)
-        except RuntimeError as error:
-            # Optuna's own sentence on a schema of another version.
-            raise StorageError(f"{place}: {str(error).splitlines()[0]}") from error
+            storage = _optuna_storage(place, {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}})
+            _make_tables(place, storage.engine)
         except (exc.IntegrityError, exc.OperationalError) as error:
             # Another process makes the same tables at the same moment: look again at which there are.
             made_meanwhile = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             if not made_meanwhile or attempts == 0:
                 raise
         else:
+            sa.event.listen(storage.engine, "connect", _on_connect)
+            storage.engine.dispose()
             return storage
 
 
-def _make_wal(place: Place) -> None:
+def _optuna_storage(place: Place, engine_kwargs: dict[str, Any], **kwargs: Any) -> RDBStorage:
+    try:
+        url = place.url.render_as_string(hide_password=False)
+        return RDBStorage(url, engine_kwargs=engine_kwargs, **kwargs)
+    except RuntimeError as error:
+        # Optuna's own sentence on a schema of another version.
+        raise StorageError(f"{place}: {str(error).splitlines()[0]}") from error
+
+
+def _make_tables(place: Place, engine: sa.Engine) -> None:
+    """Make our tables, or bring them up to date.
+
+    Raises:
+        StorageError: they are of a newer lrsearch, or of an older one that still works on them.
+    """
+    version = _version(engine)
+    if version is None:
+        tables.metadata.create_all(engine)
+        with engine.begin() as connection:
+            row = {"id": 1, "version": tables.SCHEMA_VERSION}
+            connection.execute(insert_if_absent(connection, tables.schema), row)
+        version = _version(engine)
+    if version is not None and version < tables.SCHEMA_VERSION:
+        with engine.begin() as connection:
+            # Takes SQLite's write lock; whoever waited for it finds the new version.
+            connection.execute(tables.schema.update().values(id=tables.schema.c.id))
+            version = connection.scalar(sa.select(tables.schema.c.version))
+            refusal = migrations.upgrade(connection, version or 0)
+        if refusal is not None:
+            raise StorageError(
+                f"{place} holds studies of schema {version}, which this lrsearch would bring to "
+                f"{tables.SCHEMA_VERSION}, but {refusal}: let it end, then run this again"
+            )
+        log.info("%s brought from schema %s to %s", place, version, tables.SCHEMA_VERSION)
+        version = _version(engine)
+    if version != tables.SCHEMA_VERSION:
+        raise StorageError(
+            f"{place} holds studies of schema {version} and this lrsearch reads schema "
+            f"{tables.SCHEMA_VERSION}: use the lrsearch that wrote it, or another --storage"
+        )
+
+
+def _version(engine: sa.Engine) -> int | None:
+    """Return the version of our tables, or None where there are none."""
+    with engine.connect() as connection:
+        if not sa.inspect(connection).has_table(tables.schema.name):
+            return None
+        return connection.scalar(sa.select(tables.schema.c.version))
+
+
+def _make_wal(place: SqliteFile) -> None:
     """Let readers read while a worker writes; it is a property of the file."""
     # SQLite does not wait its busy timeout for this one statement.
     deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS

@@ -1,12 +1,11 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
-import math
 import uuid
 from collections.abc import Collection, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import sqlalchemy as sa
@@ -14,14 +13,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
+from lrsearch import __version__
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
-from lrsearch.search import lease, optuna_rows, tables
+from lrsearch.search import lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
+from lrsearch.search.explain import explained
 from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.storage import Database, Place, check_new, explained, has_studies, study_names
-from lrsearch.spec import BudgetSpec, StudySpec, differences
-from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.search.places import Place
+from lrsearch.search.storage import Database, check_new, has_studies, study_names
+from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec, differences
+from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
 
 ID_ATTR = "lrsearch:id"
 SPEC_ATTR = "lrsearch:spec"
@@ -58,39 +60,78 @@ class Study:
             connection.execute(statement)
 
     def frozen_trials(self) -> list[FrozenTrial]:
-        """Return Optuna's view of the trials; finished ones are read from the database once."""
-        with explained(self.database.place):
-            return self.optuna_study.get_trials(deepcopy=False)
+        """Return Optuna's view of the trials."""
+        with self.database.reading() as connection:
+            return optuna_rows.news(connection, self.optuna_id, 0, [])
 
     def trials(self) -> list[Trial]:
         """Return all trials that have been started, by number."""
         params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in self.frozen_trials()}
-        in_study = tables.slots.c.study_id == self.id
+        slots, epochs, interruptions = tables.slots, tables.epochs, tables.interruptions
         with self.database.reading() as connection:
-            slots = connection.execute(
-                sa.select(tables.slots)
-                .where(in_study, tables.slots.c.number.is_not(None))
-                .order_by(tables.slots.c.number)
+            rows = connection.execute(
+                sa.select(slots)
+                .where(slots.c.study_id == self.id, slots.c.state != "reserved")
+                .order_by(slots.c.number)
             ).all()
             held = lease.held(connection, self.id)
-            epochs = connection.execute(
-                sa.select(tables.epochs).where(tables.epochs.c.study_id == self.id).order_by(tables.epochs.c.epoch)
+            measured = connection.execute(
+                sa.select(epochs).where(epochs.c.study_id == self.id).order_by(epochs.c.epoch)
+            ).all()
+            ended = connection.execute(
+                sa.select(interruptions).where(interruptions.c.study_id == self.id).order_by(interruptions.c.attempt)
             ).all()
         by_slot: dict[str, list[EpochMetrics]] = {}
-        for row in epochs:
-            by_slot.setdefault(row.slot_id, []).append(_metrics(row))
+        for row in measured:
+            by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))
+        before: dict[str, list[Interruption]] = {}
+        for row in ended:
+            before.setdefault(row.slot_id, []).append(retries.interruption(row))
         return [
-            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), held=s.id in held)
-            for s in slots
+            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in held)
+            for s in rows
             if s.id in params
         ]
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a higher value is better."""
+        return self.spec.objective.direction == "maximize"
+
+    def with_workers(self, workers: WorkersSpec) -> "Study":
+        """Change how the work is shared, for workers that start from now on; return the study as it then is."""
+        spec = self.spec.model_copy(update={"workers": workers})
+        with self.database.writing() as connection:
+            optuna_rows.set_study_attr(connection, self.optuna_id, SPEC_ATTR, spec.to_json())
+        return replace(self, spec=spec)
+
+    def stop(self, how: Literal["drain", "now"] | None) -> None:
+        """Ask the workers to stop after their trials (``drain``) or at once (``now``); None lets them go on."""
+        statement = tables.studies.update().where(tables.studies.c.id == self.id).values(stopped=how)
+        with self.database.writing() as connection:
+            connection.execute(statement)
+
+    def artifacts_at(self) -> str | None:
+        """Return the artifact store that was named when the study was filed, or None."""
+        with self.database.reading() as connection:
+            found: str | None = connection.scalar(
+                sa.select(tables.studies.c.artifacts).where(tables.studies.c.id == self.id)
+            )
+        return found
+
+    def weights_of(self, number: int) -> tuple[str | None, str]:
+        """Return the artifact with the last weights of a trial, if they were kept, and their hash."""
+        mine = sa.and_(tables.slots.c.study_id == self.id, tables.slots.c.number == number)
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(tables.slots.c.weights, tables.slots.c.weights_sha256).where(mine)).one()
+        return row.weights, row.weights_sha256 or ""
 
     def record_test(self, number: int, loss: float, accuracy: float) -> None:
         """Keep what a winner scored on the test set."""
         statement = (
             tables.slots.update()
             .where(tables.slots.c.study_id == self.id, tables.slots.c.number == number)
-            .values(test_loss=finite(loss), test_accuracy=finite(accuracy))
+            .values(test_loss=tables.finite(loss), test_accuracy=tables.finite(accuracy))
         )
         with self.database.writing() as connection:
             connection.execute(statement)
@@ -180,7 +221,7 @@ def check_identity(study: Study, spec: StudySpec) -> None:
     )
 
 
-def create(database: Database, spec: StudySpec) -> Study:
+def create(database: Database, spec: StudySpec, artifacts: str | None = None) -> Study:
     """Return the study of the spec, made if there is none of that name yet.
 
     Raises:
@@ -209,6 +250,8 @@ def create(database: Database, spec: StudySpec) -> Study:
                         max_failures=spec.budget.max_failures,
                         revision=0,
                         created_at=now(),
+                        version=__version__,
+                        artifacts=artifacts,
                     )
                 )
         found = find(database, spec.name)
@@ -216,6 +259,22 @@ def create(database: Database, spec: StudySpec) -> Study:
         raise _not_ours(database.place, spec.name, study_names(database.place))
     check_identity(found, spec)
     return found
+
+
+def check_version(study: Study) -> None:
+    """Make sure that this lrsearch trains as the one that filed the study: versions agree but for the last number.
+
+    Raises:
+        UsageError: they do not, and the trials could not be compared.
+    """
+    with study.database.reading() as connection:
+        filed = connection.scalar(sa.select(tables.studies.c.version).where(tables.studies.c.id == study.id))
+    if filed is not None and filed.split(".")[:2] != __version__.split(".")[:2]:
+        raise UsageError(
+            f"the study '{study.name}' in {study.database.place} was filed by lrsearch {filed} and this is lrsearch "
+            f"{__version__}, whose trials may not be comparable: use lrsearch {filed} here, or add a --name to start "
+            f"a study of its own"
+        )
 
 
 def delete(database: Database, name: str) -> int:
@@ -228,6 +287,7 @@ def delete(database: Database, name: str) -> int:
     mine = sa.select(tables.slots.c.id).where(tables.slots.c.study_id == study.id)
     with database.writing() as connection:
         connection.execute(tables.leases.delete().where(tables.leases.c.slot_id.in_(mine)))
+        connection.execute(tables.interruptions.delete().where(tables.interruptions.c.study_id == study.id))
         connection.execute(tables.epochs.delete().where(tables.epochs.c.study_id == study.id))
         n = connection.execute(tables.slots.delete().where(tables.slots.c.study_id == study.id)).rowcount
         connection.execute(tables.studies.delete().where(tables.studies.c.id == study.id))
@@ -255,11 +315,6 @@ def summaries(database: Database) -> list[Summary]:
         spec = study.spec
         out.append(Summary(name, spec.dataset.name, spec.model.name, study.budget(), counts, _utc(created)))
     return out
-
-
-def finite(value: float | None) -> float | None:
-    """Return the number as it is stored: NULL when it is none."""
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _ours(database: Database) -> list[tuple[str, dict[str, Any]]]:
@@ -299,25 +354,15 @@ def _show(value: object) -> str:
     return "absent" if value is None else str(value)
 
 
-def _metrics(row: Any) -> EpochMetrics:
-    return EpochMetrics(
-        epoch=row.epoch,
-        step=row.step,
-        lr=row.lr,
-        train_loss=_number(row.train_loss),
-        val_loss=_number(row.val_loss),
-        val_accuracy=_number(row.val_accuracy),
-        averaged_val_loss=row.averaged_val_loss,
-        averaged_val_accuracy=row.averaged_val_accuracy,
-        seconds=row.seconds,
-    )
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[EpochMetrics], *, held: bool) -> Trial:
+def _trial(
+    spec: StudySpec,
+    row: Any,
+    params: dict[str, Any],
+    metrics: Iterable[EpochMetrics],
+    interruptions: Iterable[Interruption],
+    *,
+    held: bool,
+) -> Trial:
     outcome = None
     if row.state == "ended":
         outcome = Outcome(
@@ -338,6 +383,8 @@ def _trial(spec: StudySpec, row: Any, params: dict[str, Any], metrics: Iterable[
         ended_at=_utc(row.ended_at) if row.ended_at else None,
         test_accuracy=row.test_accuracy,
         test_loss=row.test_loss,
+        interruptions=tuple(interruptions),
+        weights_sha256=row.weights_sha256 or "",
         params=dict(params),
     )
 

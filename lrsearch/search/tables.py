@@ -1,12 +1,15 @@
 """Our few tables beside Optuna's own, in the same database.
 
 They are keyed by our own ids, which stand as user attributes on Optuna's study and trials: Optuna's integer ids are
-reused by SQLite after a delete, and a foreign key onto its tables would keep its studies from being deleted.
+reused by SQLite after a delete, and a foreign key onto its tables would keep its studies from being deleted. Whoever
+changes them raises SCHEMA_VERSION and writes the way there into ``migrations.py``.
 """
+
+import math
 
 from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -28,6 +31,12 @@ studies = Table(
     # Raised by whoever reserves a slot: the row lock that makes the budget exact.
     Column("revision", Integer, nullable=False, default=0),
     Column("created_at", DateTime, nullable=False),
+    # A person asked for it: "drain" lets the trials under way end, "now" has them released.
+    Column("stopped", String(8)),
+    # Of lrsearch, when it was filed; NULL for a study of schema 1.
+    Column("version", String(40)),
+    # Where checkpoints and weights lie.
+    Column("artifacts", Text),
 )
 
 # One row per unit of the budget: reserved, then running under a trial number, then ended.
@@ -55,7 +64,34 @@ slots = Table(
     Column("message", Text),
     Column("test_loss", Float),
     Column("test_accuracy", Float),
+    # Of the lease under which it ended: a commit whose answer was lost is known again.
+    Column("ended_token", String(36)),
+    # The artifact from which the trial goes on, with the updates it holds.
+    Column("checkpoint", String(200)),
+    Column("checkpoint_step", Integer),
+    # The artifact with the last weights of the best trial; the hash is that of every complete one.
+    Column("weights", String(200)),
+    Column("weights_sha256", String(64)),
     UniqueConstraint("study_id", "position"),
+    Index("lrsearch_slots_by_outcome", "study_id", "state", "outcome"),
+)
+
+# The processes that work or have worked on studies here.
+workers = Table(
+    "lrsearch_workers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    # Two processes with the same ``process_space`` see each other's process ids; ``machine`` is one running kernel.
+    Column("process_space", String(200), nullable=False),
+    Column("machine", String(200), nullable=False),
+    Column("process_started", Float, nullable=False),
+    Column("device", String(200), nullable=False, default=""),
+    Column("versions", String(200), nullable=False, default=""),
+    Column("study_id", String(36)),
+    Column("started_at", DateTime, nullable=False),
+    Column("expires_at", DateTime, nullable=False),
 )
 
 # The right to a slot: who holds the token may report and end it. No row, nobody works on it.
@@ -63,11 +99,12 @@ leases = Table(
     "lrsearch_leases",
     metadata,
     Column("slot_id", String(36), primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
     Column("token", String(36), nullable=False),
-    Column("host", String(200), nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("process_started", Float, nullable=False),
+    Column("worker_id", String(36), nullable=False),
     Column("epoch", Integer, nullable=False, default=0),
+    # By the database's clock; afterwards another worker may take the slot.
+    Column("expires_at", DateTime, nullable=False),
 )
 
 # What every accepted epoch measured; not finite is NULL.
@@ -89,3 +126,25 @@ epochs = Table(
     Column("seconds", Float, nullable=False),
     Index("lrsearch_epochs_of_rung", "study_id", "epoch"),
 )
+
+# Attempts that ended while their trial did not: why, and how far the trial was.
+interruptions = Table(
+    "lrsearch_interruptions",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    Column("reason", String(32), nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    # Updates that are kept in the checkpoint.
+    Column("step", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", DateTime, nullable=False),
+)
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number as it is stored: NULL when it is none."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""What an engine is: it trains a configuration and yields what every epoch measured."""
+"""What an engine is: it trains a configuration, yields what every epoch measured, and can leave off and go on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,16 +7,63 @@ from typing import Protocol
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
 
+class CheckpointError(ValueError):
+    """Bytes that are not a checkpoint, or not the weights, of the training they are given to."""
+
+
+class Attention(Protocol):
+    """Asks a training to pause; a ``threading.Event`` is one. Looked at before every update."""
+
+    def is_set(self) -> bool:
+        """Whether attention is asked for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Training stands still between two updates, because attention was asked for."""
+
+    epoch: int
+    """The epoch under way, 1-based."""
+    step: int
+    """Updates made so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """A configuration trained once more, and judged on the untouched test images."""
+    """The weights a configuration ends with, judged on the untouched test images."""
 
-    last_epoch: EpochMetrics
-    """Must equal what the search recorded, bit for bit, on the same machine and versions."""
+    val_loss: float
+    """[nats/example]; equals what the search recorded, bit for bit, on the same machine and versions."""
+    val_accuracy: float
+    """[0..1]; likewise."""
     test_loss: float
     """[nats/example]"""
     test_accuracy: float
     """[0..1]"""
+
+
+class Training(Protocol):
+    """One configuration being trained."""
+
+    def epochs(self) -> Iterator[EpochMetrics | Divergence | Paused]:
+        """Go on from where the training stands: yield one EpochMetrics an epoch; a Divergence is the last thing said.
+
+        A Paused comes before an update, never twice before the same one, whenever attention is asked for; asking for
+        the next one trains on. Closing it ends the training.
+        """
+        ...
+
+    def checkpoint(self) -> bytes:
+        """Return everything that the rest of the training depends on; it loads onto any device.
+
+        Ask before the first epoch, or when EpochMetrics or Paused was yielded last.
+        """
+        ...
+
+    def weights(self) -> bytes:
+        """Return the current raw weights and buffers in the safetensors format."""
+        ...
 
 
 class Engine(Protocol):
@@ -32,10 +79,23 @@ class Engine(Protocol):
         """What bitwise repetition depends on."""
         ...
 
-    def train(self, config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
-        """Yield one EpochMetrics an epoch; a Divergence is the last thing yielded. Closing it ends the training."""
+    def start(
+        self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
+    ) -> Training:
+        """Build the training of ``config``, at its first update or where ``checkpoint`` left off.
+
+        What is resumed equals what was never interrupted, bit for bit, on the same machine and versions. Memory may run
+        out here as well as later.
+
+        Raises:
+            CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
+        """
         ...
 
-    def test(self, config: TrialConfig) -> TestResult | Divergence:
-        """Train ``config`` through and judge it on the test set."""
+    def test(self, config: TrialConfig, weights: bytes | None = None) -> TestResult | Divergence:
+        """Judge ``weights``, what ``Training.weights`` returned; None trains ``config`` through for them.
+
+        Raises:
+            CheckpointError: bytes that are not weights of this model.
+        """
         ...

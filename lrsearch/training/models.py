@@ -12,8 +12,6 @@ ModelName = Literal["mlp", "cnn"]
 
 NAMES: tuple[ModelName, ...] = get_args(ModelName)
 
-DEFAULT_HIDDEN: dict[ModelName, tuple[int, ...]] = {"mlp": (128,), "cnn": (50,)}
-
 CNN_CHANNELS = 10
 CNN_KERNEL = 5
 """[pixels]"""
@@ -28,7 +26,7 @@ class ModelConfig:
     """A model by name, and the sizes of its hidden dense layers.
 
     ``hidden`` may be empty: then the output layer stands alone (with ``mlp``, softmax regression). None is the default
-    of the named model, see ``DEFAULT_HIDDEN``.
+    of the named model, ``lrsearch.spec.DEFAULT_HIDDEN``.
     """
 
     name: ModelName = "mlp"
@@ -88,8 +86,12 @@ def _hidden(config: ModelConfig) -> tuple[int, ...]:
         raise StudyFileError(
             f"model.name: unknown model {config.name!r}{nearest(config.name, NAMES)}; known: {', '.join(NAMES)}"
         )
-    hidden = DEFAULT_HIDDEN[config.name] if config.hidden is None else config.hidden
-    for size in hidden:
+    if config.hidden is None:
+        # Here, because the rest of this room does without the spec and what reads it.
+        from lrsearch.spec import DEFAULT_HIDDEN
+
+        return DEFAULT_HIDDEN[config.name]
+    for size in config.hidden:
         if size < 1:
             raise StudyFileError(f"model.hidden: a layer has at least 1 unit, got {size}")
-    return hidden
+    return config.hidden

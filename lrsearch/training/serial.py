@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import islice
 
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from lrsearch.schedules import factors
 from lrsearch.training import device as devices
 from lrsearch.training import models, optimizers
 from lrsearch.training.averaging import WeightAverage
+from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.divergence import first_divergence
-from lrsearch.training.engine import TestResult
+from lrsearch.training.engine import Attention, Paused, TestResult
 from lrsearch.training.models import ModelConfig
+from lrsearch.training.plateau import plateau_of
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
 CHECK_EVERY_STEPS = 50
@@ -61,30 +64,56 @@ class SerialEngine:
         """What bitwise repetition depends on."""
         return devices.versions()
 
-    def train(self, config: TrialConfig) -> Generator[EpochMetrics | Divergence]:
-        """Yield what every epoch measured; a Divergence is the last thing yielded.
+    def start(
+        self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
+    ) -> "SerialTraining":
+        """Build the training of ``config``, at its first update or where ``checkpoint`` left off.
 
-        Nothing is built before the first epoch is asked for, so what cannot be built fails there, as a training does.
+        Raises:
+            CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
         """
-        yield from Training(self.splits, self._model_config, self._device, self.rules, config).epochs()
+        training = SerialTraining(self.splits, self._model_config, self._device, self.rules, config, attention)
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        return training
 
-    def test(self, config: TrialConfig) -> TestResult | Divergence:
-        """Train ``config`` through and judge its last weights on the test images."""
-        training = Training(self.splits, self._model_config, self._device, self.rules, config)
-        *_, last = training.epochs()
-        if isinstance(last, Divergence):
-            return last
-        loss, accuracy = training.evaluate(self.splits.test_images, self.splits.test_labels)
-        return TestResult(last, loss, accuracy)
+    def test(self, config: TrialConfig, weights: bytes | None = None) -> TestResult | Divergence:
+        """Judge ``weights`` on the validation and the test images; None trains ``config`` through for them.
+
+        Raises:
+            CheckpointError: bytes that are not weights of this model.
+        """
+        training = self.start(config)
+        if weights is not None:
+            load_weights(training.model, weights)
+        else:
+            for told in training.epochs():
+                if isinstance(told, Divergence):
+                    return told
+        splits = self.splits
+        val_loss, val_accuracy = training.evaluate(splits.validation_images, splits.validation_labels)
+        test_loss, test_accuracy = training.evaluate(splits.test_images, splits.test_labels)
+        return TestResult(val_loss, val_accuracy, test_loss, test_accuracy)
 
 
-class Training:
-    """One configuration being trained: its model, optimizer and position."""
+class SerialTraining:
+    """One configuration being trained: its model, optimizer and position.
+
+    No model draws random numbers while it trains: what decides the rest of a training is its weights, the state of its
+    optimizer and schedule, and its place in the batch order.
+    """
 
     def __init__(
-        self, splits: ImageSplits, model: ModelConfig, device: torch.device, rules: Rules, config: TrialConfig
+        self,
+        splits: ImageSplits,
+        model: ModelConfig,
+        device: torch.device,
+        rules: Rules,
+        config: TrialConfig,
+        attention: Attention | None = None,
     ) -> None:
         self._splits, self._device, self._rules, self._config = splits, device, rules, config
+        self._model_config, self._attention = model, attention
         n = len(splits.train_labels)
         self.steps_per_epoch = n // config.batch_size if rules.drop_last else -(-n // config.batch_size)
         n_steps = self.steps_per_epoch * config.epochs
@@ -93,42 +122,99 @@ class Training:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
-        self._order = torch.Generator().manual_seed(config.seed)
         self._optimizer = optimizers.build(config.optimizer, self.model.parameters(), device)
         self._average = WeightAverage(self.model, self.steps_per_epoch) if rules.averaging else None
-        self._plateau = _plateau(config)
+        self._plateau = plateau_of(config.schedule)
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._step = 0
         self._initial_loss: float | None = None
         self._far_run = 0
+        # Of the epoch under way; see Checkpoint.
+        self._order = torch.Generator().manual_seed(config.seed).get_state()
+        self._losses: list[torch.Tensor] = []
+        self._n_judged = 0
+        self._seconds = 0.0
 
-    def epochs(self) -> Iterator[EpochMetrics | Divergence]:
-        """Train epoch by epoch."""
-        for epoch in range(1, self._config.epochs + 1):
-            begun = time.perf_counter()
-            losses = self._train_epoch(epoch)
-            if isinstance(losses, Divergence):
-                yield losses
+    def epochs(self) -> Generator[EpochMetrics | Divergence | Paused]:
+        """Train epoch by epoch, from where the training stands."""
+        order = torch.Generator()
+        while self._step < len(self._lrs):
+            order.set_state(self._order)
+            found = yield from self._train_epoch(order)
+            if found is not None:
+                yield found
                 return
-            metrics = self._measure(epoch, losses, begun)
+            metrics = self._measure()
             if self._plateau is not None:
                 self._plateau.step(metrics.val_loss)
+            self._order = order.get_state()
+            self._losses, self._n_judged, self._seconds = [], 0, 0.0
             yield metrics
+
+    def checkpoint(self) -> bytes:
+        """Return everything that the rest of the training depends on."""
+        return encode(
+            Checkpoint(
+                decided_by=self._decided_by(),
+                step=self._step,
+                model=self.model.state_dict(),
+                average=self._average.model.state_dict() if self._average is not None else None,
+                optimizer=self._optimizer.state_dict()["state"],
+                plateau=self._plateau.state() if self._plateau is not None else None,
+                order=self._order,
+                losses=torch.stack(self._losses) if self._losses else torch.empty(0),
+                n_judged=self._n_judged,
+                initial_loss=self._initial_loss,
+                far_run=self._far_run,
+                seconds=self._seconds,
+            )
+        )
+
+    def restore(self, data: bytes) -> None:
+        """Stand where the training stood that ``data`` is the checkpoint of; before the first epoch is asked for.
+
+        Raises:
+            CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
+        """
+        checkpoint = decode(data, self._decided_by())
+        load_state(self.model, checkpoint.model)
+        if self._average is not None and checkpoint.average is not None:
+            load_state(self._average.model, checkpoint.average)
+        # The groups are those of the optimizer as it is built here: fused or not is a matter of this device.
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+        if self._plateau is not None and checkpoint.plateau is not None:
+            self._plateau.restore(checkpoint.plateau)
+        self._step, self._order = checkpoint.step, checkpoint.order
+        self._losses, self._n_judged = list(checkpoint.losses.to(self._device).unbind()), checkpoint.n_judged
+        self._initial_loss, self._far_run = checkpoint.initial_loss, checkpoint.far_run
+        self._seconds = checkpoint.seconds
+
+    def weights(self) -> bytes:
+        """Return the current raw weights and buffers in the safetensors format."""
+        return encode_weights(self.model)
 
     def evaluate(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         """Return mean loss [nats/example] and accuracy [0..1] of the current weights; images ``[n, c, h, w]`` uint8."""
         loss, accuracy = self._score(self.model, images, labels).tolist()
         return loss, accuracy
 
-    def _train_epoch(self, epoch: int) -> torch.Tensor | Divergence:
-        """Make one pass; return the losses of its updates ``[steps_per_epoch]``, on the device."""
+    def _train_epoch(self, order: torch.Generator) -> Generator[Paused, None, Divergence | None]:
+        """Make the rest of one pass, its batches in the order that is drawn from ``order``."""
+        begun = time.perf_counter() - self._seconds
+        epoch = self._step // self.steps_per_epoch + 1
         self.model.train()
         scale = self._plateau.scale if self._plateau is not None else 1.0
         groups, optimizer, average = self._optimizer.param_groups, self._optimizer, self._average
+        attention, losses = self._attention, self._losses
         parameters = list(self.model.parameters())
-        losses: list[torch.Tensor] = []
-        seen = 0
-        for images, labels in self._batches():
+        for images, labels in self._batches(order, len(losses)):
+            if attention is not None and attention.is_set():
+                if self._device.type != "cpu":
+                    torch.accelerator.synchronize(self._device)  # what is under way there is time of this epoch
+                self._seconds = time.perf_counter() - begun
+                yield Paused(epoch, self._step)
+                begun = time.perf_counter() - self._seconds
             lr = self._lrs[self._step] * scale
             for group in groups:
                 group["lr"] = lr
@@ -141,19 +227,18 @@ class Training:
                 average.update(self._step)
             losses.append(loss.detach())
             self._step += 1
-            if self._rules.divergence_watch and len(losses) - seen >= CHECK_EVERY_STEPS:
-                if (found := self._look(epoch, losses[seen:], scale)) is not None:
-                    return found
-                seen = len(losses)
-        if self._rules.divergence_watch and (found := self._look(epoch, losses[seen:], scale)) is not None:
-            return found
-        return torch.stack(losses)
+            if len(losses) - self._n_judged >= CHECK_EVERY_STEPS and (found := self._look(epoch, scale)) is not None:
+                return found
+        found = self._look(epoch, scale)
+        self._seconds = time.perf_counter() - begun
+        return found
 
-    def _look(self, epoch: int, losses: list[torch.Tensor], scale: float) -> Divergence | None:
+    def _look(self, epoch: int, scale: float) -> Divergence | None:
         """Read the losses of the latest updates from the device and judge them."""
-        if not losses:
+        if not self._rules.divergence_watch or self._n_judged == len(self._losses):
             return None
-        values: list[float] = torch.stack(losses).tolist()
+        values: list[float] = torch.stack(self._losses[self._n_judged :]).tolist()
+        self._n_judged = len(self._losses)
         if self._initial_loss is None:
             self._initial_loss = values[0]
         index, self._far_run = first_divergence(values, self._far_run, initial_loss=self._initial_loss)
@@ -162,31 +247,35 @@ class Training:
         step = self._step - len(values) + index
         return Divergence(epoch, step, self._lrs[step] * scale, values[index], self._initial_loss)
 
-    def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield one epoch of batches in a fresh order: images float32 ``[b, c, h, w]``, labels int64 ``[b]``."""
+    def _batches(self, order: torch.Generator, n_behind: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield an epoch's batches after ``n_behind``: images float32 ``[b, c, h, w]``, labels int64 ``[b]``."""
         splits, batch = self._splits, self._config.batch_size
         n = len(splits.train_labels)
-        order = torch.randperm(n, generator=self._order).to(self._device, non_blocking=True)
+        rows = torch.randperm(n, generator=order).to(self._device, non_blocking=True)
         if self._rules.drop_last:
-            order = order[: self.steps_per_epoch * batch]
+            rows = rows[: self.steps_per_epoch * batch]
         per_image = splits.train_images[0].numel()
-        chunk = batch * max(1, CHUNK_ELEMENTS // (batch * per_image))
-        for rows in order.split(chunk):
-            # Not train_images[rows]: on the CPU, gathering bytes so takes 18 times as long (380 us against 21 for 800).
-            images = splits.normalize(splits.train_images.index_select(0, rows))
-            labels = splits.train_labels.index_select(0, rows)
-            yield from zip(images.split(batch), labels.split(batch), strict=True)
+        batches_per_chunk = max(1, CHUNK_ELEMENTS // (batch * per_image))
+        # Chunks begin where they always do: a batch has the same place in memory, which kernels may depend on.
+        n_chunks_behind, n_behind = divmod(n_behind, batches_per_chunk)
+        for chunk in rows.split(batch * batches_per_chunk)[n_chunks_behind:]:
+            # Not train_images[chunk]: gathering bytes so takes 18 times as long on the CPU (380 us against 21 for 800).
+            images = splits.normalize(splits.train_images.index_select(0, chunk))
+            labels = splits.train_labels.index_select(0, chunk)
+            yield from islice(zip(images.split(batch), labels.split(batch), strict=True), n_behind, None)
+            n_behind = 0
 
-    def _measure(self, epoch: int, losses: torch.Tensor, begun: float) -> EpochMetrics:
+    def _measure(self) -> EpochMetrics:
+        begun = time.perf_counter() - self._seconds
         val = self._splits.validation_images, self._splits.validation_labels
-        scores = [losses.to(self._sum_dtype).mean().unsqueeze(0), self._score(self.model, *val)]
+        scores = [torch.stack(self._losses).to(self._sum_dtype).mean().unsqueeze(0), self._score(self.model, *val)]
         if self._average is not None:
             scores.append(self._score(self._average.model, *val))
         # The one wait for the device in this epoch, watch apart.
         train_loss, val_loss, val_accuracy, *averaged = torch.cat(scores).tolist()
         scale = self._plateau.scale if self._plateau is not None else 1.0
         return EpochMetrics(
-            epoch=epoch,
+            epoch=self._step // self.steps_per_epoch,
             step=self._step,
             lr=self._lrs[self._step - 1] * scale,
             train_loss=train_loss,
@@ -208,31 +297,14 @@ class Training:
             total += torch.stack((loss, (logits.argmax(1) == y).sum())).to(total.dtype)
         return total / len(labels)
 
-
-@dataclass
-class _Plateau:
-    """torch's ReduceLROnPlateau, deciding on a unit learning rate; the schedule's factors carry the peak."""
-
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.ReduceLROnPlateau
-
-    @property
-    def scale(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def step(self, val_loss: float) -> None:
-        self.scheduler.step(val_loss)
-
-
-def _plateau(config: TrialConfig) -> _Plateau | None:
-    schedule = config.schedule
-    if schedule.family != "plateau":
-        return None
-    unit = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        unit,
-        factor=schedule.drop_factor or 0.1,
-        patience=schedule.patience_epochs or 0,
-        min_lr=schedule.final_fraction or 0.0,
-    )
-    return _Plateau(unit, scheduler)
+    def _decided_by(self) -> str:
+        splits = self._splits
+        sizes = {
+            "n_train": len(splits.train_labels),
+            "n_validation": len(splits.validation_labels),  # a plateau follows the validation loss
+            "shape": splits.shape,
+            "n_classes": splits.n_classes,
+        }
+        return decisions(
+            config=asdict(self._config), model=asdict(self._model_config), rules=asdict(self._rules), data=sizes
+        )

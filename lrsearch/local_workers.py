@@ -1,0 +1,287 @@
+"""Several workers on this machine: a process each, with its own device and threads, and one stream of events.
+
+Processes are forked off one that has imported PyTorch and holds nothing, where the system can do that: its import is
+paid once. The storage URL reaches them through a pipe, never through their command line. A worker that dies is
+replaced; one that dies again and again without an accepted epoch ends the run.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from lrsearch import errors
+from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted, Waiting, WorkerReplaced
+from lrsearch.search.keeper import Leave
+from lrsearch.search.places import Place
+from lrsearch.trial import Reason
+
+log = logging.getLogger(__name__)
+
+MAX_DEATHS = 3
+"""Of one worker in a row, without an epoch in between."""
+GRACE_SECONDS = 30.0
+"""In which a worker that is asked to leave keeps what it has in hand; then it is killed."""
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one worker process is to do."""
+
+    place: Place
+    study: str
+    device: str
+    gpu: int | None
+    """The one GPU that it sees, or None."""
+    threads: int
+    data_dir: Path | None
+    artifacts: str | None
+    log_level: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a worker says in place of an event when an error ends it."""
+
+    kind: type[errors.LrsearchError]
+    message: str
+
+
+@dataclass
+class _Worker:
+    order: Order
+    process: BaseProcess
+    events: Connection
+    deaths: int = 0
+    ended: bool = False
+    trial: int | None = None
+    """The number of the trial in hand."""
+
+
+def orders(
+    place: Place,
+    study: str,
+    n: int,
+    *,
+    device: str,
+    gpus: int,
+    threads: int | None,
+    data_dir: Path | None,
+    artifacts: str | None,
+) -> list[Order]:
+    """Return what each of ``n`` workers is to do: GPUs are given out in turn, cores are shared evenly."""
+    cores = available_cores()
+    base = Order(
+        place,
+        study,
+        device,
+        None,
+        threads or max(1, cores // n),
+        data_dir,
+        artifacts,
+        logging.getLogger("lrsearch").getEffectiveLevel(),
+    )
+    if gpus == 0 or device not in ("auto", "cuda"):
+        return [base] * n
+    return [replace(base, gpu=i % gpus, device="cuda") for i in range(n)]
+
+
+def how_many(gpus: int, workers_per_gpu: int) -> int:
+    """Return the workers that suit this machine: so many a GPU, else one a core.
+
+    On a CPU one process with one thread for each core beats one with many threads, for models of this size
+    (docs/benchmarks.md).
+    """
+    return gpus * workers_per_gpu if gpus else available_cores()
+
+
+def count_gpus() -> int:
+    """Return the CUDA devices of this machine; PyTorch is imported only where there may be one."""
+    if "CUDA_VISIBLE_DEVICES" in os.environ:
+        named = [word for word in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if word.strip()]
+        if not named:
+            return 0
+    if sys.platform == "linux" and not any(Path(p).exists() for p in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def available_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
+    """Run a worker for every order until the study has no more to give; yield what they all say.
+
+    Raises:
+        LrsearchError: what ended a worker, or that one died again and again.
+    """
+    context = _context()
+    workers = [_start(context, job) for job in jobs]
+    end: SearchEnded | None = None
+    try:
+        while any(not w.ended for w in workers):
+            if leave.asked:
+                break
+            ready = connection.wait([w.events for w in workers if not w.ended], POLL_SECONDS)
+            for worker in [w for w in workers if w.events in ready]:
+                said = _receive(worker)
+                if isinstance(said, _Failed):
+                    raise said.kind(said.message)
+                if isinstance(said, SearchEnded):
+                    worker.ended = True
+                    end = said
+                elif said is not None:
+                    yield from _noted(worker, said)
+                else:
+                    yield _replace(context, workers, worker)
+        if leave.asked:
+            end = SearchEnded(EndReason.LEFT, "interrupted; what the workers had in hand is kept")
+    finally:
+        _end_all(workers)
+    if end is not None:
+        yield end
+
+
+def _noted(worker: _Worker, event: Event) -> Generator[Event]:
+    match event:
+        case TrialStarted(trial=trial):
+            worker.trial = trial.number
+        case EpochDone():
+            worker.deaths = 0
+        case TrialEnded():
+            worker.trial = None
+            worker.deaths = 0
+        case Waiting():
+            # The others' events say what it waits for.
+            return
+        case _:
+            pass
+    yield event
+
+
+def _replace(context: BaseContext, workers: list[_Worker], dead: _Worker) -> WorkerReplaced:
+    dead.process.join()
+    code = dead.process.exitcode or 0
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    what = f"worker process {dead.process.pid} {how}"
+    deaths = dead.deaths + 1
+    if deaths >= MAX_DEATHS:
+        raise errors.LrsearchError(
+            f"{what}, {deaths} times in a row without an epoch trained: the run ends, its finished trials are kept"
+        )
+    fresh = _start(context, dead.order)
+    fresh.deaths = deaths
+    workers[workers.index(dead)] = fresh
+    dead.events.close()
+    return WorkerReplaced(f"{what}; process {fresh.process.pid} takes its place")
+
+
+def _receive(worker: _Worker) -> Event | _Failed | None:
+    try:
+        said: Event | _Failed = worker.events.recv()
+    except (EOFError, OSError):
+        return None
+    return said
+
+
+def _context() -> BaseContext:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lrsearch.launch"])
+    return context
+
+
+def _start(context: BaseContext, order: Order) -> _Worker:
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(order, theirs), name="lrsearch-worker")  # type: ignore[attr-defined]
+    process.start()
+    theirs.close()
+    return _Worker(order, process, ours)
+
+
+def _end_all(workers: Sequence[_Worker]) -> None:
+    """Ask those that still run to leave, give them time for it, and read on so that none waits for us."""
+    for worker in workers:
+        if worker.process.is_alive() and not worker.ended:
+            worker.process.terminate()
+    until = time.monotonic() + GRACE_SECONDS
+    for worker in workers:
+        while worker.process.is_alive() and time.monotonic() < until:
+            with suppress(EOFError, OSError):
+                while worker.events.poll(POLL_SECONDS):
+                    worker.events.recv()
+            worker.process.join(POLL_SECONDS)
+        if worker.process.is_alive():
+            log.warning("worker process %s did not leave in time and is killed", worker.process.pid)
+            worker.process.kill()
+            worker.process.join()
+        worker.events.close()
+
+
+def _serve(order: Order, events: Connection) -> None:
+    """Be a worker: the body of its process."""
+    # Before CUDA is initialised; Ctrl-C reaches the whole group, and the one who started us asks us to leave.
+    if order.gpu is not None:
+        named = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+        os.environ["CUDA_VISIBLE_DEVICES"] = named[order.gpu] if named else str(order.gpu)
+    leave = Leave()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: leave.ask(Reason.PREEMPTED))
+    logging.basicConfig(level=order.log_level, format="lrsearch: %(message)s")
+    code = errors.EXIT_OK
+    try:
+        try:
+            _work(order, events, leave)
+        except errors.LrsearchError as error:
+            code = error.exit_code
+            events.send(_Failed(type(error), str(error)))
+        except Exception as error:
+            code = errors.EXIT_FAILURE
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            log.debug("the traceback", exc_info=True)
+            events.send(_Failed(errors.LrsearchError, f"a defect of lrsearch: {type(error).__name__}: {first}"))
+    except OSError:
+        # Whoever started us is gone.
+        code = errors.EXIT_FAILURE
+    events.close()
+    # Taking PyTorch down piece by piece takes half a second.
+    sys.stderr.flush()
+    os._exit(errors.EXIT_TERMINATED if leave.asked and code == errors.EXIT_OK else code)
+
+
+def _work(order: Order, events: Connection, leave: Leave) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    from lrsearch import launch
+    from lrsearch.search import filing
+    from lrsearch.search import study as studies
+    from lrsearch.search.storage import PATIENCE_SECONDS, Database
+
+    with closing(Database(order.place, PATIENCE_SECONDS)) as database:
+        study = studies.get(database, order.study)
+        studies.check_version(study)
+        artifacts = filing.artifacts_of(study, order.artifacts)
+        here = launch.Here(order.device, order.threads, order.data_dir, progress=False)
+        engine = launch.prepare(study.spec, here)
+        with closing(launch.search(study, engine, artifacts, leave, wait=True)) as stream:
+            for event in stream:
+                if isinstance(event, SearchEnded) and event.reason != EndReason.LEFT:
+                    launch.test_winner(study, engine, artifacts)
+                events.send(event)

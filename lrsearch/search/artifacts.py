@@ -1,0 +1,123 @@
+"""Where checkpoints and weights lie: an artifact store of Optuna's, so that another machine can go on from them.
+
+A folder (beside the SQLite file, or one that all machines mount), an S3 bucket or a Google Cloud Storage bucket. Names
+are never used twice: a file that was being written when its writer was killed has no one who knows it.
+"""
+
+import io
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import platformdirs
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+from lrsearch.errors import StorageError, UsageError
+from lrsearch.search.places import Place, SqliteFile
+
+PREFIX = "lrsearch-"
+
+
+class Artifacts:
+    """An artifact store that is there and can be written."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.folder: Path | None = None
+        """Where it is a folder."""
+        scheme, separator, rest = where.partition("://")
+        if not separator:
+            self.folder = Path(where)
+            self._store: Any = _folder(self.folder)
+        elif scheme in ("s3", "gs"):
+            bucket = urlsplit(where).netloc
+            if not bucket or rest.strip("/") != bucket:
+                raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got {where!r}")
+            self._store = _bucket(scheme, bucket)
+        else:
+            raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got a URL of '{scheme}'")
+
+    def put(self, content: bytes, study: str, kind: str) -> str:
+        """Keep ``content``; return its name.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        name = f"{PREFIX}{study}-{uuid.uuid4()}.{kind}"
+        try:
+            self._store.write(name, io.BytesIO(content))
+        except Exception as error:
+            self.remove(name)
+            raise self._explained("written", error) from None
+        return name
+
+    def get(self, name: str) -> bytes | None:
+        """Return what was kept under a name, or None when it is not there.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        try:
+            with self._store.open_reader(name) as reader:
+                content: bytes = reader.read()
+        except ArtifactNotFound:
+            return None
+        except Exception as error:
+            raise self._explained("read", error) from None
+        return content
+
+    def remove(self, name: str) -> None:
+        """Remove what nobody needs any more; what cannot be removed stays, and `lrsearch doctor` finds it."""
+        # The store's own errors, of whichever kind.
+        with suppress(Exception):
+            self._store.remove(name)
+
+    def _explained(self, done: str, error: Exception) -> StorageError:
+        # Cloud libraries have errors of their own; a folder has OSError.
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip().splitlines()[:1]
+        said = why if isinstance(why, str) else (why[0] if why else type(error).__name__)
+        return StorageError(
+            f"the artifact store {self.where} cannot be {done}: {said}; "
+            f"mend it, or name another with --artifacts (or LRSEARCH_ARTIFACTS)"
+        )
+
+
+def default_for(place: Place) -> str:
+    """Return where artifacts lie if nobody says: beside the SQLite file, else in this user's folder."""
+    if isinstance(place, SqliteFile):
+        return str(place.path.with_suffix(".artifacts"))
+    return str(Path(platformdirs.user_data_dir("lrsearch")) / "artifacts")
+
+
+def _folder(folder: Path) -> FileSystemArtifactStore:
+    probe = folder / f"{PREFIX}probe-{uuid.uuid4()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"the artifact folder {folder} must be a folder that can be written, and it cannot: {error.strerror}; "
+            f"name another with --artifacts (or LRSEARCH_ARTIFACTS)"
+        ) from None
+    return FileSystemArtifactStore(str(folder))
+
+
+def _bucket(scheme: str, bucket: str) -> Any:
+    try:
+        if scheme == "s3":
+            from optuna.artifacts import Boto3ArtifactStore
+
+            return Boto3ArtifactStore(bucket)
+        from optuna.artifacts import GCSArtifactStore
+
+        return GCSArtifactStore(bucket)
+    # Optuna's stores ask for boto3 and google-cloud-storage when they are made.
+    except ImportError:
+        extra = {"s3": "s3", "gs": "gcs"}[scheme]
+        raise StorageError(
+            f"--artifacts {scheme}://{bucket} needs a package that is not installed: pip install 'lrsearch[{extra}]'"
+        ) from None

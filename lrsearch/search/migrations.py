@@ -1,0 +1,57 @@
+"""The way of our tables from one version to the next; Optuna's own are Optuna's business.
+
+Written with alembic's operations, which SQLite and PostgreSQL both understand. One transaction each.
+"""
+
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from lrsearch.search import processes, tables
+
+
+def upgrade(connection: sa.Connection, version: int) -> str | None:
+    """Bring the tables from ``version`` to the newest; return why it cannot be done now, with nothing changed, or None.
+
+    The caller holds whatever keeps others from doing the same, and commits.
+    """
+    operations = Operations(MigrationContext.configure(connection))
+    for step in range(version, tables.SCHEMA_VERSION):
+        refusal = _STEPS[step](connection, operations)
+        if refusal is not None:
+            return refusal
+    connection.execute(tables.schema.update().values(version=tables.SCHEMA_VERSION))
+    return None
+
+
+def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
+    """Leases expire, trials go on from checkpoints, workers and interruptions are written down."""
+    old = sa.table("lrsearch_leases", sa.column("pid"), sa.column("process_started"), sa.column("host"))
+    for row in connection.execute(sa.select(old)).all():
+        if processes.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
+    operations.drop_table("lrsearch_leases")
+    new = {
+        tables.studies: ("stopped", "version", "artifacts"),
+        tables.slots: (
+            "ended_token",
+            "checkpoint",
+            "checkpoint_step",
+            "weights",
+            "weights_sha256",
+        ),
+    }
+    for table, names in new.items():
+        for name in names:
+            column = table.c[name]
+            operations.add_column(table.name, sa.Column(name, column.type, nullable=True))
+    for table in (tables.leases, tables.workers, tables.interruptions):
+        table.create(connection)
+    for index in tables.slots.indexes:
+        index.create(connection)
+    return None
+
+
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2}

@@ -1,0 +1,150 @@
+"""Where studies lie: a SQLite file on this machine, or a PostgreSQL server that many machines share."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import psutil
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from lrsearch.errors import StorageError, UsageError
+
+DEFAULT_STORAGE = "./lrsearch.db"
+
+POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+SECRET_PARAMETERS = ("password", "sslpassword", "passfile")
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        *(
+            "nfs",
+            "nfs3",
+            "nfs4",
+            "cifs",
+            "smb",
+            "smb2",
+            "smb3",
+            "smbfs",
+            "9p",
+            "afs",
+            "afpfs",
+            "webdav",
+            "ceph",
+            "lustre",
+        ),
+        *("gpfs", "beegfs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+    }
+)
+"""Where SQLite's locks and its shared memory do not hold between machines. Source: sqlite.org/useovernet.html."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteFile:
+    """A SQLite database: one machine, nothing to set up."""
+
+    path: Path
+
+    @property
+    def url(self) -> sa.URL:
+        """SQLAlchemy's URL of it."""
+        return sa.URL.create("sqlite", database=str(self.path))
+
+    def __str__(self) -> str:
+        """Return the path as it was given."""
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """A database on a PostgreSQL server: many machines."""
+
+    url: sa.URL = field(repr=False)
+    """With the password; never shown."""
+
+    def __str__(self) -> str:
+        """Return the URL as a person may see it: the password masked, the parameters left out."""
+        return self.url.set(drivername="postgresql", query={}).render_as_string(hide_password=True)
+
+
+Place = SqliteFile | PostgresServer
+
+
+def parse_place(text: str, *, typed: bool = False) -> Place:
+    """Return the place of ``--storage``: a path, a URL (sqlite, postgresql), or ``@FILE`` that holds one.
+
+    Args:
+        text: what was given. It is not repeated in an error where it may hold a password.
+        typed: whether it stood on the command line, where every user of the machine can read it.
+
+    Raises:
+        UsageError: another database, no database at all, or a password that was typed.
+        StorageError: the file after ``@`` cannot be read.
+    """
+    if text.startswith("@"):
+        return parse_place(_read(Path(text[1:])))
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return SqliteFile(Path(text))
+    if scheme == "sqlite":
+        path = rest.removeprefix("/")
+        if not rest.startswith("/") or not path or path == ":memory:":
+            raise UsageError(
+                "--storage must name a file, as in sqlite:///lrsearch.db: what is not kept cannot be resumed"
+            )
+        return SqliteFile(Path(path))
+    if scheme not in POSTGRES_SCHEMES:
+        kind = scheme.partition("+")[0]
+        driver = f" with the driver '{scheme.partition('+')[2]}'" if kind in ("postgresql", "postgres") else ""
+        raise UsageError(
+            f"--storage must be a file, a sqlite:/// URL or a postgresql:// URL (psycopg 3), "
+            f"got a URL of '{kind}'{driver}"
+        )
+    return PostgresServer(_postgres_url(text, typed=typed))
+
+
+def _postgres_url(text: str, *, typed: bool) -> sa.URL:
+    try:
+        url = sa.make_url(text)
+        named = {key for key, _ in parse_qsl(urlsplit(text).query)}
+    except (exc.ArgumentError, ValueError):
+        # SQLAlchemy and urllib repeat what they could not read.
+        raise UsageError(
+            "--storage must be a URL such as postgresql://user@host:5432/database, and what came cannot be read as "
+            "one; a password with a special character must be percent-encoded"
+        ) from None
+    if typed and (url.password or named & set(SECRET_PARAMETERS[:2])):
+        raise UsageError(
+            "--storage must not hold a password, which every user of this machine could read: put the URL into the "
+            "environment variable LRSEARCH_STORAGE or into a file and give --storage @FILE, or use ~/.pgpass"
+        )
+    if named & set(SECRET_PARAMETERS[:2]):
+        raise UsageError("a password belongs before the @ of the storage URL, not into its parameters")
+    if not url.database:
+        raise UsageError("--storage must name a database, as in postgresql://user@host:5432/database")
+    return url.set(drivername="postgresql+psycopg")
+
+
+def _read(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StorageError(f"--storage @{path}: the file with the storage URL cannot be read: {why}") from None
+    if not text or "\n" in text or text.startswith("@"):
+        raise UsageError(f"--storage @{path}: the file must hold one line, the storage URL")
+    return text
+
+
+def network_file_system(path: Path, mounts: list[tuple[str, str]] | None = None) -> str | None:
+    """Return the kind of network file system that a path lies on, or None.
+
+    Args:
+        path: need not exist.
+        mounts: (mount point, file system) pairs; None asks this machine.
+    """
+    if mounts is None:
+        mounts = [(p.mountpoint, p.fstype) for p in psutil.disk_partitions(all=True)]
+    folder = path.resolve().parent
+    over = [(len(point), kind) for point, kind in mounts if folder.is_relative_to(point)]
+    kind = max(over, default=(0, ""))[1]
+    return kind if kind.lower() in NETWORK_FILE_SYSTEMS else None

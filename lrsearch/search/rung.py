@@ -1,0 +1,95 @@
+"""What an epoch leaves in the database, and what the pruner compares at a rung."""
+
+import math
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+from sqlalchemy.dialects import postgresql, sqlite
+
+from lrsearch.search import pruners, tables
+from lrsearch.search.tables import epochs, slots
+from lrsearch.spec import StudySpec
+from lrsearch.trial import EpochMetrics, State
+
+_ADD = {
+    # A commit whose answer was lost is repeated; an epoch that is there was accepted under the same token.
+    "sqlite": sqlite.insert(epochs).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(epochs).on_conflict_do_nothing(),
+}
+_OTHERS = (
+    sa.select(epochs.c.rung_score, slots.c.outcome, epochs.c.comparable)
+    .join(slots, slots.c.id == epochs.c.slot_id)
+    .where(
+        epochs.c.study_id == bindparam("study"),
+        epochs.c.epoch == bindparam("at"),
+        epochs.c.slot_id != bindparam("slot"),
+        epochs.c.rung_score.is_not(None),
+    )
+)
+_OWN = sa.select(epochs.c.rung_score).where(epochs.c.slot_id == bindparam("slot")).order_by(epochs.c.epoch)
+_N_COMPLETE = (
+    sa.select(sa.func.count())
+    .select_from(slots)
+    .where(slots.c.study_id == bindparam("study"), slots.c.state == "ended", slots.c.outcome == State.COMPLETE.value)
+)
+
+
+def score(metric: str, metrics: EpochMetrics) -> float:
+    """Return what pruners compare: the averaged weights' accuracy, or the raw loss, which ranks better."""
+    if metric == "loss":
+        return metrics.val_loss
+    return metrics.val_accuracy if metrics.averaged_val_accuracy is None else metrics.averaged_val_accuracy
+
+
+def add_epoch(
+    connection: sa.Connection, slot: str, study: str, metrics: EpochMetrics, rung_score: float, *, comparable: bool
+) -> None:
+    """Keep what an epoch measured."""
+    row = {
+        "slot_id": slot,
+        "study_id": study,
+        "epoch": metrics.epoch,
+        "step": metrics.step,
+        "lr": metrics.lr,
+        "train_loss": tables.finite(metrics.train_loss),
+        "val_loss": tables.finite(metrics.val_loss),
+        "val_accuracy": tables.finite(metrics.val_accuracy),
+        "averaged_val_loss": tables.finite(metrics.averaged_val_loss),
+        "averaged_val_accuracy": tables.finite(metrics.averaged_val_accuracy),
+        "rung_score": tables.finite(rung_score),
+        "comparable": comparable,
+        "seconds": metrics.seconds,
+    }
+    connection.execute(_ADD[connection.dialect.name], row)
+
+
+def metrics(row: Any) -> EpochMetrics:
+    """Return a row of our epochs as the value that flows."""
+    return EpochMetrics(
+        epoch=row.epoch,
+        step=row.step,
+        lr=row.lr,
+        train_loss=_number(row.train_loss),
+        val_loss=_number(row.val_loss),
+        val_accuracy=_number(row.val_accuracy),
+        averaged_val_loss=row.averaged_val_loss,
+        averaged_val_accuracy=row.averaged_val_accuracy,
+        seconds=row.seconds,
+    )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def verdict(connection: sa.Connection, spec: StudySpec, study: str, slot: str, epoch: int) -> pruners.Verdict:
+    """Read what the pruner needs and judge a trial at an epoch that it has reached."""
+    at = {"study": study, "slot": slot, "at": epoch}
+    rows = [
+        pruners.RungRow(value, outcome == State.COMPLETE, bool(comparable))
+        for value, outcome, comparable in connection.execute(_OTHERS, at)
+    ]
+    own = [float("nan") if v is None else v for v in connection.scalars(_OWN, {"slot": slot})]
+    n_complete: Any = connection.scalar(_N_COMPLETE, {"study": study})
+    return pruners.judge(spec, epoch, own, rows, int(n_complete or 0))

@@ -1,0 +1,164 @@
+"""A training between two updates, as bytes: all that the rest of it depends on, with every tensor on the CPU.
+
+The bytes are a line that names the format, the SHA-256 of what follows (torch itself reads a flipped bit without a
+word), and what torch.save wrote. What decides the training is in it too, so that another one's is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from io import BytesIO
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from lrsearch.training.engine import CheckpointError
+
+FORMAT = 1
+"""Goes up when the content of a checkpoint changes its meaning; another one is refused."""
+
+_MAGIC = b"lrsearch checkpoint "
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_AGAIN = "start the trial again from its first epoch"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a training stands."""
+
+    decided_by: str
+    """What decides the training, see ``decisions``."""
+    step: int
+    """Updates made so far."""
+    model: dict[str, torch.Tensor]
+    """State of the raw weights and buffers, by name."""
+    average: dict[str, torch.Tensor] | None
+    """That of their moving average; None when there is none."""
+    optimizer: dict[int, dict[str, Any]]
+    """State of torch's optimizer by parameter, without its groups: these follow from the configuration."""
+    plateau: dict[str, Any] | None
+    """State of the schedule that has feedback; None for the others."""
+    order: torch.Tensor
+    """State of the generator of the batch order at the start of the epoch under way."""
+    losses: torch.Tensor
+    """Of the updates of the epoch under way, ``[k]``: k batches of its order are behind."""
+    n_judged: int
+    """How many of these the divergence watch has looked at."""
+    initial_loss: float | None
+    far_run: int
+    seconds: float
+    """Time that the epoch under way has taken so far."""
+
+
+def encode(checkpoint: Checkpoint) -> bytes:
+    """Return ``checkpoint`` as bytes; its tensors may lie on any device."""
+    buffer = BytesIO()
+    torch.save({f.name: _on_cpu(getattr(checkpoint, f.name)) for f in fields(checkpoint)}, buffer)
+    content = buffer.getvalue()
+    return _MAGIC + b"%d\n" % FORMAT + hashlib.sha256(content).digest() + content
+
+
+def decode(data: bytes, decided_by: str) -> Checkpoint:
+    """Return the checkpoint in ``data``, of the training that is decided by ``decided_by``; tensors on the CPU.
+
+    Raises:
+        CheckpointError: damaged bytes, another format, or another training.
+    """
+    head, _, rest = data.partition(b"\n")
+    if not head.startswith(_MAGIC):
+        raise CheckpointError(
+            f"a checkpoint must begin as lrsearch writes it, and these {len(data)} bytes do not; {_AGAIN}"
+        )
+    found = head.removeprefix(_MAGIC).decode(errors="replace")
+    if found != str(FORMAT):
+        raise CheckpointError(f"a checkpoint must have the format {FORMAT}, and this one has {found[:20]!r}; {_AGAIN}")
+    digest, content = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise CheckpointError(
+            f"a checkpoint must be whole, and these {len(data)} bytes are cut short or damaged; {_AGAIN}"
+        )
+    checkpoint = Checkpoint(**torch.load(BytesIO(content), map_location="cpu", weights_only=True))
+    if checkpoint.decided_by != decided_by:
+        there, here = (dict(_leaves(json.loads(one))) for one in (checkpoint.decided_by, decided_by))
+        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        if names:
+            name = names[0]
+            raise CheckpointError(
+                f"a checkpoint must be of the training that it resumes, and this one has {name} = {there.get(name)!r} "
+                f"instead of {here.get(name)!r}; {_AGAIN}"
+            )
+    return checkpoint
+
+
+def decisions(**parts: Mapping[str, object]) -> str:
+    """Return as JSON what decides a training; a field that is None is left out, so that later ones do no harm.
+
+    >>> decisions(model={"name": "mlp", "hidden": None})
+    '{"model": {"name": "mlp"}}'
+    """
+    return json.dumps(_without_none(parts))
+
+
+def encode_weights(model: nn.Module) -> bytes:
+    """Return the weights and buffers of ``model`` in the safetensors format; equal weights give equal bytes."""
+    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()})
+
+
+def load_weights(model: nn.Module, data: bytes) -> None:
+    """Copy what ``encode_weights`` returned into ``model``, on its device.
+
+    Raises:
+        CheckpointError: damaged bytes, or weights of another model.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"weights must be a whole file in the safetensors format, and these {len(data)} bytes are none; "
+            f"train the configuration again"
+        ) from error
+    load_state(model, tensors)
+
+
+def load_state(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy ``tensors`` into the weights and buffers of ``model``, on its device; what refers to these sees it.
+
+    Raises:
+        CheckpointError: other names or shapes.
+    """
+    theirs, ours = ({name: tuple(t.shape) for name, t in one.items()} for one in (tensors, model.state_dict()))
+    names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+    if names:
+        name = names[0]
+        raise CheckpointError(
+            f"weights must be those of this model, and {name} has the shape {theirs.get(name)} instead of "
+            f"{ours.get(name)} (None: no such tensor); look whether the study's model or data set was changed"
+        )
+    model.load_state_dict(tensors)
+
+
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, dict):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    return value
+
+
+def _without_none(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return value
+
+
+def _leaves(value: object, name: str = "") -> Iterator[tuple[str, object]]:
+    """Yield dotted names and values of what JSON holds."""
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, one in value.items():
+        yield from _leaves(one, f"{name}.{key}" if name else key)
