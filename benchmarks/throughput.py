@@ -85,7 +85,7 @@ def our_loop(data: Path, *, averaging: bool) -> None:
 def our_storage(folder: Path) -> None:
     """Child: 8 parameters, 5 reports to asha, tell; an engine that needs no time. Prints one JSON line."""
     from lrsearch import launch, study_file
-    from lrsearch.search.storage import Place
+    from lrsearch.search.places import SqliteFile
     from lrsearch.trial import EpochMetrics, TrialConfig
 
     class Instant:
@@ -108,7 +108,7 @@ def our_storage(folder: Path) -> None:
         keys[f"space.optimizer.{name}.weight_decay"] = {"low": 0.0, "high": 0.3}
         keys[f"space.optimizer.{name}.peak_lr"] = {"low": 1e-5, "high": 10.0, "log": True}
     spec = study_file.load("digits", list(keys.items()))
-    study = launch.file_study(spec, Place(folder / "ours.db"), explicit_budget=True)
+    study = launch.file_study(spec, SqliteFile(folder / "ours.db"), explicit_budget=True)
     begun = time.perf_counter()
     for _ in launch.search(study, Instant()):
         pass

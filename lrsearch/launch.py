@@ -1,20 +1,30 @@
 """Search here: the images are loaded, one worker works in this process, the winner is tested."""
 
-from collections.abc import Generator
+import logging
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from lrsearch import worker
 from lrsearch.analysis.ranking import best
-from lrsearch.events import Event
-from lrsearch.search import portfolio
+from lrsearch.errors import LrsearchError
+from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.search import filing, portfolio
+from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts
 from lrsearch.search.claims import Claims
 from lrsearch.search.keeper import Keeper, Leave
+from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
 from lrsearch.training.engine import Engine, TestResult
 from lrsearch.trial import Trial
+
+log = logging.getLogger(__name__)
+
+IDLE_STEP_SECONDS = 0.5
+_OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,68 @@ def search(
     claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
     with Keeper(claims, leave or Leave()) as keeper:
         yield from worker.work(claims, engine, keeper, artifacts, wait=wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a worker leaves although there is more to do."""
+
+    max_trials: int | None = None
+    exit_when_idle: bool = False
+
+
+def serve(
+    database: Database, name: str | None, here: Here, artifacts: str | None, leave: Leave, limits: Limits
+) -> Generator[tuple[Study, Event]]:
+    """Work on a study until its budget is used up; without a name on every open study, and wait for new ones.
+
+    Raises:
+        LrsearchError: the study cannot be worked on here; without a name such a study is left to others.
+    """
+    ended, refused = 0, set[str]()
+    prepared: tuple[str, Engine] | None = None
+    idle = 0.0
+    while not leave.asked:
+        worked = False
+        for study in _to_serve(database, name, refused):
+            try:
+                studies.check_version(study)
+                store = filing.artifacts_of(study, artifacts)
+                key = study.spec.identity_hash()
+                if prepared is None or prepared[0] != key:
+                    prepared = None
+                    prepared = key, prepare(study.spec, here)
+            except LrsearchError as error:
+                if name is not None:
+                    raise
+                log.warning("%s; this worker leaves the study '%s' to others", error, study.name)
+                refused.add(study.id)
+                continue
+            engine = prepared[1]
+            wait = name is not None and not limits.exit_when_idle
+            with closing(search(study, engine, store, leave, wait=wait)) as events:
+                for event in events:
+                    worked = worked or isinstance(event, TrialStarted)
+                    if isinstance(event, SearchEnded) and event.reason in _OVER:
+                        test_winner(study, engine, store)
+                    yield study, event
+                    ended += isinstance(event, TrialEnded)
+                    if limits.max_trials is not None and ended >= limits.max_trials:
+                        return
+        if name is not None or (limits.exit_when_idle and not worked):
+            return
+        idle = 0.0 if worked else min(idle + IDLE_STEP_SECONDS, worker.WAIT_SECONDS)
+        leave.wait(idle)
+
+
+def _to_serve(database: Database, name: str | None, refused: Collection[str]) -> Iterator[Study]:
+    if name is not None:
+        yield studies.get(database, name)
+        return
+    for known in studies.names(database):
+        study = studies.find(database, known)
+        if study is not None and study.id not in refused and study.is_open():
+            yield study
 
 
 def test_winner(study: Study, engine: Engine, artifacts: Artifacts) -> tuple[Trial, TestResult] | None:

@@ -32,6 +32,7 @@ from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Tri
 
 log = logging.getLogger(__name__)
 
+LEAST_WAIT_SECONDS = 0.05
 WAIT_SECONDS = 5.0
 """Between two looks at whether others have lost what they train."""
 
@@ -82,7 +83,7 @@ def work(
         artifacts: where checkpoints and weights go.
         wait: whether to stay while others train what is left, to take over what they lose.
     """
-    waiting = False
+    waited = 0.0
     while True:
         if keeper.leave.asked:
             yield _left(keeper)
@@ -92,12 +93,14 @@ def work(
             if not wait or claim.reason != EndReason.HELD_ELSEWHERE:
                 yield claim
                 return
-            if not waiting:
+            if not waited:
                 yield Waiting(claim.message)
-            waiting = True
-            keeper.leave.wait(min(WAIT_SECONDS, claims.lease_seconds / 4))
+            # Soon at first: most often somebody else's last trial is nearly over.
+            pause = min(max(LEAST_WAIT_SECONDS, waited / 4), WAIT_SECONDS, claims.lease_seconds / 4)
+            keeper.leave.wait(pause)
+            waited += pause
             continue
-        waiting = False
+        waited = 0.0
         yield from _Attempt(claims, engine, keeper, artifacts, claim).events()
 
 

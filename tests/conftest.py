@@ -21,14 +21,18 @@ from optuna.storages._rdb.storage import _VersionManager
 
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
+from lrsearch.events import Event
 from lrsearch.search import lease, optuna_rows
 from lrsearch.search import study as studies
+from lrsearch.search.artifacts import Artifacts, default_for
 from lrsearch.search.claims import Claim, Claims, Initial
-from lrsearch.search.storage import Database, Place
+from lrsearch.search.keeper import Keeper, Leave
+from lrsearch.search.places import SqliteFile, parse_place
+from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES
 from lrsearch.spec import StudySpec
-from lrsearch.training.engine import TestResult
+from lrsearch.training.engine import Attention, CheckpointError, Paused, TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
 
@@ -127,20 +131,61 @@ class FakeEngine:
     trained: list[TrialConfig] = field(default_factory=list)
     closed: int = 0
     """Trainings that ended, in whatever way."""
+    loaded: list[int] = field(default_factory=list)
+    """The epochs from which trainings were resumed."""
 
-    def train(self, config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
+    def start(
+        self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
+    ) -> "FakeTraining":
         self.trained.append(config)
+        behind = 0
+        if checkpoint is not None:
+            head, _, rest = checkpoint.partition(b":")
+            if head != repr(config).encode():
+                raise CheckpointError("the checkpoint of another configuration")
+            behind = int(rest)
+            self.loaded.append(behind)
+        return FakeTraining(self, config, behind, attention)
+
+    def test(self, config: TrialConfig, weights: bytes | None = None) -> TestResult | Divergence:
+        *_, last = self.start(config).epochs()
+        if isinstance(last, Divergence):
+            return last
+        assert isinstance(last, EpochMetrics)
+        return TestResult(last.val_loss, last.val_accuracy, last.val_loss, last.val_accuracy)
+
+
+@dataclass
+class FakeTraining:
+    """A training of the fake engine; its checkpoint is the number of epochs behind it."""
+
+    engine: FakeEngine
+    config: TrialConfig
+    behind: int
+    attention: Attention | None
+
+    def epochs(self) -> Iterator[EpochMetrics | Divergence | Paused]:
+        done = 0
         try:
-            for step in self.script(config):
+            for step in self.engine.script(self.config):
                 if isinstance(step, BaseException):
                     raise step
+                done += isinstance(step, EpochMetrics)
+                if done <= self.behind and isinstance(step, EpochMetrics):
+                    continue
+                if self.attention is not None and self.attention.is_set():
+                    yield Paused(done, 10 * (done - 1))
+                if isinstance(step, EpochMetrics):
+                    self.behind = done
                 yield step
         finally:
-            self.closed += 1
+            self.engine.closed += 1
 
-    def test(self, config: TrialConfig) -> TestResult | Divergence:
-        *_, last = self.train(config)
-        return last if isinstance(last, Divergence) else TestResult(last, last.val_loss, last.val_accuracy)
+    def checkpoint(self) -> bytes:
+        return repr(self.config).encode() + b":%d" % self.behind
+
+    def weights(self) -> bytes:
+        return repr(self.config).encode()
 
 
 BEST_LR = 0.1
@@ -169,21 +214,21 @@ def learning(config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def place(tmp_path: Path) -> SqliteFile:
     """The place of a database that is not there yet."""
-    return Place(tmp_path / "lrsearch.db")
+    return SqliteFile(tmp_path / "lrsearch.db")
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database file without studies, to copy: quicker than making its tables again and again."""
     path = tmp_path_factory.mktemp("empty") / "lrsearch.db"
-    Database(Place(path)).close()
+    Database(SqliteFile(path)).close()
     return path
 
 
 @pytest.fixture
-def database(place: Place, empty_database: Path) -> Iterator[Database]:
+def database(place: SqliteFile, empty_database: Path) -> Iterator[Database]:
     """An empty database."""
     shutil.copy(empty_database, place.path)
     with closing(Database(place)) as opened:
@@ -200,6 +245,15 @@ def claimed(claims: Claims) -> Claim:
     claim = claims.claim()
     assert isinstance(claim, Claim), claim
     return claim
+
+
+def working(claims: Claims, engine: FakeEngine, leave: Leave | None = None, *, wait: bool = False) -> Iterator[Event]:
+    """Work on a study as a worker does."""
+    from lrsearch import worker
+
+    store = Artifacts(default_for(claims.study.database.place))
+    with Keeper(claims, leave or Leave()) as keeper:
+        yield from worker.work(claims, engine, keeper, store, wait=wait)
 
 
 def leases_held(database: Database) -> int:
@@ -266,15 +320,13 @@ def arm(kill: Kill) -> None:
 
 def work_in_child(path: str, spec_json: str, kill: Kill | None = None, gate: str | None = None) -> None:
     """File the study or find it, and work on it until there is nothing more to do: the body of a worker process."""
-    from lrsearch import worker
-
     if kill is not None:
         arm(kill)
     spec = StudySpec.model_validate_json(spec_json)
     if gate is not None:
         wait_until(Path(gate).exists)
-    with closing(Database(Place(Path(path)))) as database:
-        for _ in worker.work(claims_of(studies.create(database, spec)), FakeEngine(learning)):
+    with closing(Database(parse_place(path))) as database:
+        for _ in working(claims_of(studies.create(database, spec)), FakeEngine(learning)):
             pass
 
 

@@ -47,7 +47,8 @@ from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStar
 from lrsearch.search import study as studies
 from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial, rung_score
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.search.storage import Database, Place
+from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
@@ -189,7 +190,7 @@ def test_the_first_settings_are_tried_first_and_named_after_their_origin(databas
 
 
 def test_four_processes_end_with_exactly_the_budget(tmp_path: Path) -> None:
-    place, gate = Place(tmp_path / "x.db"), tmp_path / "gate"
+    place, gate = SqliteFile(tmp_path / "x.db"), tmp_path / "gate"
     spec = make_spec(budget={"trials": 40}, pruner={"name": "asha"})
     # All four find no database, make one and file the study at the same moment.
     workers = [started(work_in_child, str(place.path), spec.to_json(), None, str(gate)) for _ in range(4)]
@@ -214,7 +215,7 @@ def wait_until_busy(database: Database, workers: list[ForkServerProcess]) -> Non
 
 
 def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_budget(tmp_path: Path) -> None:
-    place = Place(tmp_path / "x.db")
+    place = SqliteFile(tmp_path / "x.db")
     spec = make_spec(budget={"trials": 24}, pruner={"name": "asha"})
     with closing(Database(place)) as database:
         studies.create(database, spec)
@@ -263,7 +264,7 @@ SMALL = make_spec(
 
 @pytest.mark.parametrize(("kill", "running", "attempts"), POINTS, ids=str)
 def test_a_process_killed_at_any_step_loses_nothing(
-    place: Place, kill: Kill, running: list[int], attempts: int
+    place: SqliteFile, kill: Kill, running: list[int], attempts: int
 ) -> None:
     assert finished(started(work_in_child, str(place.path), SMALL.to_json(), kill)) == -9
     with closing(Database(place)) as database:
@@ -283,7 +284,7 @@ def test_a_process_killed_at_any_step_loses_nothing(
         assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(n,) for n in expected]
 
 
-def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> None:
+def test_a_process_killed_while_it_takes_over_loses_nothing(place: SqliteFile) -> None:
     kills = [
         Kill("accept", "after", 5),
         Kill("restart", "before"),
@@ -301,7 +302,7 @@ def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> Non
         assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(1,), (5,), (1,)]
 
 
-def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Place) -> None:
+def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: SqliteFile) -> None:
     order = random.Random(1)
     steps = ["reserve", "draw", "start", "accept", "end", "rows in start", "score in accept", "rows in end"]
     spec = make_spec(budget={"trials": 7}, pruner={"name": "asha"})
@@ -324,7 +325,7 @@ def test_a_chain_of_kills_at_random_steps_ends_with_exactly_the_budget(place: Pl
     ],
 )
 def test_a_process_killed_while_it_files_the_study_has_filed_all_of_it_or_nothing(
-    place: Place, step: str, when: str, filed: bool
+    place: SqliteFile, step: str, when: str, filed: bool
 ) -> None:
     assert finished(started(work_in_child, str(place.path), SMALL.to_json(), Kill(step, when))) == -9
     with closing(Database(place)) as database:

@@ -135,7 +135,8 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
 ) -> None:
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
-    from lrsearch.search.storage import Database, Place
+    from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database
     from lrsearch.search.study import create
     from lrsearch.trial import Outcome, Reason, State
 
@@ -144,7 +145,7 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
     def events() -> Iterator[Event]:
         yield TrialEnded(0, Outcome(State.FAILED, Reason.CRASH, None, 0, message=message))
 
-    database = Database(Place(tmp_path / "a.db"))
+    database = Database(SqliteFile(tmp_path / "a.db"))
     filed = create(database, StudySpec(name="probe"))
     going = (event for event in events())
     search_command._follow(going, filed, stderr(), 0.0, lambda: None, live=False, quiet=False)
@@ -428,9 +429,10 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
     from lrsearch.search import study as studies
-    from lrsearch.search.storage import Database, Place
+    from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database
 
-    database = Database(Place(tmp_path / "lrsearch.db"))
+    database = Database(SqliteFile(tmp_path / "lrsearch.db"))
     studies.create(database, StudySpec(name="empty"))
     database.close()
     for command in (["trials"], ["trials", "--json"], ["trials", "-f", "csv"], ["status"], ["list"]):

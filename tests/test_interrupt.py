@@ -21,7 +21,8 @@ from lrsearch import worker
 from lrsearch.cli import interrupts
 from lrsearch.events import Event
 from lrsearch.search import study as studies
-from lrsearch.search.storage import Database, Place
+from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database
 
 pytest_plugins = ["command_line"]
 
@@ -155,13 +156,13 @@ def follow(events: Generator[Event]) -> None:
 def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_is_lost(tmp_path: Path) -> None:
     spec = make_spec(budget={"trials": 2}, epochs=2, pruner={"name": "asha"})
     template = tmp_path / "template.db"
-    with closing(Database(Place(template))) as database:
+    with closing(Database(SqliteFile(template))) as database:
         studies.create(database, spec)
     n_statements, k = 1, 0
     while k < n_statements:
         path = tmp_path / f"{k}.db"
         shutil.copy(template, path)
-        with closing(Database(Place(path))) as database:
+        with closing(Database(SqliteFile(path))) as database:
             study = studies.find(database, spec.name)
             assert study is not None
             statements = 0

@@ -32,8 +32,9 @@ from lrsearch import worker
 from lrsearch.search import space as spaces
 from lrsearch.search import study as studies
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
+from lrsearch.search.places import SqliteFile
 from lrsearch.search.samplers import build
-from lrsearch.search.storage import Database, Place
+from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial, TrialConfig
 
@@ -47,7 +48,7 @@ SGD_COSINE: dict[str, Any] = {
 
 def searched(path: Path, spec: StudySpec, script: Script = learning) -> list[Trial]:
     """Search in one go, in this process; return the trials."""
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         study = studies.create(database, spec)
         for _ in worker.work(claims_of(study), FakeEngine(script)):
             pass
@@ -59,7 +60,7 @@ def searched_with_kills(path: Path, spec: StudySpec, kills: list[Kill]) -> list[
     for kill in kills:
         assert finished(started(work_in_child, str(path), spec.to_json(), kill)) == -9, kill
     assert finished(started(work_in_child, str(path), spec.to_json())) == 0
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         return studies.get(database, spec.name).trials()
 
 
@@ -140,12 +141,12 @@ def test_qmc_goes_on_with_its_sequence_in_another_process(tmp_path: Path, kills:
 
 def test_qmc_repeats_nothing_when_several_processes_draw_at_once(tmp_path: Path) -> None:
     path, gate = tmp_path / "many.db", tmp_path / "gate"
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         studies.create(database, QMC)
     workers = [started(work_in_child, str(path), QMC.to_json(), None, str(gate)) for _ in range(3)]
     gate.touch()
     assert [finished(process) for process in workers] == [0, 0, 0]
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         trials = settings_of(studies.get(database, QMC.name).trials())
     # All but those that started before any parameter was known come from the sequence: as many as there are workers.
     assert len({p["peak_lr_sgd"] for p in trials}) == 17
@@ -191,7 +192,7 @@ def count_too_high(path: Path, spec: StudySpec, *, diverge: bool) -> int:
         else:
             yield RuntimeError("broken")
 
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         study = studies.create(database, spec)
         claims = claims_of(study)
         events = worker.work(claims, FakeEngine(script))
@@ -338,7 +339,7 @@ def test_trials_of_a_plain_optuna_script_teach_the_sampler(tmp_path: Path) -> No
     # A hundred trials that say the best learning rate is far from where our own would look first.
     spec = make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 12}, sampler={"name": "tpe"})
     path = tmp_path / "x.db"
-    with closing(Database(Place(path))) as database:
+    with closing(Database(SqliteFile(path))) as database:
         study = studies.create(database, spec)
         claim = claimed(claims_of(study))
         claims_of(study).release(claim)

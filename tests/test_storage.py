@@ -42,14 +42,15 @@ from lrsearch.errors import (
 )
 from lrsearch.search import storage
 from lrsearch.search import study as studies
-from lrsearch.search.storage import Database, Place, check_new, has_studies, open_existing, parse_place
+from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database, check_new, has_studies, open_existing, parse_place
 from lrsearch.spec import StudySpec
 from lrsearch.trial import State
 
 SPEC = make_spec(budget={"trials": 3})
 
 
-def searched(place: Place, *specs: StudySpec) -> None:
+def searched(place: SqliteFile, *specs: StudySpec) -> None:
     """Make a database with studies that are searched through."""
     with closing(Database(place)) as database:
         for spec in specs or (SPEC,):
@@ -84,7 +85,7 @@ def refused(action: Callable[[], object], *words: str) -> str:
     return said
 
 
-def before_anything_is_loaded(place: Place) -> None:
+def before_anything_is_loaded(place: SqliteFile) -> None:
     """Do what `lrsearch run` does before it reads the images."""
     launch.check(SPEC, place)
 
@@ -136,7 +137,7 @@ def test_a_url_with_a_password_is_refused_without_repeating_it(url: str) -> None
 
 @pytest.mark.parametrize("name", ["a b.db", "a?b.db", "a#b.db", "a%41.db", "ü.db", "a&b=c.db", "a'b.db", "-.db"])
 def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
-    place = Place(tmp_path / name)
+    place = SqliteFile(tmp_path / name)
     searched(place)
     assert has_studies(place)
     with closing(open_existing(place)) as database:
@@ -153,7 +154,7 @@ def text_file(path: Path) -> None:
 
 @pytest.mark.parametrize("action", [open_existing, has_studies, before_anything_is_loaded, Database])
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(
-    place: Place, action: Callable[[Place], object]
+    place: SqliteFile, action: Callable[[Place], object]
 ) -> None:
     text_file(place.path)
     before = place.path.read_bytes()
@@ -164,18 +165,18 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(
 
 @pytest.mark.parametrize("action", [open_existing, has_studies, before_anything_is_loaded])
 def test_a_folder_is_refused(tmp_path: Path, action: Callable[[Place], object]) -> None:
-    refused(lambda: action(Place(tmp_path)), str(tmp_path), "is a folder", "--storage")
+    refused(lambda: action(SqliteFile(tmp_path)), str(tmp_path), "is a folder", "--storage")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("action", [check_new, before_anything_is_loaded])
 def test_a_missing_folder_is_refused_and_not_made(tmp_path: Path, action: Callable[[Place], object]) -> None:
-    place = Place(tmp_path / "missing" / "x.db")
+    place = SqliteFile(tmp_path / "missing" / "x.db")
     refused(lambda: action(place), str(place), "missing does not exist", "--storage")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_database_is_not_made_by_looking_for_it(place: Place) -> None:
+def test_a_missing_database_is_not_made_by_looking_for_it(place: SqliteFile) -> None:
     assert not has_studies(place)
     refused(lambda: open_existing(place), str(place), "no such study database", "lrsearch run")
     before_anything_is_loaded(place)
@@ -184,7 +185,7 @@ def test_a_missing_database_is_not_made_by_looking_for_it(place: Place) -> None:
 
 @pytest.mark.parametrize("make", [foreign, plain_optuna, Path.touch])
 def test_a_database_without_our_studies_is_left_as_it_was_by_whoever_wants_to_read(
-    place: Place, make: Callable[[Path], None]
+    place: SqliteFile, make: Callable[[Path], None]
 ) -> None:
     make(place.path)
     before = place.path.read_bytes()
@@ -195,7 +196,7 @@ def test_a_database_without_our_studies_is_left_as_it_was_by_whoever_wants_to_re
 
 
 @pytest.mark.parametrize("action", [check_new, before_anything_is_loaded])
-def test_the_database_of_another_program_gets_no_studies(place: Place, action: Callable[[Place], object]) -> None:
+def test_the_database_of_another_program_gets_no_studies(place: SqliteFile, action: Callable[[Place], object]) -> None:
     foreign(place.path)
     before = place.path.read_bytes()
     refused(lambda: action(place), str(place), "another program", "photos", "--storage")
@@ -205,7 +206,7 @@ def test_the_database_of_another_program_gets_no_studies(place: Place, action: C
 
 @pytest.mark.parametrize("make", [plain_optuna, Path.touch])
 def test_the_database_of_a_plain_optuna_script_and_an_empty_file_may_get_studies(
-    place: Place, make: Callable[[Path], None]
+    place: SqliteFile, make: Callable[[Path], None]
 ) -> None:
     make(place.path)
     before_anything_is_loaded(place)
@@ -217,7 +218,7 @@ def test_the_database_of_a_plain_optuna_script_and_an_empty_file_may_get_studies
 
 
 @pytest.mark.parametrize("n_tables", [1, 5, 11])
-def test_a_database_whose_making_was_interrupted_is_made_up(place: Place, n_tables: int) -> None:
+def test_a_database_whose_making_was_interrupted_is_made_up(place: SqliteFile, n_tables: int) -> None:
     engine = sqlalchemy.create_engine(place.url)
     models.BaseModel.metadata.create_all(engine, tables=models.BaseModel.metadata.sorted_tables[:n_tables])
     engine.dispose()
@@ -227,24 +228,24 @@ def test_a_database_whose_making_was_interrupted_is_made_up(place: Place, n_tabl
         assert studies.names(database) == ["probe"]
 
 
-def test_a_database_that_another_program_shares_with_optuna_may_get_studies(place: Place) -> None:
+def test_a_database_that_another_program_shares_with_optuna_may_get_studies(place: SqliteFile) -> None:
     foreign(place.path)
     plain_optuna(place.path)
     before_anything_is_loaded(place)
 
 
 def test_a_database_cut_short_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
-    whole = Place(tmp_path / "whole.db")
+    whole = SqliteFile(tmp_path / "whole.db")
     searched(whole)
     with closing(sqlite3.connect(whole.path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     content = whole.path.read_bytes()
     assert len(content) > 60_000
     for length in (10, 99, 101, 1000, 4096, 8192, 20_000, len(content) // 2, len(content) - 5000):
-        place = Place(tmp_path / f"{length}.db")
+        place = SqliteFile(tmp_path / f"{length}.db")
         place.path.write_bytes(content[:length])
 
-        def read(place: Place = place) -> None:
+        def read(place: SqliteFile = place) -> None:
             with closing(open_existing(place)) as database:
                 studies.get(database, None).trials()
                 studies.summaries(database)
@@ -252,7 +253,7 @@ def test_a_database_cut_short_is_refused_wherever_it_was_cut(tmp_path: Path) -> 
         refused(read, str(place))
 
 
-def test_a_damaged_page_is_refused(place: Place) -> None:
+def test_a_damaged_page_is_refused(place: SqliteFile) -> None:
     searched(place)
     with closing(sqlite3.connect(place.path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -273,9 +274,9 @@ def run_as_nobody(path: str, folder: str, answer: str) -> None:
         os.setuid(65534)
     said = []
     for action in (
-        lambda: studies.get(open_existing(Place(Path(path))), None).trials(),
-        lambda: studies.create(Database(Place(Path(path))), make_spec("new")),
-        lambda: studies.create(Database(Place(Path(folder) / "new.db")), make_spec("new")),
+        lambda: studies.get(open_existing(SqliteFile(Path(path))), None).trials(),
+        lambda: studies.create(Database(SqliteFile(Path(path))), make_spec("new")),
+        lambda: studies.create(Database(SqliteFile(Path(folder) / "new.db")), make_spec("new")),
     ):
         try:
             said.append(f"did {action() is not None}")
@@ -289,7 +290,7 @@ def run_as_nobody(path: str, folder: str, answer: str) -> None:
 def test_a_read_only_database_is_refused_in_words(wal: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        place = Place(folder / "locked" / "x.db")
+        place = SqliteFile(folder / "locked" / "x.db")
         place.path.parent.mkdir()
         searched(place)
         if not wal:
@@ -335,7 +336,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_a_database_that_another_process_locks_is_refused_after_a_while_and_whole_afterwards(tmp_path: Path) -> None:
-    place, held, release = Place(tmp_path / "x.db"), tmp_path / "held", tmp_path / "release"
+    place, held, release = SqliteFile(tmp_path / "x.db"), tmp_path / "held", tmp_path / "release"
     searched(place)
     with closing(Database(place)) as database:
         study = studies.get(database, None)
@@ -355,7 +356,7 @@ def test_a_database_that_another_process_locks_is_refused_after_a_while_and_whol
 
 @pytest.mark.usefixtures("impatient")
 def test_a_new_database_that_is_locked_is_refused_after_a_while(tmp_path: Path) -> None:
-    place, held, release = Place(tmp_path / "x.db"), tmp_path / "held", tmp_path / "release"
+    place, held, release = SqliteFile(tmp_path / "x.db"), tmp_path / "held", tmp_path / "release"
     place.path.touch()
     process = started(hold_the_lock, str(place.path), str(held), str(release))
     wait_until(held.exists)
@@ -367,7 +368,7 @@ def test_a_new_database_that_is_locked_is_refused_after_a_while(tmp_path: Path) 
 def open_in_child(path: str, spec_json: str, gate: str) -> None:
     """Make the database and file the study, at the same moment as others do."""
     wait_until(Path(gate).exists)
-    with closing(Database(Place(Path(path)))) as database:
+    with closing(Database(SqliteFile(Path(path)))) as database:
         studies.create(database, StudySpec.model_validate_json(spec_json))
 
 
@@ -377,33 +378,33 @@ def test_processes_that_make_the_same_database_at_the_same_moment_all_have_it(tm
         processes = [started(open_in_child, str(path), SPEC.to_json(), str(gate)) for _ in range(5)]
         gate.touch()
         assert [finished(process) for process in processes] == [0] * 5
-        with closing(open_existing(Place(path))) as database:
+        with closing(open_existing(SqliteFile(path))) as database:
             assert studies.names(database) == ["probe"]
 
 
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
-def edit(place: Place, sql: str, *values: object) -> None:
+def edit(place: SqliteFile, sql: str, *values: object) -> None:
     with closing(sqlite3.connect(place.path)) as connection:
         assert connection.execute(sql, values).rowcount > 0
         connection.commit()
 
 
-def test_a_newer_schema_is_refused_with_both_versions(place: Place) -> None:
+def test_a_newer_schema_is_refused_with_both_versions(place: SqliteFile) -> None:
     searched(place)
     edit(place, "UPDATE lrsearch_schema SET version = 99")
     refused(lambda: open_existing(place), str(place), "schema 99", "schema 1", "--storage")
 
 
-def test_a_newer_schema_of_optuna_is_refused(place: Place) -> None:
+def test_a_newer_schema_of_optuna_is_refused(place: SqliteFile) -> None:
     searched(place)
     edit(place, "UPDATE alembic_version SET version_num = 'v9.9.9'")
     refused(lambda: open_existing(place), str(place), "optuna")
 
 
 @pytest.mark.parametrize("spec", ['{"name": "probe", "quantum": true}', "{", "[]"])
-def test_a_spec_of_another_version_is_refused(place: Place, spec: str) -> None:
+def test_a_spec_of_another_version_is_refused(place: SqliteFile, spec: str) -> None:
     searched(place)
     edit(place, "UPDATE study_user_attributes SET value_json = json_quote(?) WHERE key = 'lrsearch:spec'", spec)
     with closing(open_existing(place)) as database:
@@ -449,7 +450,7 @@ def test_the_same_study_is_found_again_whatever_its_budget(database: Database) -
     assert again.budget() == make_spec(budget={"trials": 5}).budget, "a budget is raised on purpose or not at all"
 
 
-def test_a_conflict_is_told_before_anything_is_written(place: Place) -> None:
+def test_a_conflict_is_told_before_anything_is_written(place: SqliteFile) -> None:
     searched(place)
     before = place.path.read_bytes()
     with pytest.raises(IdentityError):
@@ -457,7 +458,7 @@ def test_a_conflict_is_told_before_anything_is_written(place: Place) -> None:
     assert place.path.read_bytes() == before
 
 
-def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Place) -> None:
+def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: SqliteFile) -> None:
     plain_optuna(place.path, "probe")
     plain_optuna(place.path, "probe-2")
     with closing(Database(place)) as database:
@@ -506,7 +507,7 @@ def test_the_list_counts_every_study_by_itself(database: Database) -> None:
     assert (listed["two"].dataset, listed["two"].model, listed["two"].counts) == ("mnist", "cnn", {})
 
 
-def test_what_a_winner_scored_on_the_test_set_is_kept(place: Place) -> None:
+def test_what_a_winner_scored_on_the_test_set_is_kept(place: SqliteFile) -> None:
     searched(place)
     with closing(Database(place)) as database:
         studies.get(database, None).record_test(1, 0.25, 0.9375)
@@ -516,7 +517,7 @@ def test_what_a_winner_scored_on_the_test_set_is_kept(place: Place) -> None:
 
 
 @pytest.mark.parametrize("name", ["renamed", "two words, and 'quotes'"])
-def test_a_study_renamed_in_the_dashboard_is_still_ours(place: Place, name: str) -> None:
+def test_a_study_renamed_in_the_dashboard_is_still_ours(place: SqliteFile, name: str) -> None:
     searched(place)
     edit(place, "UPDATE studies SET study_name = ?", name)
     with closing(Database(place)) as database:
@@ -534,7 +535,7 @@ def test_a_study_renamed_in_the_dashboard_is_still_ours(place: Place, name: str)
 # --- deleted ---------------------------------------------------------------------------------------------------------
 
 
-def counts(place: Place) -> dict[str, int]:
+def counts(place: SqliteFile) -> dict[str, int]:
     """Return the rows of every table that knows studies or trials."""
     with closing(sqlite3.connect(place.path)) as connection:
         names = [n for (n,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -542,7 +543,7 @@ def counts(place: Place) -> dict[str, int]:
     return {n: found[n] for n in found if n not in ("alembic_version", "version_info", "lrsearch_schema")}
 
 
-def test_deleting_a_study_removes_every_row_of_it_and_of_no_other(place: Place) -> None:
+def test_deleting_a_study_removes_every_row_of_it_and_of_no_other(place: SqliteFile) -> None:
     searched(place, make_spec("one", pruner={"name": "asha"}))
     plain_optuna(place.path)
     only_one = counts(place)
@@ -562,7 +563,7 @@ def test_deleting_a_study_removes_every_row_of_it_and_of_no_other(place: Place) 
     assert len(optuna.load_study(study_name="theirs", storage=place.url).trials) == 2
 
 
-def test_a_deleted_study_leaves_an_empty_database_and_its_name(place: Place) -> None:
+def test_a_deleted_study_leaves_an_empty_database_and_its_name(place: SqliteFile) -> None:
     searched(place)
     with closing(Database(place)) as database:
         studies.delete(database, "probe")
@@ -575,7 +576,7 @@ def test_a_deleted_study_leaves_an_empty_database_and_its_name(place: Place) -> 
 def delete_in_child(path: str, kill: Kill) -> None:
     """Delete the study and be killed over it."""
     arm(kill)
-    with closing(Database(Place(Path(path)))) as database:
+    with closing(Database(SqliteFile(Path(path)))) as database:
         studies.delete(database, "probe")
 
 
@@ -589,7 +590,7 @@ def delete_in_child(path: str, kill: Kill) -> None:
     ],
 )
 def test_a_process_killed_while_it_deletes_leaves_a_whole_study_or_none(
-    place: Place, step: str, when: str, left: bool
+    place: SqliteFile, step: str, when: str, left: bool
 ) -> None:
     searched(place)
     before = counts(place)
@@ -598,7 +599,7 @@ def test_a_process_killed_while_it_deletes_leaves_a_whole_study_or_none(
     assert after == before if left else set(after.values()) == {0}
 
 
-def test_a_worker_whose_study_is_deleted_is_told_so(place: Place) -> None:
+def test_a_worker_whose_study_is_deleted_is_told_so(place: SqliteFile) -> None:
     with closing(Database(place)) as database:
         claims = claims_of(studies.create(database, SPEC))
         claim = claimed(claims)
@@ -612,11 +613,11 @@ def test_a_worker_whose_study_is_deleted_is_told_so(place: Place) -> None:
 
 
 def test_a_copied_database_is_a_database(tmp_path: Path) -> None:
-    place = Place(tmp_path / "x.db")
+    place = SqliteFile(tmp_path / "x.db")
     searched(place)
     with closing(sqlite3.connect(place.path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    copy = Place(tmp_path / "copy.db")
+    copy = SqliteFile(tmp_path / "copy.db")
     shutil.copy(place.path, copy.path)
     with closing(open_existing(copy)) as database:
         assert len(studies.get(database, None).trials()) == 3

@@ -28,7 +28,7 @@ from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claim, Claims, Initial
-from lrsearch.search.storage import Database, Place
+from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
@@ -403,7 +403,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_real_engine_searches_and_two_searches_are_alike(place: Place) -> None:
+def test_a_real_engine_searches_and_two_searches_are_alike(place: SqliteFile) -> None:
     outcomes: list[list[Outcome | None]] = []
     spec = make_spec(
         epochs=2, budget={"trials": 2}, dataset={"limit": 60}, space={**ONE_SHAPE, "batch_size": 16, "optimizer": "sgd"}

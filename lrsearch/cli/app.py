@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch import __version__
-from lrsearch.cli import review, search, start, usage
+from lrsearch.cli import operate, review, search, start, usage, worker
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(
@@ -24,11 +24,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(search.run)
+app.command("worker")(worker.worker)
 app.command("init")(start.init)
 app.command("trials")(review.trials)
 app.command("best")(review.best)
 app.command("show")(review.show)
 app.command("status")(review.status)
+app.command("extend")(operate.extend)
+app.command("stop")(operate.stop)
+app.command("enqueue")(operate.enqueue)
 app.command("list")(review.list_studies)
 app.command("delete")(review.delete)
 
@@ -55,6 +59,7 @@ def run(argv: list[str]) -> int:
     """Run one command; return the exit code. Every error ends here, as one sentence on stderr."""
     debug = "--debug" in argv or os.environ.get("LRSEARCH_DEBUG", "") not in ("", "0")
     words = [word for word in argv if word != "--debug"]
+    log.install(tracebacks=debug)
     try:
         code = _call(list(words))  # typer takes words out of the list that it is given
         # Here, and not when Python ends: what cannot be written is an error like any other.

@@ -79,7 +79,12 @@ def initial(spec: StudySpec) -> list[Initial]:
 
 
 def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
-    """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``.
+    """Return the parameters of the user's current setting; see ``parse_setting``."""
+    return parse_setting("baseline", text, space)
+
+
+def parse_setting(what: str, text: str, space: SearchSpace) -> dict[str, Any]:
+    """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``; ``what`` names it in an error.
 
     An optimizer, a schedule and ``key=value`` words in any order; a lone optimizer or schedule of the space need not
     be said, and what is left out takes a neutral value within the space.
@@ -93,32 +98,37 @@ def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
     for word in text.split():
         key, equals, raw = word.partition("=")
         if equals:
-            given[SHORT.get(key, key)] = _number(text, key, raw)
+            given[SHORT.get(key, key)] = _number(what, text, key, raw)
         elif word in OPTIMIZERS:
             optimizer = word
         elif word in SCHEDULES:
             schedule = word
         else:
             known: list[str] = [*OPTIMIZERS, *SCHEDULES]
-            raise UsageError(f"baseline \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
-    for what, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
+            raise UsageError(f"{what} \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
+    for kind, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
         names = [str(n) for n in table]
         if name is None:
-            raise UsageError(f'baseline "{text}": must name one {what} of {", ".join(names)}')
+            raise UsageError(f'{what} "{text}": must name one {kind} of {", ".join(names)}')
         if name not in table:
             raise UsageError(
-                f"baseline \"{text}\": {what} '{name}' is not in the search space, which has {', '.join(names)}; "
-                f"add it with --set 'space.{what}={json.dumps([*names, name])}'"
+                f"{what} \"{text}\": {kind} '{name}' is not in the search space, which has {', '.join(names)}; "
+                f"add it with --set 'space.{kind}={json.dumps([*names, name])}'"
             )
     assert optimizer is not None
     assert schedule is not None
     if "peak_lr" not in given:
-        raise UsageError(f'baseline "{text}": must give the learning rate, such as lr=0.1')
-    return _resolve(text, space, optimizer, schedule, given)
+        raise UsageError(f'{what} "{text}": must give the learning rate, such as lr=0.1')
+    return _resolve(what, text, space, optimizer, schedule, given)
 
 
 def _resolve(
-    text: str, space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, given: dict[str, float]
+    what: str,
+    text: str,
+    space: SearchSpace,
+    optimizer: OptimizerName,
+    schedule: ScheduleFamily,
+    given: dict[str, float],
 ) -> dict[str, Any]:
     domains = {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}
     fields = {_field(name, optimizer, schedule): name for name in domains}
@@ -127,7 +137,7 @@ def _resolve(
         if field not in fields:
             why = f" ({schedule} rises by itself)" if field == "warmup_fraction" and schedule in SELF_RISING else ""
             raise UsageError(
-                f'baseline "{text}": {field} is not a parameter of {optimizer} with {schedule}{why}'
+                f'{what} "{text}": {field} is not a parameter of {optimizer} with {schedule}{why}'
                 f"{nearest(field, list(fields))}; known: {', '.join(fields)}"
             )
         domain = domains[fields[field]]
@@ -135,7 +145,7 @@ def _resolve(
         if exact is None:
             where = f"space.{_path(field, optimizer, schedule, space)}"
             raise UsageError(
-                f'baseline "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
+                f'{what} "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
                 f"widen it with --set '{where}={_wider(domain, value)}'"
             )
         if not isinstance(domain, Fixed):
@@ -192,10 +202,10 @@ def _wider(domain: Domain, value: float) -> str:
             return json.dumps([*(plain if isinstance(plain, list) else [plain]), value])
 
 
-def _number(text: str, key: str, raw: str) -> float:
+def _number(what: str, text: str, key: str, raw: str) -> float:
     if raw in ("true", "false"):
         return float(raw == "true")
     try:
         return float(raw)
     except ValueError:
-        raise UsageError(f"baseline \"{text}\": {key} must be a number, got '{raw}'") from None
+        raise UsageError(f"{what} \"{text}\": {key} must be a number, got '{raw}'") from None

@@ -31,10 +31,10 @@ LONGEST_DELAY_SECONDS = 5.0
 """Between two tries."""
 
 POSTGRES: dict[str, Any] = {
-    # One connection a process, which its heartbeat shares: 64 workers fit into PostgreSQL's default of 100.
+    # One connection a process, and for a moment a second one where the heartbeat comes while it is in use, or where
+    # Optuna opens one within another: 64 workers fit into PostgreSQL's default of 100.
     "pool_size": 1,
-    "max_overflow": 0,
-    "pool_timeout": PATIENCE_SECONDS,
+    "max_overflow": 1,
     "pool_pre_ping": True,
 }
 POSTGRES_CONNECTION: dict[str, Any] = {

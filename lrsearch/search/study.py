@@ -1,7 +1,7 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from lrsearch import __version__
 from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.search import budget as budgets
 from lrsearch.search import lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
@@ -110,6 +111,21 @@ class Study:
         statement = tables.studies.update().where(tables.studies.c.id == self.id).values(stopped=how)
         with self.database.writing() as connection:
             connection.execute(statement)
+
+    def enqueue(self, params: Mapping[str, Any]) -> int:
+        """Have a setting tried before anything else, as ``optuna.Study.enqueue_trial`` does; return its number."""
+        with explained(self.database.place):
+            self.optuna_study.enqueue_trial(dict(params))
+        with self.database.reading() as connection:
+            return optuna_rows.waiting(connection, self.optuna_id)[-1].number
+
+    def is_open(self) -> bool:
+        """Whether a worker would find something to train now."""
+        with self.database.reading() as connection:
+            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).one()
+            standing = budgets.standing(connection, self.id, row)
+            free = standing.open - len(lease.held(connection, self.id))
+        return standing.ended(interrupted=free > 0) is None
 
     def artifacts_at(self) -> str | None:
         """Return the artifact store that was named when the study was filed, or None."""

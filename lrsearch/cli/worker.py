@@ -1,0 +1,85 @@
+"""`lrsearch worker`: join a study on any machine, or serve every open study there is."""
+
+import sys
+import threading
+import time
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli import interrupts
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    ArtifactsOption,
+    DataDirOption,
+    DeviceOption,
+    StorageOption,
+    ThreadsOption,
+    no_url,
+    place,
+    quiet_optuna,
+)
+from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, StorageError
+from lrsearch.trial import Reason
+
+
+def worker(
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study", metavar="NAME", callback=no_url, help="The study to work on; every open one if not given."
+        ),
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    artifacts: ArtifactsOption = None,
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    max_trials: Annotated[int | None, typer.Option("--max-trials", min=1, help="Leave after so many trials.")] = None,
+    max_hours: Annotated[
+        float | None,
+        typer.Option("--max-hours", help="Leave after so many hours; the trial in hand goes on elsewhere."),
+    ] = None,
+    exit_when_idle: Annotated[
+        bool, typer.Option("--exit-when-idle", help="Leave when there is nothing to train now, instead of waiting.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line for every event.")] = False,
+) -> int:
+    """Work: take trials of a study, or of every open study, until there is nothing more to do."""
+    quiet_optuna()
+    begun = time.monotonic()
+    where = place(storage)
+    from lrsearch.search.keeper import Leave
+    from lrsearch.search.storage import PATIENCE_SECONDS, open_existing
+
+    leave, timer = Leave(), None
+    with closing(open_existing(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
+        from lrsearch import launch
+        from lrsearch.report.lines import line
+
+        if max_hours is not None:
+            timer = threading.Timer(3600 * max_hours, leave.ask, [Reason.PREEMPTED])
+            timer.daemon = True
+            timer.start()
+        here = launch.Here(device, threads, data_dir, progress=False)
+        limits = launch.Limits(max_trials, exit_when_idle=exit_when_idle)
+        try:
+            with closing(launch.serve(database, study, here, artifacts, leave, limits)) as stream:
+                for served, event in stream:
+                    if not quiet:
+                        named = "" if study is not None else f" {served.name}"
+                        text = line(event, time.monotonic() - begun, served.spec)
+                        seconds, _, words = text.partition(" ")
+                        print(f"{seconds}{named} {words}", file=sys.stderr, flush=True)
+        except StorageError:
+            # Asked to leave while the database did not answer.
+            if not leave.asked:
+                raise
+    if timer is not None:
+        timer.cancel()
+        if timer.finished.is_set() and time.monotonic() - begun >= 3600 * (max_hours or 0):
+            return EXIT_OK
+    if leave.reason is None:
+        return EXIT_OK
+    return EXIT_INTERRUPTED if leave.reason == Reason.INTERRUPTED else EXIT_TERMINATED
