@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
@@ -15,25 +16,32 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
+from optuna.storages import RDBStorage
 from optuna.storages._rdb.storage import _VersionManager
+from postgres import Account, postgres_server, postgres_url
+from sqlalchemy.pool import NullPool
 
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
 from lrsearch.events import Event
-from lrsearch.search import lease, optuna_rows
+from lrsearch.search import lease, optuna_rows, retries, rung
 from lrsearch.search import study as studies
-from lrsearch.search.artifacts import Artifacts, default_for
+from lrsearch.search.artifacts import Artifacts
 from lrsearch.search.claims import Claim, Claims, Initial
+from lrsearch.search.filing import artifacts_of
 from lrsearch.search.keeper import Keeper, Leave
-from lrsearch.search.places import SqliteFile, parse_place
+from lrsearch.search.places import Place, SqliteFile, parse_place
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES
 from lrsearch.spec import StudySpec
 from lrsearch.training.engine import Attention, CheckpointError, Paused, TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
+
+__all__ = ["postgres_server", "postgres_url"]  # fixtures
 
 
 def pytest_configure() -> None:
@@ -213,10 +221,32 @@ def learning(config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
 # --- a database ------------------------------------------------------------------------------------------------------
 
 
+BACKENDS = ["sqlite", "postgresql"]
+on_both = pytest.mark.parametrize("backend", BACKENDS)
+"""Of a test of what must hold wherever a study lies; the others run on SQLite only."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep artifacts that lie beside no SQLite file out of the home of whoever tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> SqliteFile:
-    """The place of a database that is not there yet."""
-    return SqliteFile(tmp_path / "lrsearch.db")
+def backend() -> str:
+    """Where the studies of a test lie."""
+    return "sqlite"
+
+
+@pytest.fixture
+def place(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    """The place of a database without studies: a file that is not there yet, or a database of a real server."""
+    if backend == "sqlite":
+        return SqliteFile(tmp_path / "lrsearch.db")
+    place: Place = request.getfixturevalue("postgres_place")
+    return place
 
 
 @pytest.fixture(scope="session")
@@ -227,12 +257,70 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def empty_postgres(postgres_server: Account) -> str:
+    """The name of a database without studies on a real server, to copy."""
+    place = parse_place(postgres_server.create_database())
+    Database(place).close()
+    assert place.url.database is not None
+    return place.url.database
+
+
 @pytest.fixture
-def database(place: SqliteFile, empty_database: Path) -> Iterator[Database]:
+def postgres_place(postgres_server: Account, empty_postgres: str) -> Iterator[Place]:
+    """The place of a database without studies on a real server."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.execute("CREATE DATABASE {} TEMPLATE {}", name, empty_postgres)
+    url = postgres_server.url(name)
+    yield parse_place(url)
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture
+def database(place: Place, empty_database: Path) -> Iterator[Database]:
     """An empty database."""
-    shutil.copy(empty_database, place.path)
+    if isinstance(place, SqliteFile):
+        shutil.copy(empty_database, place.path)
     with closing(Database(place)) as opened:
         yield opened
+
+
+def url_of(place: Place) -> str:
+    """Return the URL of a place, with its password: what Optuna opens, and ``parse_place`` in another process."""
+    return place.url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def plain_optuna(study: Study) -> Iterator[optuna.Study]:
+    """Open a study as an Optuna script does that knows nothing of lrsearch."""
+    storage = RDBStorage(url_of(study.database.place), engine_kwargs={"poolclass": NullPool})
+    try:
+        yield optuna.load_study(study_name=study.name, storage=storage)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def rows(database: Database, query: str, **values: object) -> list[tuple[Any, ...]]:
+    """Read rows."""
+    with database.reading() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query), values)]
+
+
+def write(database: Database, statement: str, **values: object) -> None:
+    """Change rows behind everyone's back."""
+    with database.writing() as connection:
+        connection.execute(sa.text(statement), values)
+
+
+def expire(database: Database) -> None:
+    """Let every lease expire, as time does."""
+    write(database, "UPDATE lrsearch_leases SET expires_at = '2000-01-01 00:00:00.000000'")
+
+
+def sweep(database: Database) -> None:
+    """Take every lease away, as a worker does that finds it expired."""
+    write(database, "DELETE FROM lrsearch_leases")
 
 
 def claims_of(study: Study, initial: Sequence[Initial] = ()) -> Claims:
@@ -251,15 +339,14 @@ def working(claims: Claims, engine: FakeEngine, leave: Leave | None = None, *, w
     """Work on a study as a worker does."""
     from lrsearch import worker
 
-    store = Artifacts(default_for(claims.study.database.place))
     with Keeper(claims, leave or Leave()) as keeper:
-        yield from worker.work(claims, engine, keeper, store, wait=wait)
+        yield from worker.work(claims, engine, keeper, artifacts_of(claims.study), wait=wait)
 
 
 def leases_held(database: Database) -> int:
     """Return how many slots somebody has the right to, dead or alive."""
-    with database.reading() as connection:
-        return int(connection.exec_driver_sql("SELECT count(*) FROM lrsearch_leases").scalar_one())
+    ((n,),) = rows(database, "SELECT count(*) FROM lrsearch_leases")
+    return int(n)
 
 
 # --- processes -------------------------------------------------------------------------------------------------------
@@ -284,13 +371,20 @@ STEPS: dict[str, tuple[Any, str]] = {
     "start": (Claims, "_start"),
     "restart": (Claims, "_restart"),
     "accept": (Claims, "accept"),
+    "keep": (Artifacts, "put"),
+    "checkpointed": (Claims, "checkpointed"),
     "end": (Claims, "end"),
     # ... and the middle of each transaction.
     "slot in reserve": (Claims, "_insert_slot"),
     "lease in reserve": (lease, "take"),
     "rows in start": (optuna_rows, "create"),
     "mark in start": (Claims, "_mark_running"),
+    "setting in start": (optuna_rows, "adopt"),
+    "interruption in reserve": (retries, "write_down"),
+    "epoch in accept": (rung, "add_epoch"),
     "score in accept": (optuna_rows, "report"),
+    "lease in checkpointed": (lease, "renew"),
+    "lease in end": (lease, "drop"),
     "rows in end": (optuna_rows, "end"),
     "filing the study": (studies, "create"),
     "rows in filing": (optuna_rows, "create_study"),
@@ -318,14 +412,14 @@ def arm(kill: Kill) -> None:
     setattr(owner, name, stepped)
 
 
-def work_in_child(path: str, spec_json: str, kill: Kill | None = None, gate: str | None = None) -> None:
+def work_in_child(place: str, spec_json: str, kill: Kill | None = None, gate: str | None = None) -> None:
     """File the study or find it, and work on it until there is nothing more to do: the body of a worker process."""
     if kill is not None:
         arm(kill)
     spec = StudySpec.model_validate_json(spec_json)
     if gate is not None:
         wait_until(Path(gate).exists)
-    with closing(Database(parse_place(path))) as database:
+    with closing(Database(parse_place(place))) as database:
         for _ in working(claims_of(studies.create(database, spec)), FakeEngine(learning)):
             pass
 

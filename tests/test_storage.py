@@ -27,10 +27,10 @@ from conftest import (
     sentence,
     started,
     wait_until,
+    working,
 )
 from optuna.storages._rdb import models
 
-from lrsearch import launch, worker
 from lrsearch.errors import (
     EXIT_STORAGE,
     EXIT_USAGE,
@@ -40,10 +40,10 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import storage
+from lrsearch.search import explain, filing, storage, tables
 from lrsearch.search import study as studies
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database, check_new, has_studies, open_existing, parse_place
+from lrsearch.search.places import Place, SqliteFile
+from lrsearch.search.storage import Database, check_new, has_studies, open_existing
 from lrsearch.spec import StudySpec
 from lrsearch.trial import State
 
@@ -54,7 +54,7 @@ def searched(place: SqliteFile, *specs: StudySpec) -> None:
     """Make a database with studies that are searched through."""
     with closing(Database(place)) as database:
         for spec in specs or (SPEC,):
-            for _ in worker.work(claims_of(studies.create(database, spec)), FakeEngine(learning)):
+            for _ in working(claims_of(studies.create(database, spec)), FakeEngine(learning)):
                 pass
 
 
@@ -87,52 +87,10 @@ def refused(action: Callable[[], object], *words: str) -> str:
 
 def before_anything_is_loaded(place: SqliteFile) -> None:
     """Do what `lrsearch run` does before it reads the images."""
-    launch.check(SPEC, place)
+    filing.check(SPEC, place)
 
 
-# --- where -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "path"),
-    [
-        ("lrsearch.db", "lrsearch.db"),
-        ("./x/y.db", "x/y.db"),
-        ("/tmp/x.db", "/tmp/x.db"),
-        ("sqlite:///x.db", "x.db"),
-        ("sqlite:////tmp/x.db", "/tmp/x.db"),
-    ],
-)
-def test_a_place_is_a_path_or_a_sqlite_url(text: str, path: str) -> None:
-    assert parse_place(text).path == Path(path)
-
-
-@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
-def test_a_place_that_is_not_kept_is_refused(url: str) -> None:
-    with pytest.raises(UsageError) as error:
-        parse_place(url)
-    assert "name a file" in sentence(error)
-    assert error.value.exit_code == EXIT_USAGE
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql://me:hunter2@host/db",
-        "postgresql+psycopg://me:hunter2@host/db",
-        "mysql+pymysql://me:hunter2@host:3306/db",
-        "redis://:hunter2@host",
-        "sqlite://me:hunter2@host/x.db",
-    ],
-)
-def test_a_url_with_a_password_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(UsageError) as error:
-        parse_place(url)
-    said = sentence(error)
-    assert "hunter2" not in said
-    assert "me:" not in said
-    assert "--storage" in said
-    assert error.value.exit_code == EXIT_USAGE
+# --- names -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["a b.db", "a?b.db", "a#b.db", "a%41.db", "ü.db", "a&b=c.db", "a'b.db", "-.db"])
@@ -331,7 +289,8 @@ def hold_the_lock(path: str, held: str, release: str) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a fifth of a second for locks instead of a minute."""
-    monkeypatch.setattr(storage, "BUSY_TIMEOUT_SECONDS", 0.2)
+    for module in (storage, explain):
+        monkeypatch.setattr(module, "BUSY_TIMEOUT_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -454,7 +413,7 @@ def test_a_conflict_is_told_before_anything_is_written(place: SqliteFile) -> Non
     searched(place)
     before = place.path.read_bytes()
     with pytest.raises(IdentityError):
-        launch.check(make_spec(epochs=9), place)
+        filing.check(make_spec(epochs=9), place)
     assert place.path.read_bytes() == before
 
 
@@ -525,7 +484,7 @@ def test_a_study_renamed_in_the_dashboard_is_still_ours(place: SqliteFile, name:
         assert study.name == study.spec.name == name
         assert len(study.trials()) == 3
         study.set_budget(make_spec(budget={"trials": 5}).budget)
-        for _ in worker.work(claims_of(study), FakeEngine(learning)):
+        for _ in working(claims_of(study), FakeEngine(learning)):
             pass
         assert len(study.trials()) == 5
         assert studies.delete(database, name) == 5

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch import __version__
-from lrsearch.cli import operate, review, search, start, usage, worker
+from lrsearch.cli import log, operate, review, search, start, usage, worker
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(

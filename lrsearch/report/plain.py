@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any
 
-from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, Trial
+from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, State, Trial
 
 
 def plain(value: object) -> Any:
@@ -31,6 +31,14 @@ def plain(value: object) -> Any:
             return [plain(v) for v in value]
         case _:
             return str(value)
+
+
+def attempts(trial: Trial) -> int:
+    """Return how often a trial has been started; the attempt under way, or that which ended it, is the last."""
+    before = len(trial.interruptions)
+    # The attempt of which a trial fails is written down as an interruption too.
+    over = trial.state == State.FAILED or trial.interrupted
+    return max(1, before if over else before + 1)
 
 
 def flat(trial: Trial) -> dict[str, Any]:
@@ -64,6 +72,8 @@ def flat(trial: Trial) -> dict[str, Any]:
         "versions": trial.versions,
         "started_at": trial.started_at,
         "ended_at": trial.ended_at,
+        "attempts": attempts(trial),
+        "weights_sha256": trial.weights_sha256,
     }
     return {key: plain(value) for key, value in out.items()}
 
@@ -87,9 +97,11 @@ def nested(trial: Trial) -> dict[str, Any]:
         "test_loss",
         "test_accuracy",
     )
-    about = ("seconds", "worker", "device", "versions", "started_at", "ended_at")
+    about = ("seconds", "worker", "device", "versions", "started_at", "ended_at", "attempts", "weights_sha256")
     out = {key: row[key] for key in keep} | {"config": plain(config), "params": plain(trial.params)}
-    return out | {key: row[key] for key in about} | {"metrics": [epoch(m) for m in trial.metrics]}
+    out |= {key: row[key] for key in about}
+    interruptions = [plain(asdict(one)) for one in trial.interruptions]
+    return out | {"interruptions": interruptions, "metrics": [epoch(m) for m in trial.metrics]}
 
 
 def epoch(row: EpochMetrics) -> dict[str, Any]:

@@ -1,26 +1,63 @@
-"""How far a study is: its budget, its trials by state, the best so far, what is being trained."""
+"""How far a study is: its budget, its trials by state, the best so far, who works on it, what was interrupted."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, Protocol
 
 from rich.table import Table
 from rich.text import Text
 
 from lrsearch.analysis.ranking import best
 from lrsearch.report import words
-from lrsearch.report.plain import plain
+from lrsearch.report.plain import attempts, plain
 from lrsearch.spec import BudgetSpec, StudySpec
-from lrsearch.trial import State, Trial
+from lrsearch.trial import Reason, State, Trial
 
 SCHEMA = "lrsearch/status/1"
 
 RECENT = 10
 """Finished trials over which the rate is taken."""
 
+VOLATILE = frozenset({"seen_seconds_ago"})
+"""Keys of the JSON that change while nothing happens."""
 
-def status_json(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) -> dict[str, Any]:
-    """Return the state of a study as JSON; ``budget`` is the one that stands now."""
+
+class WorkerRow(Protocol):
+    """A worker that lives, as ``search.crew.Worker`` has it."""
+
+    @property
+    def name(self) -> str:
+        """``host:pid``."""
+
+    @property
+    def device(self) -> str:
+        """What it trains on."""
+
+    @property
+    def number(self) -> int | None:
+        """Of the trial in hand, or None."""
+
+    @property
+    def seen_seconds_ago(self) -> float:
+        """Since its last sign of life, by the database's clock."""
+
+
+def status_json(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    budget: BudgetSpec,
+    workers: Sequence[WorkerRow] = (),
+    stopped: str | None = None,
+) -> dict[str, Any]:
+    """Return the state of a study as JSON.
+
+    Args:
+        trials: all of them.
+        spec: the study.
+        budget: the one that stands now.
+        workers: those that live.
+        stopped: how a person asked the study to stop, ``drain`` or ``now``, or None.
+    """
     winner = best(trials, spec.objective.direction)
     counts = Counter(t.state for t in trials)
     return {
@@ -31,22 +68,43 @@ def status_json(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) ->
         "epochs": spec.epochs,
         "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction},
         "budget": budget.model_dump(mode="json"),
+        "stopped": stopped,
         "finished": sum(t.state.counts for t in trials),
         "counts": {state.value: counts[state] for state in State},
         "trained_hours": trained_seconds(trials) / 3600,
         "best": None if winner is None else _brief(winner),
         "trials_per_minute": trials_per_minute(trials),
         "devices": dict(Counter(t.device for t in trials if t.device)),
+        "versions": dict(Counter(t.versions for t in trials if t.versions)),
+        "compared_across": compared_across(trials),
         "origins": dict(Counter(t.origin for t in trials)),
+        "interruptions": {reason.value: n for reason, n in interruptions(trials).items()},
+        "workers": [
+            {"worker": w.name, "device": w.device, "trial": w.number, "seen_seconds_ago": round(w.seen_seconds_ago, 1)}
+            for w in workers
+        ],
         "running": [
-            _brief(t) | {"epoch": len(t.metrics), "worker": t.worker, "interrupted": t.interrupted}
+            _brief(t)
+            | {
+                "epoch": len(t.metrics),
+                "worker": t.worker,
+                "interrupted": t.interrupted,
+                "attempts": attempts(t),
+                "interruptions": [words.reason(one.reason) for one in t.interruptions],
+            }
             for t in running(trials)
         ],
     }
 
 
-def status_table(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) -> Table:
-    """Return the state of a study for people; ``budget`` is the one that stands now."""
+def status_table(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    budget: BudgetSpec,
+    workers: Sequence[WorkerRow] = (),
+    stopped: str | None = None,
+) -> Table:
+    """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
@@ -54,6 +112,9 @@ def status_table(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) -
     goal = "most accurate" if spec.objective.metric == "accuracy" else "lowest loss"
     grid.add_row("objective", f"{goal} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))
+    if stopped is not None:
+        how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"
+        grid.add_row("stopped", f"{how}; `lrsearch run {spec.name}` or `lrsearch extend {spec.name}` goes on")
     grid.add_row("trials", counts_words(Counter(t.state for t in trials)))
     winner = best(trials, spec.objective.direction)
     if winner is None or winner.outcome is None:
@@ -64,14 +125,69 @@ def status_table(trials: Sequence[Trial], spec: StudySpec, budget: BudgetSpec) -
     rate = trials_per_minute(trials)
     grid.add_row("rate", words.NOTHING if rate is None else f"{rate:.3g} trials a minute (the last {RECENT})")
     grid.add_row("devices", Text(_listed(Counter(t.device for t in trials if t.device))))
+    across = compared_across(trials)
+    if across:
+        grid.add_row("caution", Text(f"results are compared across {'; and '.join(across)}"))
     grid.add_row("origin", _listed(Counter(t.origin for t in trials)))
+    past = interruptions(trials)
+    if past:
+        said = ", ".join(f"{words.reason(reason)} {n}" for reason, n in past.most_common())
+        grid.add_row("interrupted", f"{said} (times; the trials go on from their checkpoints)")
+    for worker in workers:
+        does = "waits" if worker.number is None else f"trial {worker.number}"
+        seen = words.duration(max(0.0, worker.seen_seconds_ago))
+        grid.add_row("worker", Text(f"{worker.name}, {worker.device}, {does}, seen {seen} ago"))
     for trial in running(trials):
         at = f"epoch {len(trial.metrics)}/{trial.config.epochs}"
         what, where = (
-            ("interrupted", "the next run starts it again") if trial.interrupted else ("running", trial.worker)
+            ("interrupted", "the next worker goes on with it") if trial.interrupted else ("running", trial.worker)
         )
-        grid.add_row(what, Text(f"trial {trial.number}: {words.setting(trial.config)}, {at}, {where}"))
+        tries = attempts(trial)
+        more = f", attempt {tries}" if tries > 1 and not trial.interrupted else ""
+        grid.add_row(what, Text(f"trial {trial.number}: {words.setting(trial.config)}, {at}{more}, {where}"))
     return grid
+
+
+def is_over(
+    trials: Sequence[Trial], budget: BudgetSpec, workers: Collection[WorkerRow], stopped: str | None
+) -> bool:
+    """Whether nothing more will come, unless the budget is raised: what a watcher waits for."""
+    if budget.trials is not None and sum(t.state.counts for t in trials) >= budget.trials:
+        return True
+    if any(t.state == State.RUNNING and not t.interrupted for t in trials):
+        return False
+    if any(w.number is not None for w in workers):
+        return False
+    if stopped is not None or sum(_is_failure(t) for t in trials) > budget.max_failures:
+        return True
+    return budget.hours is not None and trained_seconds(trials) >= 3600 * budget.hours
+
+
+def compared_across(trials: Sequence[Trial]) -> list[str]:
+    """Return in words the devices and versions on which trials were trained, where they are several: results differ.
+
+    Empty where all were trained alike.
+    """
+    out = []
+    devices = {t.device for t in trials if t.device and t.metrics}
+    devices |= {one.device for t in trials for one in t.interruptions if one.device and one.step}
+    versions = {t.versions for t in trials if t.versions and t.metrics}
+    for names, kind in ((devices, "devices"), (versions, "versions")):
+        if len(names) > 1:
+            out.append(f"{len(names)} {kind}: {' | '.join(sorted(names))}")
+    return out
+
+
+def interruptions(trials: Sequence[Trial]) -> Counter[Reason]:
+    """Return how often attempts at trials were interrupted, by reason."""
+    return Counter(one.reason for t in trials for one in t.interruptions)
+
+
+def without_volatile(document: Any) -> Any:
+    """Return a JSON document without what changes while nothing happens."""
+    if isinstance(document, dict):
+        return {key: without_volatile(value) for key, value in document.items() if key not in VOLATILE}
+    return [without_volatile(value) for value in document] if isinstance(document, list) else document
 
 
 def trained_seconds(trials: Sequence[Trial]) -> float:
@@ -110,17 +226,18 @@ def _budget(trials: Sequence[Trial], budget: BudgetSpec) -> str:
         parts.append(f"{sum(t.state.counts for t in trials)} of {budget.trials} trials finished")
     if budget.hours is not None:
         parts.append(f"{words.duration(trained_seconds(trials))} of {words.duration(3600 * budget.hours)} trained")
-    failed = sum(t.state == State.FAILED for t in trials)
+    failed = sum(_is_failure(t) for t in trials)
     return ", ".join([*parts, f"{failed} failed of at most {budget.max_failures}"])
-
-
-def _running(trial: Trial) -> dict[str, Any]:
-    return _brief(trial) | {"epoch": len(trial.metrics), "worker": trial.worker, "interrupted": trial.interrupted}
 
 
 def _brief(trial: Trial) -> dict[str, Any]:
     value = trial.outcome.value if trial.outcome else None
     return {"number": trial.number, "value": plain(value), "setting": words.setting(trial.config)}
+
+
+def _is_failure(trial: Trial) -> bool:
+    """Whether it counts towards ``max_failures``: a setting that a person enqueued outside the space does not."""
+    return trial.outcome is not None and trial.state == State.FAILED and trial.outcome.reason != Reason.NOT_IN_SPACE
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -15,7 +15,7 @@ from lrsearch.analysis.precision import n_validation
 from lrsearch.analysis.ranking import best
 from lrsearch.domain import Domain
 from lrsearch.report import words
-from lrsearch.report.plain import flat, nested, plain
+from lrsearch.report.plain import attempts, flat, nested, plain
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, State, Trial, TrialConfig
 
@@ -75,6 +75,9 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
     table.add_column("peak lr", justify="right", no_wrap=True)
     table.add_column("schedule", no_wrap=True)
     table.add_column("batch", justify="right", no_wrap=True)
+    again = any(attempts(trial) > 1 for trial in trials)
+    if again:
+        table.add_column("tries", justify="right", no_wrap=True)
     winner, n = best(trials, spec.objective.direction), n_validation(spec)
     for trial in trials:
         last = trial.metrics[-1] if trial.metrics else None
@@ -90,6 +93,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
             words.rate(trial.config.optimizer.peak_lr),
             trial.config.schedule.family,
             str(trial.config.batch_size),
+            *([str(attempts(trial))] if again else ()),
             style="bold" if won else None,
         )
     return table

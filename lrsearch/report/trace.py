@@ -50,6 +50,8 @@ def render(trial: Trial, spec: StudySpec, width: int = 80) -> RenderableType:
             parts.append(Text("Rungs compare the accuracy of the averaged weights, not that of the table."))
     else:
         parts.append(Text("No epoch was completed: there is no loss to show."))
+    if trial.interruptions:
+        parts += ["", Text("Interruptions", style="bold"), _interruptions(trial)]
     charts = [chart for chart in (_loss_chart(trial, width), _schedule_chart(trial, spec)) if chart is not None]
     width = min(width, WIDEST_CHART)
     epochs = trial.config.epochs
@@ -73,11 +75,14 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
         "origin": trial.origin,
         "device": trial.device or words.NOTHING,
         "versions": trial.versions or words.NOTHING,
+        "worker": trial.worker or words.NOTHING,
         "started": f"{words.moment(trial.started_at)}, trained for {seconds}",
     }
     if trial.test_accuracy is not None:
         test = words.accuracy(trial.test_accuracy, n_test(spec))
         rows["test"] = f"accuracy {test}, loss {words.number(trial.test_loss)} on {n_test(spec)} untouched images"
+    if trial.weights_sha256:
+        rows["weights"] = f"sha256 {trial.weights_sha256}"
     for name, text in rows.items():
         # As Text: a message or a device may hold square brackets, which a string would lose as markup.
         grid.add_row(name, Text(text))
@@ -86,8 +91,22 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
 
 def _state(trial: Trial, spec: StudySpec) -> str:
     if trial.outcome is None:
-        return f"running, {len(trial.metrics)} of {trial.config.epochs} epochs"
+        what = "interrupted, goes on with the next worker" if trial.interrupted else f"running at {trial.worker}"
+        return f"{what}, {len(trial.metrics)} of {trial.config.epochs} epochs"
     return ending(trial.outcome, spec)
+
+
+def _interruptions(trial: Trial) -> Table:
+    table = Table(box=box.MARKDOWN, header_style="bold")
+    for name in ("Try", "Ended", "Reason", "Worker", "Device", "Epoch", "Kept"):
+        table.add_column(name, justify="right" if name in ("Try", "Epoch", "Kept") else "left", overflow="fold")
+    table.add_column("Why", overflow="fold", ratio=1)
+    for one in trial.interruptions:
+        when = words.NOTHING if one.at is None else f"{one.at:%Y-%m-%d %H:%M:%S}"
+        about = (words.reason(one.reason), one.worker, one.device, str(one.epoch), str(one.step), one.message)
+        # As Text: a message may hold square brackets.
+        table.add_row(str(one.attempt), when, *(Text(text) for text in about))
+    return table
 
 
 def _table(trial: Trial, spec: StudySpec, width: int) -> Table:

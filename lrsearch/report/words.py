@@ -5,7 +5,7 @@ from datetime import datetime
 
 from lrsearch.analysis.precision import n_validation
 from lrsearch.spec import StudySpec
-from lrsearch.trial import OptimizerConfig, TrialConfig
+from lrsearch.trial import OptimizerConfig, Reason, TrialConfig
 
 NOTHING = "-"
 """Stands where there is no value."""
@@ -80,6 +80,11 @@ def duration(seconds: float | None) -> str:
 def moment(when: datetime | None) -> str:
     """Return a time in UTC, to the second."""
     return NOTHING if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def reason(why: Reason) -> str:
+    """Return a reason in words: ``out of memory``."""
+    return why.value.replace("_", " ")
 
 
 def setting(config: TrialConfig) -> str:

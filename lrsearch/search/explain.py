@@ -27,7 +27,7 @@ SQLITE = {
     "database disk image is malformed": "is a damaged SQLite database; restore a copy, or name another --storage",
     "readonly database": "cannot be written (it or its folder is read-only); name another --storage",
     "unable to open database file": "cannot be opened; check its folder, or name another --storage",
-    "database is locked": f"was locked by another process for {BUSY_TIMEOUT_SECONDS} s; end it and run this again",
+    "database is locked": "was locked by another process for {seconds:g} s; end it and run this again",
     "database or disk is full": "cannot grow: the disk is full; free some space, then run this again",
     "disk I/O error": "cannot be read or written: the disk is full or damaged",
     "No row was found": "no longer holds this study: it has been deleted",
@@ -86,7 +86,7 @@ def sentence(place: Place, error: BaseException) -> str:
             return f"{place} closed the connection: {text.splitlines()[0]}"
     for words, meaning in (POSTGRES if isinstance(place, PostgresServer) else SQLITE).items():
         if words in text:
-            return f"{place} {meaning}"
+            return f"{place} {meaning.format(seconds=BUSY_TIMEOUT_SECONDS)}"
     return f"{place}: the database said: {text.splitlines()[0]}"
 
 

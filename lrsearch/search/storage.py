@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, migrations, tables
-from lrsearch.search.explain import BUSY_TIMEOUT_SECONDS, explained, passes
+from lrsearch.search.explain import explained, passes
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, network_file_system
 
 log = logging.getLogger(__name__)
@@ -222,7 +222,7 @@ def _column(place: Place, query: str) -> set[str]:
             return {value for (value,) in connection.exec_driver_sql(query)}
     # The plain driver: SQLAlchemy would open the file for writing.
     uri = f"{place.path.resolve().as_uri()}?mode=ro"
-    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS)) as sqlite_connection:
+    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS)) as sqlite_connection:
         return {value for (value,) in sqlite_connection.execute(query)}
 
 
@@ -262,7 +262,7 @@ def _open_sqlite(place: SqliteFile) -> RDBStorage:
     while True:
         attempts -= 1
         try:
-            storage = _optuna_storage(place, {"connect_args": {"timeout": BUSY_TIMEOUT_SECONDS}})
+            storage = _optuna_storage(place, {"connect_args": {"timeout": explain.BUSY_TIMEOUT_SECONDS}})
             _make_tables(place, storage.engine)
         except (exc.IntegrityError, exc.OperationalError) as error:
             # Another process makes the same tables at the same moment: look again at which there are.
@@ -328,7 +328,7 @@ def _version(engine: sa.Engine) -> int | None:
 def _make_wal(place: SqliteFile) -> None:
     """Let readers read while a worker writes; it is a property of the file."""
     # SQLite does not wait its busy timeout for this one statement.
-    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    deadline = time.monotonic() + explain.BUSY_TIMEOUT_SECONDS
     with closing(sqlite3.connect(place.path, timeout=0)) as connection:
         while True:
             try:
