@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import connection
+from multiprocessing import connection, forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -124,6 +124,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def warm_up() -> None:
+    """Begin to import PyTorch in the process that workers are forked off, while this one does other things."""
+    if _context().get_start_method() == "forkserver":
+        forkserver.ensure_running()
+
+
 def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
     """Run a worker for every order until the study has no more to give; yield what they all say.
 
@@ -203,7 +209,8 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lrsearch.launch"])
+    # PyTorch imports its compiler at the first update of the first optimizer: once here instead of in every process.
+    context.set_forkserver_preload(["lrsearch.launch", "torch._dynamo"])
     return context
 
 

@@ -29,7 +29,6 @@ from conftest import (
     claimed,
     claims_of,
     complete,
-    expire,
     finished,
     learning,
     leases_held,
@@ -50,8 +49,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.errors import StorageError
-from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import rung
 from lrsearch.search import study as studies
 from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial
@@ -66,6 +64,9 @@ from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Tri
 def search(study: Study, engine: FakeEngine | None = None) -> list[Event]:
     """Work on a study in this process until there is nothing more to do."""
     return list(working(claims_of(study), engine or FakeEngine(learning)))
+
+
+NO_RETRIES: dict[str, Any] = {"retries": {"crash": 0}}
 
 
 def reason(events: list[Event]) -> EndReason:
@@ -271,6 +272,7 @@ POINTS: list[tuple[Kill, list[int], int]] = [
 SMALL = make_spec(
     epochs=3,
     budget={"trials": 3},
+    workers={"retries": {"lost": 9}},
     # Below the learning rates that diverge: every trial reports three epochs.
     space={**ONE_SHAPE, "batch_size": [16, 32], "optimizer": {"sgd": {"peak_lr": {"low": 1e-3, "high": 0.9}}}},
 )
@@ -302,20 +304,34 @@ def test_a_process_killed_at_any_step_loses_nothing(
 @on_both
 def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> None:
     kills = [
-        Kill("accept", "after", 5),
+        Kill("accept", "after", 4),
         Kill("restart", "before"),
+        Kill("interruption in reserve", "after"),
         Kill("mark in start", "after"),
         Kill("restart", "after"),
+        # The first epoch was accepted before: this is the second.
+        Kill("score in accept", "after"),
+        Kill("accept", "after"),
+        Kill("accept", "after"),
+        Kill("end", "before"),
     ]
-    for kill in [*kills, Kill("accept", "after", 2), Kill("end", "before")]:
+    for kill in kills:
         assert finished(started(work_in_child, url_of(place), SMALL.to_json(), kill)) == -9, kill
     with closing(Database(place)) as database:
         study = studies.get(database, None)
-        assert [t.number for t in study.trials() if t.state == State.RUNNING] == [1]
-        search(study)
-        check_books(study, 3)
+        (under_way,) = [t for t in study.trials() if t.state == State.RUNNING]
+        assert under_way.number == 1
+        assert [m.epoch for m in under_way.metrics] == [1, 2, 3]
+        events = search(study)
+        trials = check_books(study, 3)
         # Counted when a trial starts: the attempts that died before are none.
-        assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(1,), (5,), (1,)]
+        assert rows(database, "SELECT attempts FROM lrsearch_slots ORDER BY position") == [(1,), (7,), (1,)]
+        assert [len(t.interruptions) for t in trials] == [0, 6, 0]
+        assert {i.reason for i in trials[1].interruptions} == {Reason.LOST}
+        assert [i.epoch for i in trials[1].interruptions] == [1, 1, 1, 2, 3, 3]
+        # Without a checkpoint it is trained again from the start, and not reported again.
+        again = [e for e in events if isinstance(e, EpochDone) and e.number == 1]
+        assert [(e.metrics.epoch, e.rung_score) for e in again] == [(1, None), (2, None), (3, None)]
 
 
 @on_both
@@ -409,7 +425,7 @@ def test_trials_that_fail_do_not_count(database: Database) -> None:
             yield RuntimeError("broken")
         yield from learning(config)
 
-    study = studies.create(database, make_spec(budget={"trials": 6}))
+    study = studies.create(database, make_spec(budget={"trials": 6}, workers=NO_RETRIES))
     assert reason(search(study, FakeEngine(every_third_crashes))) == EndReason.BUDGET_TRIALS
     trials = check_books_with_failures(study, 6)
     assert [t.number for t in trials if t.state == State.FAILED] == [2, 5]
@@ -423,7 +439,8 @@ def check_books_with_failures(study: Study, n_counting: int) -> list[Trial]:
 
 @pytest.mark.parametrize("max_failures", [0, 2])
 def test_more_failures_than_allowed_end_the_study(database: Database, max_failures: int) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 9, "max_failures": max_failures}))
+    budget = {"trials": 9, "max_failures": max_failures}
+    study = studies.create(database, make_spec(budget=budget, workers=NO_RETRIES))
     events = search(study, FakeEngine(lambda config: [RuntimeError("broken")]))
     assert reason(events) == EndReason.MAX_FAILURES
     assert isinstance(events[-1], SearchEnded)
@@ -535,27 +552,27 @@ def test_the_leases_of_another_study_are_none_of_ours(database: Database) -> Non
 
 
 @on_both
-def test_a_trial_given_back_starts_again_under_its_number_without_what_it_had_reported(database: Database) -> None:
+def test_a_trial_given_back_goes_on_under_its_number_with_what_it_had_reported(database: Database) -> None:
     study = studies.create(database, make_spec(budget={"trials": 2}, epochs=3))
     claims = claims_of(study)
     first = claimed(claims)
     for epoch in (1, 2):
-        claims.accept(first, measured(epoch, 0.1))
+        claims.accept(first, measured(epoch, 0.1 * epoch))
     claims.release(first)
     assert leases_held(database) == 0
     again = claimed(claims)
     assert again.resumed
+    assert again.accepted == 2
     assert (again.trial.number, again.trial.params) == (first.trial.number, first.trial.params)
     assert again.token != first.token
     (trial,) = study.trials()
-    assert trial.metrics == ()
-    assert study.frozen_trials()[0].intermediate_values == {}
+    assert trial.metrics == again.trial.metrics
+    assert study.frozen_trials()[0].intermediate_values == {1: 0.1, 2: 0.2}
     assert study.frozen_trials()[0].state == TrialState.RUNNING
-    for epoch in (1, 2, 3):
-        claims.accept(again, measured(epoch, 0.2 * epoch))
+    claims.accept(again, measured(3, 0.6))
     claims.end(again, complete(0.6, 3))
     search(study)
-    assert [m.val_accuracy for m in check_books(study, 2)[0].metrics] == [0.2, 0.4, pytest.approx(0.6)]
+    assert [m.val_accuracy for m in check_books(study, 2)[0].metrics] == [0.1, 0.2, 0.6]
 
 
 def test_a_trial_under_way_is_interrupted_when_nobody_holds_it(database: Database) -> None:
@@ -615,8 +632,8 @@ def test_a_slot_lost_before_its_trial_was_written_leaves_no_trial_behind(databas
     late = claims_of(study)
     draw = late._draw
 
-    def lose_it_meanwhile(reserved: Any) -> FrozenTrial:
-        drawn = draw(reserved)
+    def lose_it_meanwhile(reserved: Any, fixed: Any) -> FrozenTrial:
+        drawn = draw(reserved, fixed)
         if leases_held(database):
             sweep(database)
             other.append(claimed(claims_of(study)))
@@ -784,7 +801,7 @@ OPTUNAS_COLUMNS = {
     "study_directions": "study_id, direction, objective",
     "study_user_attributes": "study_id, key, value_json",
     "study_system_attributes": "study_id, key, value_json",
-    "trials": "trial_id, number, study_id, state, datetime_start IS NULL, datetime_complete IS NULL",
+    "trials": "trial_id, number, study_id, state, CASE WHEN datetime_complete IS NULL THEN 0 ELSE 1 END",
     "trial_params": "trial_id, param_name, param_value, distribution_json",
     "trial_values": "trial_id, objective, value, value_type",
     "trial_intermediate_values": "trial_id, step, intermediate_value, intermediate_value_type",
@@ -799,7 +816,7 @@ OPTUNAS_COLUMNS = {
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_path: Path, metric: str) -> None:
     space = {"optimizer": "sgd", "schedule": "cosine", "batch_size": [16, 32], "warmup_fraction": 0.0}
-    spec = make_spec(epochs=3, budget={"trials": 9}, space=space, objective={"metric": metric})
+    spec = make_spec(epochs=3, budget={"trials": 9}, space=space, objective={"metric": metric}, workers=NO_RETRIES)
     study = studies.create(database, spec)
     told = run_every_ending(study)
     for (trial, scores, outcome), seen in zip(told, study.frozen_trials(), strict=True):
@@ -810,6 +827,7 @@ def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_
     with closing(Database(database.place)) as fresh:
         ours = studies.get(fresh, None)
         theirs = written_by_optuna(ours, tmp_path / "theirs.db")
+        our_trials = ours.frozen_trials()
     known = [name for name in sa.inspect(database.engine).get_table_names() if not name.startswith("lrsearch_")]
     assert {*known} == {*OPTUNAS_COLUMNS, "alembic_version"}
     raw = sqlite3.connect(tmp_path / "theirs.db")
@@ -818,8 +836,11 @@ def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_
         assert sorted(map(repr, rows(database, sql))) == sorted(map(repr, raw.execute(sql).fetchall())), table
     raw.close()
     study_id = theirs.get_study_id_from_name(spec.name)
-    for a, b in zip(ours.frozen_trials(), theirs.get_all_trials(study_id), strict=True):
+    for a, b in zip(our_trials, theirs.get_all_trials(study_id), strict=True):
         b.datetime_start, b.datetime_complete = a.datetime_start, a.datetime_complete
+        for one in (a, b):
+            # Optuna reads them in no order.
+            one.user_attrs, one.system_attrs = (dict(sorted(d.items())) for d in (one.user_attrs, one.system_attrs))
         assert repr(a) == repr(b)  # not ==: not a number is not equal to itself
     theirs.remove_session()
     theirs.engine.dispose()

@@ -136,7 +136,7 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
     from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+    from lrsearch.search.storage import Database
     from lrsearch.search.study import create
     from lrsearch.trial import Outcome, Reason, State
 
@@ -148,7 +148,7 @@ from lrsearch.search.storage import Database
     database = Database(SqliteFile(tmp_path / "a.db"))
     filed = create(database, StudySpec(name="probe"))
     going = (event for event in events())
-    search_command._follow(going, filed, stderr(), 0.0, lambda: None, live=False, quiet=False)
+    search_command._follow(going, filed, stderr(), 0.0, live=False, quiet=False)
     database.close()
     assert message in capsys.readouterr().err
 
@@ -430,7 +430,7 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
     from lrsearch.search import study as studies
     from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+    from lrsearch.search.storage import Database
 
     database = Database(SqliteFile(tmp_path / "lrsearch.db"))
     studies.create(database, StudySpec(name="empty"))

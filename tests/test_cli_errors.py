@@ -79,7 +79,7 @@ def two_studies(folder: Path, finished: Finished) -> None:
     """Lay a database there that holds the finished study and a second one without trials."""
     from lrsearch.search import study as studies
     from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+    from lrsearch.search.storage import Database
     from lrsearch.spec import StudySpec
 
     the_study(folder, finished)
@@ -226,8 +226,22 @@ CASES: dict[str, Case] = {
     "a device that is not here": Case(("run", "--device", "cuda:99"), 5, ("'cuda:99'", "'cpu'")),
     # --- studies
     **{
-        f"{command[0]} without a database": Case(command, 4, ("lrsearch.db", "no such study database", "--storage"))
-        for command in (("trials",), ("best",), ("show", "0"), ("status",), ("list",), ("delete", "digits", "--yes"))
+        f"{' '.join(command[:2])} without a database": Case(
+            command, 4, ("lrsearch.db", "no such study database", "--storage")
+        )
+        for command in (
+            ("trials",),
+            ("best",),
+            ("show", "0"),
+            ("status",),
+            ("status", "--watch"),
+            ("list",),
+            ("delete", "digits", "--yes"),
+            ("extend", "--trials", "+1"),
+            ("stop",),
+            ("enqueue", "sgd lr=0.1"),
+            ("worker", "--exit-when-idle"),
+        )
     },
     "a study that is not there": Case(
         ("status", "digit"), 2, ("'digit'", "lrsearch.db", "did you mean 'digits'"), the_study
@@ -271,10 +285,10 @@ CASES: dict[str, Case] = {
     "a database in memory": Case(("run", "--storage", "sqlite:///:memory:"), 2, ("--storage", "file", "resumed")),
     "Optuna's database": Case(("status",), 4, ("lrsearch.db", "no lrsearch studies"), of_plain_optuna),
     "a URL with a password": Case(
-        ("run", "--storage", f"postgresql://me:{SECRET}@host/db"), 2, ("--storage", "postgresql")
+        ("run", "--storage", f"postgresql://me:{SECRET}@host/db"), 2, ("--storage", "LRSEARCH_STORAGE", "@FILE")
     ),
     "a URL with a password to look at": Case(
-        ("best", f"--storage=postgresql+psycopg://me:{SECRET}@host/db"), 2, ("--storage", "postgresql")
+        ("best", f"--storage=postgresql+psycopg://me:{SECRET}@host/db"), 2, ("--storage", "LRSEARCH_STORAGE")
     ),
     "a URL with a password in the environment": Case(
         ("run",),
@@ -288,6 +302,36 @@ CASES: dict[str, Case] = {
         )
         for command in ("run", "status", "delete")
     },
+    "a server that is not there": Case(
+        ("status",),
+        4,
+        ("postgresql://me:***@127.0.0.1:1/db", "nothing listens there"),
+        environment=(("LRSEARCH_STORAGE", f"postgresql://me:{SECRET}@127.0.0.1:1/db"),),
+    ),
+    "a file without a URL": Case(("status", "--storage", "@url"), 4, ("@url", "cannot be read", "No such file")),
+    # --- operation
+    "extend by nothing": Case(("extend",), 2, ("--trials +50",), the_study),
+    **{
+        f"extend by {option} {text}": Case(("extend", f"{option}={text}"), 2, (option, kind, f"'{text}'"), the_study)
+        for option, text, kind in (
+            ("--trials", "many", "a whole number"),
+            ("--trials", "-3", "above 0"),
+            ("--trials", "+0", "above 0"),
+            ("--trials", "1.5", "a whole number"),
+            ("--hours", "nan", "a number above 0"),
+            ("--hours", "+inf", "a number above 0"),
+        )
+    },
+    "enqueue of nonsense": Case(("enqueue", "sgd lr=0.1 cosin"), 2, ("setting", "did you mean 'cosine'"), the_study),
+    "enqueue outside the space": Case(("enqueue", "sgd lr=100 cosine"), 2, ("setting", "100", "3"), the_study),
+    "a worker for a study that is not there": Case(
+        ("worker", "--study", "digit"), 2, ("'digit'", "did you mean 'digits'"), the_study
+    ),
+    "a worker for no trials": Case(("worker", "--max-trials", "0"), 2, ("--max-trials", "at least 1"), the_study),
+    "no workers": Case(("run", "--workers", "0"), 2, ("--workers", "a whole number from 1, or auto", "'0'")),
+    "workers by name": Case(("run", "--workers", "many"), 2, ("--workers", "'many'")),
+    "so many workers a GPU": Case(("run", "--workers", "2", "--workers-per-gpu", "2"), 2, ("--workers auto",)),
+    "watching ever faster": Case(("status", "--watch", "--every", "0"), 2, ("--every", "at least 0.1"), the_study),
     # --- images
     "truncated images": Case(
         MNIST,
@@ -375,10 +419,12 @@ def test_debug_may_come_from_the_environment_and_a_process_without_it_shows_no_t
 
 
 def test_a_password_is_not_shown_with_debug_either(lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LRSEARCH_STORAGE", f"postgresql://me:{SECRET}@host/db")
+    # Nothing listens on port 1.
+    monkeypatch.setenv("LRSEARCH_STORAGE", f"postgresql://me:{SECRET}@127.0.0.1:1/db")
     result = lrsearch("run", "--debug")
-    assert result.code == 2
+    assert result.code == 4
     assert "Traceback" in result.err
+    assert "postgresql://me:***@127.0.0.1:1/db cannot be reached" in result.err
     assert SECRET not in result.err + result.out
 
 

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command_line import Finished, InProcess, Result, Running, at_a_terminal, end_of, run_python
-from conftest import FakeEngine, claims_of, learning, leases_held, make_spec
+from conftest import FakeEngine, claims_of, learning, leases_held, make_spec, working
 
-from lrsearch import worker
 from lrsearch.cli import interrupts
 from lrsearch.events import Event
 from lrsearch.search import study as studies
@@ -174,7 +173,7 @@ def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_i
                 statements += 1
 
             sa.event.listen(database.engine, "before_cursor_execute", interrupt)
-            events = worker.work(claims_of(study), FakeEngine(learning))
+            events = working(claims_of(study), FakeEngine(learning))
             with pytest.raises(KeyboardInterrupt):
                 follow(events)
             assert leases_held(database) == 0, f"interrupted at statement {k}"
@@ -183,7 +182,7 @@ def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_i
                 # How many there are is known from a search that is not interrupted.
                 statements = 1
                 sa.event.listen(database.engine, "before_cursor_execute", interrupt)
-            for _ in worker.work(claims_of(study), FakeEngine(learning)):
+            for _ in working(claims_of(study), FakeEngine(learning)):
                 pass
             if k == 0:
                 n_statements = statements

@@ -26,7 +26,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from trials_by_hand import EPOCHS, config, epoch, of_loss, spec, trial
+from trials_by_hand import EPOCHS, config, epoch, interrupted, of_loss, spec, trial
 
 from lrsearch import launch, study_file
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
@@ -38,9 +38,11 @@ from lrsearch.report.live_state import LiveState, after, begin, eta_seconds, pro
 from lrsearch.report.plain import flat, plain
 from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.snippet import snippet
+from lrsearch.report.status import trained_seconds
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.search import space, storage
+from lrsearch.search import filing, space
 from lrsearch.search import study as studies
+from lrsearch.search.places import SqliteFile, parse_place
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.training import optimizers
 from lrsearch.trial import (
@@ -98,12 +100,12 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     path = tmp_path_factory.mktemp("report") / "real.db"
     overrides = [("epochs", 3), ("budget.trials", 6), ("space.optimizer", ["sgd", "adamw"])]
     study_spec = study_file.load("digits", overrides)
-    place = storage.parse_place(str(path))
     engine = launch.prepare(study_spec, launch.Here(device="cpu", progress=False))
-    study = launch.file_study(study_spec, place, explicit_budget=True)
+    study = filing.file_study(study_spec, SqliteFile(path), explicit_budget=True)
     with closing(study.database):
-        events = list(launch.search(study, engine))
-        launch.test_winner(study, engine)
+        artifacts = filing.artifacts_of(study)
+        events = list(launch.search(study, engine, artifacts))
+        launch.test_winner(study, engine, artifacts)
         return Search(study.spec, study.trials(), events, studies.summaries(study.database), path)
 
 
@@ -212,10 +214,20 @@ def test_a_resumed_study_starts_with_what_it_has() -> None:
     assert eta_seconds(state, 100.0) == pytest.approx(20.0)
 
 
-def test_a_resumed_trial_begins_without_its_old_epochs() -> None:
-    state = after(begin(spec(), BudgetSpec(trials=10), [], 0.0), TrialStarted(RUNNING, resumed=True), 0.0)
-    assert state.running[0].trial.metrics == ()
+def test_a_resumed_trial_goes_on_from_its_old_epochs() -> None:
+    state = after(begin(spec(), BudgetSpec(trials=10), [RUNNING], 0.0), TrialStarted(RUNNING, resumed=True), 0.0)
+    assert state.running[0].trial.metrics == RUNNING.metrics
+    assert state.trained_seconds == pytest.approx(trained_seconds([RUNNING]))
+    again = after(state, EpochDone(RUNNING.number, RUNNING.metrics[-1], None), 1.0)
+    assert again == state, "an epoch that is trained again from a checkpoint is none the study has not had"
     assert "(resumed)" in shown(render(state, 0.0))
+
+
+def test_two_trials_side_by_side_take_half_the_time() -> None:
+    state = begin(spec(), BudgetSpec(trials=10), [], 0.0)
+    state = run(state, (0.0, started(0)), (4.0, ended(0, State.COMPLETE, 0.9)), (4.0, started(1)), (4.0, started(2)))
+    assert eta_seconds(state, 4.0) == pytest.approx(18.0)
+    assert eta_seconds(state, 6.0) == pytest.approx(16.0)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +268,7 @@ def test_the_live_view_fits_80_columns_and_keeps_its_height(search: Search) -> N
 def test_the_live_view_survives_numbers_that_are_none() -> None:
     state = begin(spec(), BudgetSpec(hours=1e-6), [BROKEN, DIVERGED], 0.0)
     state = run(state, (0.0, TrialStarted(RUNNING, resumed=False)), (0.0, EpochDone(8, BROKEN.metrics[1], NAN)))
-    assert "loss ! nan" in shown(render(state, INF))
+    assert "! nan" in shown(render(state, INF))
     assert FAILED.outcome is not None
     assert FAILED.outcome is not None
     failed = run(state, (1.0, TrialEnded(8, FAILED.outcome)))
@@ -385,6 +397,29 @@ def test_every_kind_of_trial_can_be_in_an_answer() -> None:
     assert "optuna-dashboard 'sqlite:////a b/x.db'" in text
     assert "--trials 120" in text
     as_json(found.to_json())
+
+
+@pytest.mark.parametrize(
+    ("url", "option", "shows", "hint"),
+    [
+        ("postgresql://me:p%40ss@host:5433/lr", "", "", "; the password from ~/.pgpass or PGPASSWORD"),
+        ("postgresql://me@host/lr?sslmode=require", "--storage @url", " --storage @url", ""),
+    ],
+)
+def test_on_a_server_the_next_commands_hold_no_password(url: str, option: str, shows: str, hint: str) -> None:
+    found = answer.build([trial(0)], spec(), str(parse_place(url)), storage_option=option)
+    said = [f"{step.command}  # {step.what}" for step in found.next_steps]
+    where = url.partition("://")[2].replace(":p%40ss", "").partition("?")[0]
+    assert said[0] == f"lrsearch show 0 by-hand{shows}  # its training, epoch by epoch"
+    assert said[-1] == f"optuna-dashboard postgresql+psycopg://{where}  # look at it in a browser{hint}"
+    assert "***" not in "".join(said)
+
+
+def test_trials_of_several_devices_are_said_to_be_compared() -> None:
+    made = [trial(0), replace(trial(1), device="cuda:0 (NVIDIA H100)")]
+    said = "Results are compared across 2 devices: cpu (1 thread) | cuda:0 (NVIDIA H100)."
+    assert said in answer.build(made, spec(), "x.db").how_sure()
+    assert said not in answer.build(made[:1], spec(), "x.db").how_sure()
 
 
 # Code to paste
@@ -610,6 +645,87 @@ def test_the_status_counts_against_the_budget_and_names_what_runs() -> None:
     assert document["finished"] == 6
     assert document["running"][0]["epoch"] == 2
     assert document["origins"] == {"sampler": 7, "baseline": 1}
+
+
+@dataclass(frozen=True)
+class AtWork:
+    name: str
+    device: str
+    number: int | None
+    seen_seconds_ago: float
+
+
+AGAIN = interrupted(trial(2, accuracy=0.95), Reason.LOST, Reason.OUT_OF_MEMORY, step=50)
+WORKERS = [AtWork("here:1", "cpu (1 thread)", 8, 0.31), AtWork("there:22", "cuda:0 (NVIDIA H100)", None, 12.0)]
+
+
+def test_the_status_names_workers_interruptions_and_what_is_compared() -> None:
+    stale = replace(interrupted(trial(4, State.RUNNING, [0.3]), Reason.PREEMPTED, Reason.LOST), interrupted=True)
+    made = [AGAIN, stale, replace(trial(5), versions="lrsearch 0.2.0")]
+    text = shown(status.status_table(made, spec(), BudgetSpec(trials=50), WORKERS, "drain"), 160)
+    for part in (
+        "worker       here:1, cpu (1 thread), trial 8, seen 0.3 s ago",
+        "worker       there:22, cuda:0 (NVIDIA H100), waits, seen 12.0 s ago",
+        "lost 2, out of memory 1, preempted 1",
+        "results are compared across 2 devices: cpu (1 thread) | cuda:0; and 2 versions: lrsearch 0.1.0 | lrsearch 0.2",
+        "stopped      its trials under way are finished; `lrsearch run by-hand` or `lrsearch extend by-hand` goes on",
+        "epoch 1/10, the next worker goes on with it",
+    ):
+        assert part in text
+    document = as_json(status.status_json(made, spec(), BudgetSpec(trials=50), WORKERS, "drain"))
+    assert document["stopped"] == "drain"
+    assert document["interruptions"] == {"lost": 2, "out_of_memory": 1, "preempted": 1}
+    assert [w["trial"] for w in document["workers"]] == [8, None]
+    assert document["running"][0]["attempts"] == 2
+    assert len(document["compared_across"]) == 2
+    later = as_json(status.status_json(made, spec(), BudgetSpec(trials=50), [replace(WORKERS[0], seen_seconds_ago=9)]))
+    assert status.without_volatile(later)["workers"] == status.without_volatile(document)["workers"][:1]
+
+
+@pytest.mark.parametrize(
+    ("trials", "budget", "workers", "stopped", "over"),
+    [
+        ([trial(0)], BudgetSpec(trials=1), WORKERS, None, True),
+        ([trial(0)], BudgetSpec(trials=2), [], None, False),
+        ([trial(0), RUNNING], BudgetSpec(trials=3), [], "drain", False),
+        ([trial(0), replace(RUNNING, interrupted=True)], BudgetSpec(trials=3), [], "now", True),
+        ([trial(0)], BudgetSpec(hours=1e-4), [], None, True),
+        ([trial(0)], BudgetSpec(hours=1e-4), WORKERS, None, False),
+        ([FAILED, FAILED], BudgetSpec(trials=9, max_failures=1), [], None, True),
+    ],
+)
+def test_a_watcher_ends_when_nothing_more_will_come(
+    trials: list[Trial], budget: BudgetSpec, workers: list[AtWork], stopped: str | None, over: bool
+) -> None:
+    assert status.is_over(trials, budget, workers, stopped) == over
+
+
+def test_attempts_are_shown_where_there_were_several() -> None:
+    assert "tries" not in shown(tables.trials_table(ALL_KINDS, spec()))
+    failed = interrupted(FAILED, Reason.CRASH, Reason.CRASH)
+    text = shown(tables.trials_table([trial(0), AGAIN, failed], spec()))
+    head, *rows = [part for part in text.splitlines() if "─" not in part]
+    assert head.split()[-1] == "tries"
+    assert [row.split()[-1] for row in rows] == ["1", "3", "2"]
+    assert max(len(part) for part in text.splitlines()) <= 80
+    document = as_json(tables.trials_json([AGAIN], spec()))["trials"][0]
+    assert document["attempts"] == 3
+    assert [one["reason"] for one in document["interruptions"]] == ["lost", "out_of_memory"]
+    assert next(csv.DictReader(io.StringIO(tables.trials_csv([AGAIN]))))["attempts"] == "3"
+
+
+def test_the_trace_lists_every_interruption() -> None:
+    seen = replace(AGAIN, weights_sha256="ab" * 32)
+    text = shown(trace.render(seen, spec(), 140), 140)
+    assert f"weights      sha256 {'ab' * 32}" in text
+    rows = [[cell.strip() for cell in part.split("|")[1:-1]] for part in text.splitlines() if "| 2026-11-22" in part]
+    assert rows[:2] == [
+        ["1", "2026-11-22 12:00:01", "lost", "there:1", "cuda:0", "2", "50", "its worker was [lost]"],
+        ["2", "2026-11-22 12:00:02", "out of memory", "there:2", "cuda:0", "2", "50", "its worker was [out of memory]"],
+    ]
+    document = as_json(trace.to_json(seen, spec()))["trial"]
+    assert document["weights_sha256"] == "ab" * 32
+    assert [one["worker"] for one in document["interruptions"]] == ["there:1", "there:2"]
 
 
 def test_the_rate_is_that_of_the_latest_trials() -> None:

@@ -40,7 +40,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import explain, filing, storage, tables
+from lrsearch.search import explain, filing, tables
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.storage import Database, check_new, has_studies, open_existing
@@ -100,7 +100,7 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     assert has_studies(place)
     with closing(open_existing(place)) as database:
         assert studies.names(database) == ["probe"]
-    assert {p.name.removesuffix("-wal").removesuffix("-shm") for p in tmp_path.iterdir()} == {name}
+    assert {p.name.removesuffix("-wal").removesuffix("-shm") for p in tmp_path.glob("*.db*")} == {name}
 
 
 # --- what is no database of ours -------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_the_database_of_a_plain_optuna_script_and_an_empty_file_may_get_studies
     with closing(open_existing(place)) as database:
         assert studies.names(database) == ["probe"]
         if make is plain_optuna:
-            assert len(optuna.load_study(study_name="theirs", storage=place.url).trials) == 2
+            assert len(optuna.load_study(study_name="theirs", storage=str(place.url)).trials) == 2
 
 
 @pytest.mark.parametrize("n_tables", [1, 5, 11])
@@ -268,7 +268,7 @@ def test_a_read_only_database_is_refused_in_words(wal: bool) -> None:
         assert finished(process) == 0
         reading, writing, making = answer.read_text().splitlines()
         assert place.path.read_bytes() == before
-        assert {p.name for p in place.path.parent.iterdir()} <= {"x.db", "x.db-wal", "x.db-shm"}
+        assert {p.name for p in place.path.parent.iterdir()} <= {"x.db", "x.db-wal", "x.db-shm", "x.artifacts"}
         place.path.parent.chmod(0o755)
     for said in (writing, making):
         assert said.startswith("4 "), said
@@ -289,8 +289,7 @@ def hold_the_lock(path: str, held: str, release: str) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a fifth of a second for locks instead of a minute."""
-    for module in (storage, explain):
-        monkeypatch.setattr(module, "BUSY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(explain, "BUSY_TIMEOUT_SECONDS", 0.2)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -353,7 +352,7 @@ def edit(place: SqliteFile, sql: str, *values: object) -> None:
 def test_a_newer_schema_is_refused_with_both_versions(place: SqliteFile) -> None:
     searched(place)
     edit(place, "UPDATE lrsearch_schema SET version = 99")
-    refused(lambda: open_existing(place), str(place), "schema 99", "schema 1", "--storage")
+    refused(lambda: open_existing(place), str(place), "schema 99", f"schema {tables.SCHEMA_VERSION}", "--storage")
 
 
 def test_a_newer_schema_of_optuna_is_refused(place: SqliteFile) -> None:
@@ -427,7 +426,7 @@ def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Sqli
         assert "'probe' that lrsearch did not make" in said
         assert said.endswith("--name probe-3")
         assert studies.names(database) == []
-    assert len(optuna.load_study(study_name="probe", storage=place.url).trials) == 2
+    assert len(optuna.load_study(study_name="probe", storage=str(place.url)).trials) == 2
 
 
 # --- found and listed ------------------------------------------------------------------------------------------------
@@ -519,7 +518,7 @@ def test_deleting_a_study_removes_every_row_of_it_and_of_no_other(place: SqliteF
         assert studies.get(database, "one").trials() == kept
         with pytest.raises(UnknownNameError):
             studies.delete(database, "two")
-    assert len(optuna.load_study(study_name="theirs", storage=place.url).trials) == 2
+    assert len(optuna.load_study(study_name="theirs", storage=str(place.url)).trials) == 2
 
 
 def test_a_deleted_study_leaves_an_empty_database_and_its_name(place: SqliteFile) -> None:
@@ -565,7 +564,7 @@ def test_a_worker_whose_study_is_deleted_is_told_so(place: SqliteFile) -> None:
         with closing(Database(place)) as other:
             studies.delete(other, "probe")
         assert claims.accept(claim, measured(1)).kind == "lost"
-        assert not claims.end(claim, complete())
+        assert not claims.end(claim, complete()).accepted
         with pytest.raises(UnknownNameError, match="'probe' has been deleted from"):
             claims.claim()
     assert set(counts(place).values()) == {0}

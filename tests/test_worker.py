@@ -1,7 +1,7 @@
 """The worker: what it says while it works, and what it leaves behind, however a training ends."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from conftest import (
     ONE_SHAPE,
     FakeEngine,
+    FakeTraining,
     Script,
     Step,
     claimed,
@@ -20,17 +21,23 @@ from conftest import (
     leases_held,
     make_spec,
     measured,
+    sweep,
+    working,
 )
 from optuna.trial import FrozenTrial
 
 from lrsearch import worker
 from lrsearch.errors import EXIT_DEVICE, DeviceError
-from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
 from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims, Initial
+from lrsearch.search.claims import Claim, Claims, Initial, Told
+from lrsearch.search.places import Place
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
+from lrsearch.training.engine import Attention
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
+
+NO_RETRIES: dict[str, Any] = {"retries": {"crash": 0, "out_of_memory": 0}}
 
 
 def always(*steps: Step) -> Script:
@@ -44,7 +51,7 @@ def in_turn(*curves: list[Step]) -> Script:
     return lambda config: next(waiting)
 
 
-def told(events: list[Event]) -> list[str]:
+def told(events: Iterable[Event]) -> list[str]:
     """Return the events in short."""
     out = []
     for event in events:
@@ -52,9 +59,11 @@ def told(events: list[Event]) -> list[str]:
             case TrialStarted(trial, resumed):
                 out.append(f"> {trial.number}{' again' if resumed else ''}")
             case EpochDone(number, metrics, score):
-                out.append(f". {number} {metrics.epoch} {score:g}")
+                out.append(f". {number} {metrics.epoch} {'again' if score is None else f'{score:g}'}")
             case TrialEnded(number, outcome):
                 out.append(f"< {number} {outcome.state}")
+            case TrialInterrupted(number, reason, _):
+                out.append(f"| {number} {reason}")
             case SearchEnded(why, _):
                 out.append(f"= {why}")
     return out
@@ -62,9 +71,10 @@ def told(events: list[Event]) -> list[str]:
 
 def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
     """Train one trial; return how it ended, after checking that the study remembers it so."""
-    study = studies.create(database, make_spec(budget={"trials": 1, "max_failures": 0}, epochs=3, **tables))
+    budget = {"trials": 1, "max_failures": 0}
+    study = studies.create(database, make_spec(budget=budget, epochs=3, workers=NO_RETRIES, **tables))
     engine = FakeEngine(script)
-    events = list(worker.work(claims_of(study), engine))
+    events = list(working(claims_of(study), engine))
     (ended,) = (event.outcome for event in events if isinstance(event, TrialEnded))
     (trial,) = study.trials()
     assert trial.outcome == ended
@@ -78,7 +88,7 @@ def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
 
 def test_a_search_says_what_it_does_in_order(database: Database) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
-    study = studies.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner))
+    study = studies.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner, workers=NO_RETRIES))
     script = in_turn(
         [measured(1, 0.5), measured(2, 0.75)],
         [measured(1, 0.25)],
@@ -86,7 +96,7 @@ def test_a_search_says_what_it_does_in_order(database: Database) -> None:
         [RuntimeError("broken")],
         [measured(1, 0.625), Divergence(epoch=2, step=13, lr=0.9, loss=99.0, initial_loss=2.3)],
     )
-    assert told(list(worker.work(claims_of(study), FakeEngine(script)))) == [
+    assert told(list(working(claims_of(study), FakeEngine(script)))) == [
         "> 0",
         ". 0 1 0.5",
         ". 0 2 0.75",
@@ -108,7 +118,7 @@ def test_a_search_says_what_it_does_in_order(database: Database) -> None:
 def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(database: Database) -> None:
     study = studies.create(database, make_spec(budget={"trials": 1}))
     engine = FakeEngine(learning)
-    with closing(worker.work(claims_of(study, [Initial("baseline", {})]), engine)) as events:
+    with closing(working(claims_of(study, [Initial("baseline", {})]), engine)) as events:
         event = next(events)
         assert engine.trained == []
         assert isinstance(event, TrialStarted)
@@ -120,7 +130,7 @@ def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(databa
 
 def test_every_event_is_said_after_the_study_has_it(database: Database) -> None:
     study = studies.create(database, make_spec(budget={"trials": 3}, epochs=3))
-    for event in worker.work(claims_of(study), FakeEngine(learning)):
+    for event in working(claims_of(study), FakeEngine(learning)):
         trials = {t.number: t for t in study.trials()}
         match event:
             case TrialStarted(trial):
@@ -160,7 +170,7 @@ def test_a_pruned_trial_says_its_score_and_the_cut(
         database, make_spec(epochs=2, budget={"trials": 2}, pruner=pruner, objective={"metric": metric})
     )
     engine = FakeEngine(in_turn([good, replace(good, epoch=2)], [bad, replace(bad, epoch=2)]))
-    list(worker.work(claims_of(study), engine))
+    list(working(claims_of(study), engine))
     outcome = study.trials()[1].outcome
     assert outcome is not None
     assert (outcome.state, outcome.reason, outcome.epoch) == (State.PRUNED, Reason.RUNG, 1)
@@ -232,11 +242,14 @@ def test_whatever_a_training_dies_of_is_an_outcome(
 
 def test_an_engine_that_cannot_even_begin_fails_the_trial(database: Database) -> None:
     class NoRoom(FakeEngine):
-        def train(self, config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
+        def start(
+            self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
+        ) -> FakeTraining:
             raise MemoryError("no room for the model")
 
-    study = studies.create(database, make_spec(budget={"trials": 1, "max_failures": 1}))
-    events = list(worker.work(claims_of(study), NoRoom(learning)))
+    budget = {"trials": 1, "max_failures": 1}
+    study = studies.create(database, make_spec(budget=budget, workers=NO_RETRIES))
+    events = list(working(claims_of(study), NoRoom(learning)))
     assert told(events) == ["> 0", "< 0 failed", "> 1", "< 1 failed", "= max_failures"]
     assert {t.outcome.reason for t in study.trials() if t.outcome} == {Reason.OUT_OF_MEMORY}
 
@@ -246,8 +259,7 @@ def test_an_engine_that_cannot_even_begin_fails_the_trial(database: Database) ->
 
 def lose(study: Study) -> Claim:
     """Give every trial under way to another worker."""
-    with study.database.writing() as connection:
-        connection.exec_driver_sql("DELETE FROM lrsearch_leases")
+    sweep(study.database)
     return claimed(claims_of(study))
 
 
@@ -257,33 +269,33 @@ def test_a_worker_that_lost_its_trial_drops_it_and_takes_another(database: Datab
     engine = FakeEngine(always(measured(1), measured(2), measured(3)))
     events: list[Event] = []
     taken = None
-    for event in worker.work(claims_of(study), engine):
+    for event in working(claims_of(study), engine):
         events.append(event)
         if taken is None and isinstance(event, after):
             taken = lose(study)
     assert taken is not None
     assert taken.trial.number == 0
-    lost = ["> 0"] if after is TrialStarted else ["> 0", ". 0 1 0.5"]
+    lost = ["> 0", *([] if after is TrialStarted else [". 0 1 0.5"]), "| 0 lost"]
     second = ["> 1", ". 1 1 0.5", ". 1 2 0.5", ". 1 3 0.5", "< 1 complete"]
     assert told(events) == [*lost, *second, "= held_elsewhere"]
     assert engine.closed == 2
     assert leases_held(database) == 1, "the other worker's"
-    assert study.trials()[0].metrics == ()
+    assert [m.epoch for m in study.trials()[0].metrics] == ([] if after is TrialStarted else [1])
 
 
 def test_a_trial_lost_while_its_last_epoch_was_shown_is_not_told(database: Database) -> None:
     study = studies.create(database, make_spec(budget={"trials": 1}, epochs=1))
     events = []
-    for event in worker.work(claims_of(study), FakeEngine(always(measured(1, 0.5)))):
+    for event in working(claims_of(study), FakeEngine(always(measured(1, 0.5)))):
         events.append(event)
         if isinstance(event, EpochDone):
             taken = lose(study)
-    assert told(events) == ["> 0", ". 0 1 0.5", "= held_elsewhere"]
+    assert told(events) == ["> 0", ". 0 1 0.5", "| 0 lost", "= held_elsewhere"]
     assert study.trials()[0].outcome is None
     claims = claims_of(study)
-    claims.accept(taken, measured(1, 0.75))
-    assert claims.end(taken, complete(0.75, 1))
-    assert study.trials()[0].outcome == complete(0.75, 1)
+    assert taken.accepted == 1
+    assert claims.end(taken, complete(0.5, 1)).accepted
+    assert study.trials()[0].outcome == complete(0.5, 1)
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
@@ -296,7 +308,7 @@ def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
 ) -> None:
     study = studies.create(database, make_spec(budget={"trials": 2}, epochs=2))
     engine = FakeEngine(always(measured(1), measured(2)))
-    events = worker.work(claims_of(study), engine)
+    events = working(claims_of(study), engine)
     for _ in range(n_events):
         next(events)
     if how == "closed":
@@ -308,7 +320,7 @@ def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
     assert engine.closed == len(engine.trained)
     assert list(events) == []
     left = study.trials()
-    again = list(worker.work(claims_of(study), engine))
+    again = list(working(claims_of(study), engine))
     assert isinstance(again[-1], SearchEnded)
     assert again[-1].reason == EndReason.BUDGET_TRIALS
     trials = study.trials()
@@ -324,10 +336,10 @@ def test_an_interrupt_in_the_middle_of_training_holds_nothing_and_is_no_outcome(
 ) -> None:
     study = studies.create(database, make_spec(budget={"trials": 1}, epochs=2))
     with pytest.raises(type(error)):
-        list(worker.work(claims_of(study), FakeEngine(always(measured(1), error))))
+        list(working(claims_of(study), FakeEngine(always(measured(1), error))))
     assert leases_held(database) == 0
     assert study.trials()[0].outcome is None
-    events = list(worker.work(claims_of(study), FakeEngine(always(measured(1), measured(2)))))
+    events = list(working(claims_of(study), FakeEngine(always(measured(1), measured(2)))))
     assert told(events)[0] == "> 0 again"
     assert study.trials()[0].state == State.COMPLETE
 
@@ -337,15 +349,15 @@ class Interrupted(Claims):
 
     at = ""
 
-    def _draw(self, reserved: object) -> FrozenTrial:
+    def _draw(self, reserved: Any, fixed: Any) -> FrozenTrial:
         if self.at == "draw":
             raise KeyboardInterrupt
-        return super()._draw(reserved)  # type: ignore[arg-type]
+        return super()._draw(reserved, fixed)
 
-    def end(self, claim: Claim, outcome: Outcome) -> bool:
+    def end(self, claim: Claim, outcome: Outcome, *weights: str | None) -> Told:
         if self.at == "before end":
             raise KeyboardInterrupt
-        ended = super().end(claim, outcome)
+        ended = super().end(claim, outcome, *weights)
         if self.at == "after end":
             raise KeyboardInterrupt
         return ended
@@ -357,11 +369,11 @@ def test_an_interrupt_while_the_study_is_spoken_to_holds_nothing(database: Datab
     claims = Interrupted(study, [], "fake device", "fake 1.0")
     claims.at = at
     with pytest.raises(KeyboardInterrupt):
-        list(worker.work(claims, FakeEngine(learning)))
+        list(working(claims, FakeEngine(learning)))
     assert leases_held(database) == 0
     assert sum(t.outcome is not None for t in study.trials()) == finished
     claims.at = ""
-    list(worker.work(claims, FakeEngine(learning)))
+    list(working(claims, FakeEngine(learning)))
     assert [t.number for t in study.trials()] == [0, 1]
     assert all(t.outcome is not None for t in study.trials())
 
@@ -403,7 +415,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.usefixtures("threads")
-def test_a_real_engine_searches_and_two_searches_are_alike(place: SqliteFile) -> None:
+def test_a_real_engine_searches_and_two_searches_are_alike(place: Place) -> None:
     outcomes: list[list[Outcome | None]] = []
     spec = make_spec(
         epochs=2, budget={"trials": 2}, dataset={"limit": 60}, space={**ONE_SHAPE, "batch_size": 16, "optimizer": "sgd"}
@@ -412,7 +424,7 @@ def test_a_real_engine_searches_and_two_searches_are_alike(place: SqliteFile) ->
         engine = worker.build_engine(spec, device_name="cpu", threads=1, data_dir=None, progress=False)
         with closing(Database(place)) as database:
             study = studies.create(database, spec)
-            list(worker.work(claims_of(study), engine))
+            list(working(claims_of(study), engine))
             outcomes.append([t.outcome for t in study.trials()])
             studies.delete(database, study.name)
     assert outcomes[0] == outcomes[1]

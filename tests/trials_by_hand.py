@@ -8,6 +8,7 @@ from typing import Any
 from lrsearch.spec import StudySpec
 from lrsearch.trial import (
     EpochMetrics,
+    Interruption,
     OptimizerConfig,
     OptimizerName,
     Outcome,
@@ -94,6 +95,24 @@ def trial(
         ended_at=None if outcome is None else begun + timedelta(seconds=4),
         params={"peak_lr_sgd": lr},
     )
+
+
+def interrupted(made: Trial, *reasons: Reason, step: int = 0) -> Trial:
+    """Return the trial as one that was interrupted so often before, each time on another worker."""
+    past = [
+        Interruption(
+            attempt,
+            reason,
+            f"there:{attempt}",
+            "cuda:0",
+            step // STEPS,
+            step,
+            f"its worker was [{reason.value.replace('_', ' ')}]",
+            START + timedelta(seconds=attempt),
+        )
+        for attempt, reason in enumerate(reasons, 1)
+    ]
+    return replace(made, interruptions=tuple(past))
 
 
 def of_loss(made: Trial, loss: float) -> Trial:

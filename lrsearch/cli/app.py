@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch import __version__
-from lrsearch.cli import log, operate, review, search, start, usage, worker
+from lrsearch.cli import doctor, log, operate, review, search, start, usage, worker
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("status")(review.status)
 app.command("extend")(operate.extend)
 app.command("stop")(operate.stop)
 app.command("enqueue")(operate.enqueue)
+app.command("doctor")(doctor.doctor)
 app.command("list")(review.list_studies)
 app.command("delete")(review.delete)
 

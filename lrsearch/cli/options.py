@@ -1,6 +1,7 @@
 """Options that several commands share, and what they mean."""
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -87,6 +88,15 @@ def place(storage: str) -> "Place":
     from lrsearch.search.places import parse_place
 
     return parse_place(storage)
+
+
+def storage_option(storage: str) -> str:
+    """Return what a command that is typed next needs to find the same database: ``--storage ...``, or nothing."""
+    if storage == (os.environ.get("LRSEARCH_STORAGE") or DEFAULT_STORAGE):
+        return ""
+    # A URL that was typed holds no password: it would have been refused.
+    where = storage if storage.startswith("@") or "://" in storage else str(place(storage))
+    return f"--storage {shlex.quote(where)}"
 
 
 @contextmanager

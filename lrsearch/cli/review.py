@@ -1,9 +1,12 @@
 """`lrsearch trials`, `best`, `show`, `status`, `list`, `delete`: read a study; none of them loads torch."""
 
-from typing import Annotated, Literal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lrsearch.cli import interrupts
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     JsonOption,
@@ -14,9 +17,18 @@ from lrsearch.cli.options import (
     place,
     print_json,
     stdout,
+    storage_option,
     tools,
 )
 from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lrsearch.search.health import Worker
+    from lrsearch.search.study import Study
+    from lrsearch.spec import BudgetSpec, StudySpec
+    from lrsearch.trial import Trial
 
 
 def trials(
@@ -50,7 +62,14 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        result = answer.build(found.trials(), found.spec, str(place(storage)), budget=found.budget(), tools=tools())
+        result = answer.build(
+            found.trials(),
+            found.spec,
+            str(place(storage)),
+            budget=found.budget(),
+            tools=tools(),
+            storage_option=storage_option(storage),
+        )
         if as_json:
             print_json(result.to_json())
         else:
@@ -82,19 +101,94 @@ def show(
     return EXIT_OK
 
 
-def status(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
-    """Print how far a study is: its budget, its trials by state, the best so far."""
+def status(
+    study: StudyArgument = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on showing it until the budget is used up, or Ctrl-C.")
+    ] = False,
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks, with --watch.")] = 2.0,
+    as_json: JsonOption = False,
+) -> int:
+    """Print how far a study is: its budget, its trials by state, the best so far, who works on it."""
     with opened(storage) as database:
-        from lrsearch.report import status as report
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        rows = found.trials()
+        if watch:
+            return _watch(found, every, as_json=as_json)
+        seen = _look(found)
         if as_json:
-            print_json(report.status_json(rows, found.spec, found.budget()))
+            print_json(seen.document())
         else:
-            stdout().print(report.status_table(rows, found.spec, found.budget()))
+            stdout().print(seen.table())
     return EXIT_OK
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A study at a moment."""
+
+    spec: "StudySpec"
+    trials: "list[Trial]"
+    budget: "BudgetSpec"
+    workers: "list[Worker]"
+    stopped: str | None
+
+    def document(self) -> dict[str, Any]:
+        from lrsearch.report import status as report
+
+        return report.status_json(self.trials, self.spec, self.budget, self.workers, self.stopped)
+
+    def table(self) -> "Table":
+        from lrsearch.report import status as report
+
+        return report.status_table(self.trials, self.spec, self.budget, self.workers, self.stopped)
+
+    @property
+    def is_over(self) -> bool:
+        from lrsearch.report import status as report
+
+        return report.is_over(self.trials, self.budget, self.workers, self.stopped)
+
+
+def _look(study: "Study") -> _Seen:
+    from lrsearch.search import health
+
+    # The workers first: a trial that has ended meanwhile is then not missed.
+    workers = health.at_work(study)
+    return _Seen(study.spec, study.trials(), study.budget(), workers, health.stopped(study))
+
+
+def _watch(study: "Study", every: float, *, as_json: bool) -> int:
+    """Show a study again and again: in place on a terminal, elsewhere a block, or a line of JSON, for every change."""
+    import json
+    import time
+
+    from rich.live import Live
+
+    from lrsearch.report.status import without_volatile
+
+    console, before = stdout(), None
+    live = console.is_terminal and not console.is_dumb_terminal and not as_json
+    with interrupts.raised() as check, ExitStack() as shown:
+        view = shown.enter_context(Live(console=console, auto_refresh=False)) if live else None
+        while True:
+            seen = _look(study)
+            check()
+            document = without_volatile(seen.document())
+            if view is not None:
+                view.update(seen.table(), refresh=True)
+            elif document != before:
+                if as_json:
+                    print(json.dumps(seen.document(), allow_nan=False), flush=True)
+                else:
+                    console.print(seen.table(), "")
+            before = document
+            if seen.is_over:
+                return EXIT_OK
+            time.sleep(every)
+            check()
 
 
 def list_studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:

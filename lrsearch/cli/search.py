@@ -27,6 +27,7 @@ from lrsearch.cli.options import (
     quiet_optuna,
     stderr,
     stdout,
+    storage_option,
     tools,
 )
 from lrsearch.cli.usage import option_in
@@ -131,6 +132,7 @@ def run(
     asked = _Asked(
         spec=spec,
         where=where,
+        storage_option=storage_option(storage),
         explicit_budget=any(key.startswith("budget") for key, *_ in overrides),
         explicit_workers=any(key.startswith("workers") for key, *_ in overrides),
         artifacts=artifacts,
@@ -152,6 +154,8 @@ class _Asked:
 
     spec: StudySpec
     where: "Place"
+    storage_option: str
+    """``--storage`` for the commands to type next."""
     explicit_budget: bool
     explicit_workers: bool
     artifacts: str | None
@@ -255,6 +259,10 @@ def _search(asked: _Asked) -> int:
     from lrsearch.search.keeper import Leave
 
     leave, engine, spec = Leave(), None, asked.spec
+    if asked.n_workers != 1:
+        from lrsearch import local_workers
+
+        local_workers.warm_up()
     with interrupts.raised() as check:
         filing.check(spec, asked.where)
         if asked.n_workers == 1:
@@ -324,6 +332,7 @@ def _answer(study: "Study", asked: _Asked) -> int:
         budget=study.budget(),
         run_command=_again(sys.argv[1:]),
         tools=tools(),
+        storage_option=asked.storage_option,
     )
     if asked.as_json:
         print_json(found.to_json())

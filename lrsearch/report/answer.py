@@ -18,7 +18,7 @@ from lrsearch.analysis.ranking import ranked
 from lrsearch.report import words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
-from lrsearch.report.status import counts_words
+from lrsearch.report.status import compared_across, counts_words
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import State, Trial
 
@@ -77,9 +77,11 @@ class Answer:
             )
         else:
             said = f"Of {others} other complete trials none lies {within}; yet it is one seed."
+        found = compared_across(self.trials)
+        across = [f"Results are compared across {'; and '.join(found)}."] if found else []
         if self.winner.test_accuracy is None:
-            return [said, "It has not been judged on the test images."]
-        return [said, "The best of many scores is flattered by chance: trust the test score more."]
+            return [said, *across, "It has not been judged on the test images."]
+        return [said, *across, "The best of many scores is flattered by chance: trust the test score more."]
 
     @property
     def against_baseline(self) -> str:
@@ -162,16 +164,19 @@ def build(
     budget: BudgetSpec | None = None,
     run_command: str = "",
     tools: str = "",
+    storage_option: str | None = None,
 ) -> Answer:
     """Return the answer of a study as it stands.
 
     Args:
         trials: all its trials.
         spec: the study.
-        place: the database as ``--storage`` names it: a path.
+        place: the database: a path, or the URL of a PostgreSQL server, its password masked.
         budget: the one that stands now; the spec's where it is left out.
         run_command: the command that runs this study again, without ``--trials``; "the same command" where it is empty.
         tools: what stands before ``lrsearch`` and ``optuna-dashboard`` where they are not on the path: ``.venv/bin/``.
+        storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
+            by the path.
     """
     order = ranked(trials, spec.objective.direction)
     winner = order[0] if order else None
@@ -184,7 +189,9 @@ def build(
         why_none="" if winner is not None else _why_none(trials),
         close=tuple(near),
         diagnosis=diagnose(trials, spec),
-        next_steps=_next_steps(trials, spec, winner, place, budget or spec.budget, run_command, tools),
+        next_steps=_next_steps(
+            trials, spec, winner, place, budget or spec.budget, run_command, tools, _option(place, storage_option)
+        ),
     )
 
 
@@ -243,10 +250,8 @@ def _next_steps(
     budget: BudgetSpec,
     run_command: str,
     tools: str,
+    options: str,
 ) -> tuple[Step, ...]:
-    path = place.removeprefix("sqlite:///")
-    elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
-    options = f" --storage {shlex.quote(path)}" if elsewhere else ""
     steps = []
     looked_at = winner or (trials[-1] if trials else None)
     if looked_at is not None:
@@ -257,8 +262,30 @@ def _next_steps(
     total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
     again = run_command or "the same command with"
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
-    steps.append(Step(f"{tools}optuna-dashboard {shlex.quote('sqlite:///' + path)}", "look at it in a browser"))
+    steps.append(_dashboard(place, tools))
     return tuple(steps)
+
+
+def _option(place: str, given: str | None) -> str:
+    """Return `` --storage ...`` as it must stand in a command, or nothing."""
+    if given is not None:
+        return f" {given}" if given else ""
+    path = place.removeprefix("sqlite:///")
+    elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
+    return f" --storage {shlex.quote(path)}" if elsewhere else ""
+
+
+def _dashboard(place: str, tools: str) -> Step:
+    """Return how to look at the study in a browser; a password never stands on a command line."""
+    what = "look at it in a browser"
+    if not place.startswith("postgresql"):
+        path = place.removeprefix("sqlite:///")
+        return Step(f"{tools}optuna-dashboard {shlex.quote(f'sqlite:///{path}')}", what)
+    # It has no variable for its storage; libpq finds the password by itself.
+    masked = ":***@" in place
+    url = place.replace(":***@", "@", 1).replace("postgresql://", "postgresql+psycopg://", 1)
+    hint = "; the password from ~/.pgpass or PGPASSWORD" if masked else ""
+    return Step(f"{tools}optuna-dashboard {shlex.quote(url)}", f"{what}{hint}")
 
 
 def _value(trial: Trial) -> float:

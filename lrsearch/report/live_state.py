@@ -75,7 +75,7 @@ def begin(spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial], now: flo
         best=best(ended, spec.objective.direction),
         timed=len(timed),
         timed_seconds=sum(spans),
-        trained_seconds=trained_seconds(ended),
+        trained_seconds=trained_seconds(trials),
     )
 
 
@@ -84,7 +84,7 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
     match event:
         case TrialStarted(trial=trial, resumed=resumed):
             fresh = Running(trial, resumed, now)
-            return replace(state, running=(*_without(state, trial.number), fresh))
+            return replace(state, running=(*_without(state, trial.number), fresh), waiting="")
         case EpochDone(rung_score=None) | WorkerReplaced():
             return state
         case EpochDone(number=number, metrics=metrics):
@@ -134,18 +134,20 @@ def progress(state: LiveState) -> float:
 def eta_seconds(state: LiveState, now: float) -> float | None:
     """Return how long the search will still take at the mean duration of the trials so far; None before the first.
 
+    As many trials are trained side by side as are now.
     Hours are training time: their end comes at the part of each trial that is training.
     """
     if not state.timed or state.timed_seconds <= 0:
         return None
     ends = []
+    side_by_side = max(1, len(state.running))
     under_way = sum(now - running.since for running in state.running)
     if state.budget.trials is not None:
         left = state.budget.trials - state.finished
-        ends.append(left * state.timed_seconds / state.timed - under_way)
+        ends.append((left * state.timed_seconds / state.timed - under_way) / side_by_side)
     if state.budget.hours is not None and state.trained_seconds > 0:
         wall = max((state.timed_seconds + under_way) / state.trained_seconds, 1.0)
-        ends.append((3600 * state.budget.hours - state.trained_seconds) * wall)
+        ends.append((3600 * state.budget.hours - state.trained_seconds) * wall / side_by_side)
     return max(min(ends), 0.0) if ends else None
 
 

@@ -23,7 +23,7 @@ VOLATILE = frozenset({"seen_seconds_ago"})
 
 
 class WorkerRow(Protocol):
-    """A worker that lives, as ``search.crew.Worker`` has it."""
+    """A worker that lives, as ``search.health.Worker`` has it."""
 
     @property
     def name(self) -> str:
@@ -148,9 +148,7 @@ def status_table(
     return grid
 
 
-def is_over(
-    trials: Sequence[Trial], budget: BudgetSpec, workers: Collection[WorkerRow], stopped: str | None
-) -> bool:
+def is_over(trials: Sequence[Trial], budget: BudgetSpec, workers: Collection[WorkerRow], stopped: str | None) -> bool:
     """Whether nothing more will come, unless the budget is raised: what a watcher waits for."""
     if budget.trials is not None and sum(t.state.counts for t in trials) >= budget.trials:
         return True

@@ -34,9 +34,16 @@ class Artifacts:
             self._store: Any = _folder(self.folder)
         elif scheme in ("s3", "gs"):
             bucket = urlsplit(where).netloc
+            if "@" in bucket:
+                raise UsageError(
+                    f"--artifacts must be a folder, {scheme}://BUCKET without a user or a key, which belong into the "
+                    f"settings of the cloud's own tools"
+                )
             if not bucket or rest.strip("/") != bucket:
                 raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got {where!r}")
             self._store = _bucket(scheme, bucket)
+            # Seen now, not after an hour of training.
+            self.remove(self.put(b"", "probe", "empty"))
         else:
             raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got a URL of '{scheme}'")
 
@@ -51,7 +58,7 @@ class Artifacts:
             self._store.write(name, io.BytesIO(content))
         except Exception as error:
             self.remove(name)
-            raise self._explained("written", error) from None
+            raise _explained(self.where, "written", error) from None
         return name
 
     def get(self, name: str) -> bytes | None:
@@ -66,7 +73,7 @@ class Artifacts:
         except ArtifactNotFound:
             return None
         except Exception as error:
-            raise self._explained("read", error) from None
+            raise _explained(self.where, "read", error) from None
         return content
 
     def remove(self, name: str) -> None:
@@ -75,21 +82,22 @@ class Artifacts:
         with suppress(Exception):
             self._store.remove(name)
 
-    def _explained(self, done: str, error: Exception) -> StorageError:
-        # Cloud libraries have errors of their own; a folder has OSError.
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip().splitlines()[:1]
-        said = why if isinstance(why, str) else (why[0] if why else type(error).__name__)
-        return StorageError(
-            f"the artifact store {self.where} cannot be {done}: {said}; "
-            f"mend it, or name another with --artifacts (or LRSEARCH_ARTIFACTS)"
-        )
-
 
 def default_for(place: Place) -> str:
     """Return where artifacts lie if nobody says: beside the SQLite file, else in this user's folder."""
     if isinstance(place, SqliteFile):
         return str(place.path.with_suffix(".artifacts"))
     return str(Path(platformdirs.user_data_dir("lrsearch")) / "artifacts")
+
+
+def _explained(where: str, done: str, error: Exception) -> StorageError:
+    # Cloud libraries have errors of their own; a folder has OSError.
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    why = error.strerror if isinstance(error, OSError) and error.strerror else lines[0]
+    return StorageError(
+        f"the artifact store {where} cannot be {done}: {why}; "
+        f"mend it, or name another with --artifacts (or LRSEARCH_ARTIFACTS)"
+    )
 
 
 def _folder(folder: Path) -> FileSystemArtifactStore:
@@ -121,3 +129,6 @@ def _bucket(scheme: str, bucket: str) -> Any:
         raise StorageError(
             f"--artifacts {scheme}://{bucket} needs a package that is not installed: pip install 'lrsearch[{extra}]'"
         ) from None
+    except Exception as error:
+        # Each cloud's own kind: no credentials, as a rule.
+        raise _explained(f"{scheme}://{bucket}", "reached", error) from None

@@ -292,6 +292,7 @@ class Claims:
             if mine is not None:
                 return _reserved(mine, token, mine.attempts)
             if not self._entered:
+                lease.check_one_machine(connection, self.study.database.place, self._holder, self.lease_seconds)
                 lease.enter(
                     connection,
                     self.worker,

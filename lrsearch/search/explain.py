@@ -61,6 +61,9 @@ LOST = (
     "connection was closed",
 )
 
+REFUSED = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+"""What does not pass, whatever the state of the connection."""
+
 
 @contextmanager
 def explained(place: Place) -> Iterator[None]:
@@ -90,16 +93,21 @@ def sentence(place: Place, error: BaseException) -> str:
     return f"{place}: the database said: {text.splitlines()[0]}"
 
 
-def passes(error: exc.DBAPIError) -> bool:
+def passes(error: exc.DBAPIError | optuna.exceptions.StorageInternalError) -> bool:
     """Whether it may work a moment later: the server restarts, the network is down, somebody holds a lock."""
+    if not isinstance(error, exc.DBAPIError):
+        # Optuna's, around SQLAlchemy's.
+        inner = error.__cause__
+        return isinstance(inner, exc.DBAPIError) and passes(inner)
     cause = error.orig
     if isinstance(cause, sqlite3.OperationalError):
         return "database is locked" in str(cause)
     state: str | None = getattr(cause, "sqlstate", None)
     if state is not None:
         return state.startswith(PASSING_STATES)
-    # Without a SQLSTATE it never reached a server, or lost it.
-    return error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    # Without a SQLSTATE it never reached a server, or lost it, or was not let in.
+    lost = error.connection_invalidated or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError)
+    return lost and not any(words in str(cause) for words in REFUSED)
 
 
 def _innermost(error: BaseException) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from lrsearch.errors import StorageError
 from lrsearch.search import processes
 from lrsearch.search.clock import later, now
+from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.processes import Holder
 from lrsearch.search.storage import insert_if_absent
 from lrsearch.search.tables import leases, workers
@@ -41,6 +43,11 @@ _OF_STUDY = (
     .where(leases.c.study_id == bindparam("study"))
 )
 _EXPIRED = _OF_STUDY.where(leases.c.expires_at <= now())
+_ELSEWHERE = (
+    sa.select(workers.c.host, workers.c.pid)
+    .outerjoin(leases, leases.c.worker_id == workers.c.id)
+    .where(workers.c.machine != bindparam("here"), sa.or_(workers.c.expires_at > now(), leases.c.expires_at > now()))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,23 @@ class Dead:
     slot: str
     why: str
     """In words, for the message of an interruption."""
+
+
+def check_one_machine(connection: sa.Connection, place: Place, holder: Holder, lease_seconds: float) -> None:
+    """Make sure that a SQLite file is worked on by one machine only.
+
+    Raises:
+        StorageError: a worker of another one is at work, whichever its study; with PostgreSQL as the way out.
+    """
+    if not isinstance(place, SqliteFile):
+        return
+    other = connection.execute(_ELSEWHERE, {"here": holder.machine}).first()
+    if other is not None:
+        raise StorageError(
+            f"{place} is being worked on by another machine ({other.host}, process {other.pid}), and a SQLite file is "
+            f"for one: use PostgreSQL for several (--storage postgresql://user@host/database); if that machine is gone "
+            f"or was restarted, wait {lease_seconds:g} s"
+        )
 
 
 def enter(

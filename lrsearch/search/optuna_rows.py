@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -207,8 +208,8 @@ def _frozen(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Froz
                 state=row.state,
                 value=None,
                 values=[_number(v.value, v.value_type.name) for v in values[i]] if i in values else None,
-                datetime_start=row.datetime_start,
-                datetime_complete=row.datetime_complete,
+                datetime_start=_local(row.datetime_start),
+                datetime_complete=_local(row.datetime_complete),
                 params={
                     p.param_name: distributions[p.param_name].to_external_repr(p.param_value) for p in params.get(i, ())
                 },
@@ -247,6 +248,11 @@ def _distribution(text: str) -> BaseDistribution:
 @lru_cache(maxsize=4096)
 def _distribution_json(kind: BaseDistribution) -> str:
     return distribution_to_json(kind)
+
+
+def _local(stored: datetime | None) -> datetime | None:
+    """Return a time as Optuna gives it: naive and local; its tables hold UTC."""
+    return None if stored is None else stored.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
 
 
 def _number(stored: float | None, kind: str) -> float:

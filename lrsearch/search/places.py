@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlsplit
 
 import psutil
 import sqlalchemy as sa
@@ -13,26 +12,12 @@ from lrsearch.errors import StorageError, UsageError
 DEFAULT_STORAGE = "./lrsearch.db"
 
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
-SECRET_PARAMETERS = ("password", "sslpassword", "passfile")
+SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 NETWORK_FILE_SYSTEMS = frozenset(
     {
-        *(
-            "nfs",
-            "nfs3",
-            "nfs4",
-            "cifs",
-            "smb",
-            "smb2",
-            "smb3",
-            "smbfs",
-            "9p",
-            "afs",
-            "afpfs",
-            "webdav",
-            "ceph",
-            "lustre",
-        ),
-        *("gpfs", "beegfs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone"),
+        *("nfs", "nfs3", "nfs4", "cifs", "smb", "smb2", "smb3", "smbfs", "9p", "afs", "afpfs", "webdav", "ceph"),
+        *("lustre", "gpfs", "beegfs", "wekafs", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs"),
+        *("fuse.gcsfuse", "fuse.rclone", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs", "fuse.blobfuse2"),
     }
 )
 """Where SQLite's locks and its shared memory do not hold between machines. Source: sqlite.org/useovernet.html."""
@@ -84,6 +69,8 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
         return parse_place(_read(Path(text[1:])))
     scheme, separator, rest = text.partition("://")
     if not separator:
+        if text.startswith(tuple(f"{known}:" for known in POSTGRES_SCHEMES)):
+            raise _unreadable()
         return SqliteFile(Path(text))
     if scheme == "sqlite":
         path = rest.removeprefix("/")
@@ -105,23 +92,30 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
 def _postgres_url(text: str, *, typed: bool) -> sa.URL:
     try:
         url = sa.make_url(text)
-        named = {key for key, _ in parse_qsl(urlsplit(text).query)}
     except (exc.ArgumentError, ValueError):
-        # SQLAlchemy and urllib repeat what they could not read.
-        raise UsageError(
-            "--storage must be a URL such as postgresql://user@host:5432/database, and what came cannot be read as "
-            "one; a password with a special character must be percent-encoded"
-        ) from None
-    if typed and (url.password or named & set(SECRET_PARAMETERS[:2])):
+        # SQLAlchemy repeats what it could not read.
+        raise _unreadable() from None
+    if "@" in (url.host or ""):
+        # The password went on after its first @: what looks like the host is a part of it.
+        raise _unreadable()
+    secret = any(key.lower() in SECRET_PARAMETERS for key in url.query)
+    if typed and (url.password or secret):
         raise UsageError(
             "--storage must not hold a password, which every user of this machine could read: put the URL into the "
             "environment variable LRSEARCH_STORAGE or into a file and give --storage @FILE, or use ~/.pgpass"
         )
-    if named & set(SECRET_PARAMETERS[:2]):
+    if secret:
         raise UsageError("a password belongs before the @ of the storage URL, not into its parameters")
     if not url.database:
         raise UsageError("--storage must name a database, as in postgresql://user@host:5432/database")
     return url.set(drivername="postgresql+psycopg")
+
+
+def _unreadable() -> UsageError:
+    return UsageError(
+        "--storage must be a URL such as postgresql://user@host:5432/database, and what came cannot be read as one; "
+        "a password with a special character must be percent-encoded"
+    )
 
 
 def _read(path: Path) -> str:
@@ -145,6 +139,7 @@ def network_file_system(path: Path, mounts: list[tuple[str, str]] | None = None)
     if mounts is None:
         mounts = [(p.mountpoint, p.fstype) for p in psutil.disk_partitions(all=True)]
     folder = path.resolve().parent
-    over = [(len(point), kind) for point, kind in mounts if folder.is_relative_to(point)]
-    kind = max(over, default=(0, ""))[1]
+    # Of several mounts over each other the last one shows.
+    over = [(len(point), i, kind) for i, (point, kind) in enumerate(mounts) if folder.is_relative_to(point)]
+    kind = max(over, default=(0, 0, ""))[2]
     return kind if kind.lower() in NETWORK_FILE_SYSTEMS else None

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import exc
@@ -66,9 +67,10 @@ class Database:
         self.patience_seconds = patience_seconds
         self.leaving: Callable[[], bool] = lambda: False
         """Asked while the database does not answer: whether to give up on it."""
-        with explained(place):
-            self.optuna = _open_sqlite(place) if isinstance(place, SqliteFile) else _open_postgres(place)
-            self.engine = self.optuna.engine
+        self.optuna = self.patiently(
+            lambda: _open_sqlite(place) if isinstance(place, SqliteFile) else _open_postgres(place)
+        )
+        self.engine = self.optuna.engine
 
     def write(self, work: Callable[[sa.Connection], T], patience_seconds: float | None = None) -> T:
         """Run ``work`` in a short transaction, and again when the connection is lost meanwhile; return its result.
@@ -92,22 +94,29 @@ class Database:
 
         return self._again(once, self.patience_seconds)
 
+    def patiently(self, once: Callable[[], T]) -> T:
+        """Call Optuna's storage, and again when the connection is lost meanwhile; return its result."""
+        return self._again(once, self.patience_seconds)
+
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """Open a short transaction; its first statement must write, so that SQLite queues instead of failing."""
-        with explained(self.place), self.engine.begin() as connection:
+        with explained(self.place), self._connected() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Open a connection to read with."""
-        with explained(self.place), self.engine.connect() as connection:
+        with explained(self.place), self._connected() as connection:
             yield connection
 
     def close(self) -> None:
         """Give all connections back."""
-        self.optuna.remove_session()
-        self.engine.dispose()
+        _close(self.optuna)
+
+    def _connected(self) -> sa.Connection:
+        """Return a connection that answers: the body of a ``with`` cannot be run again, so it is looked at before."""
+        return self._again(self.engine.connect, self.patience_seconds)
 
     def _again(self, once: Callable[[], T], patience: float) -> T:
         lost_at: float | None = None
@@ -116,7 +125,7 @@ class Database:
             while True:
                 try:
                     result = once()
-                except exc.DBAPIError as error:
+                except (exc.DBAPIError, StorageInternalError) as error:
                     if not passes(error):
                         raise
                     if lost_at is None:
@@ -222,7 +231,10 @@ def _column(place: Place, query: str) -> set[str]:
             return {value for (value,) in connection.exec_driver_sql(query)}
     # The plain driver: SQLAlchemy would open the file for writing.
     uri = f"{place.path.resolve().as_uri()}?mode=ro"
-    with explained(place), closing(sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS)) as sqlite_connection:
+    with (
+        explained(place),
+        closing(sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS)) as sqlite_connection,
+    ):
         return {value for (value,) in sqlite_connection.execute(query)}
 
 
@@ -248,8 +260,11 @@ def _open_postgres(place: PostgresServer) -> RDBStorage:
             # Workers that start together must not make the same tables at the same time.
             connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
             connection.commit()
-            once = _optuna_storage(place, {"poolclass": NullPool})
-            _make_tables(place, once.engine)
+            once = _optuna_storage(place, {"poolclass": NullPool, "connect_args": _connection_settings(place)})
+            try:
+                _make_tables(place, once.engine)
+            finally:
+                _close(once)
     settings = {**POSTGRES, "connect_args": _connection_settings(place)}
     return _optuna_storage(place, settings, skip_table_creation=True)
 
@@ -261,10 +276,15 @@ def _open_sqlite(place: SqliteFile) -> RDBStorage:
     attempts = 20
     while True:
         attempts -= 1
+        storage = None
         try:
             storage = _optuna_storage(place, {"connect_args": {"timeout": explain.BUSY_TIMEOUT_SECONDS}})
             _make_tables(place, storage.engine)
-        except (exc.IntegrityError, exc.OperationalError) as error:
+        except BaseException as error:
+            if storage is not None:
+                _close(storage)
+            if not isinstance(error, exc.IntegrityError | exc.OperationalError):
+                raise
             # Another process makes the same tables at the same moment: look again at which there are.
             made_meanwhile = isinstance(error, exc.IntegrityError) or "already exists" in str(error)
             if not made_meanwhile or attempts == 0:
@@ -276,12 +296,25 @@ def _open_sqlite(place: SqliteFile) -> RDBStorage:
 
 
 def _optuna_storage(place: Place, engine_kwargs: dict[str, Any], **kwargs: Any) -> RDBStorage:
+    # Made in two steps, so that its connections can be closed where the second one fails.
+    storage = RDBStorage.__new__(RDBStorage)
     try:
         url = place.url.render_as_string(hide_password=False)
-        return RDBStorage(url, engine_kwargs=engine_kwargs, **kwargs)
-    except RuntimeError as error:
-        # Optuna's own sentence on a schema of another version.
-        raise StorageError(f"{place}: {str(error).splitlines()[0]}") from error
+        RDBStorage.__init__(storage, url, engine_kwargs=engine_kwargs, **kwargs)
+    except BaseException as error:
+        if hasattr(storage, "engine"):
+            _close(storage)
+        if isinstance(error, RuntimeError):
+            # Optuna's own sentence on a schema of another version.
+            raise StorageError(f"{place}: {str(error).splitlines()[0]}") from error
+        raise
+    return storage
+
+
+def _close(storage: RDBStorage) -> None:
+    if hasattr(storage, "scoped_session"):
+        storage.remove_session()
+    storage.engine.dispose()
 
 
 def _make_tables(place: Place, engine: sa.Engine) -> None:
@@ -292,9 +325,12 @@ def _make_tables(place: Place, engine: sa.Engine) -> None:
     """
     version = _version(engine)
     if version is None:
-        tables.metadata.create_all(engine)
+        # The tables may be there without a version: whoever made them was killed over it.
+        first = sa.inspect(engine).has_table(tables.studies.name) and not _has_column(engine, tables.studies.c.stopped)
+        if not first:
+            tables.metadata.create_all(engine)
         with engine.begin() as connection:
-            row = {"id": 1, "version": tables.SCHEMA_VERSION}
+            row = {"id": 1, "version": 1 if first else tables.SCHEMA_VERSION}
             connection.execute(insert_if_absent(connection, tables.schema), row)
         version = _version(engine)
     if version is not None and version < tables.SCHEMA_VERSION:
@@ -323,6 +359,10 @@ def _version(engine: sa.Engine) -> int | None:
         if not sa.inspect(connection).has_table(tables.schema.name):
             return None
         return connection.scalar(sa.select(tables.schema.c.version))
+
+
+def _has_column(engine: sa.Engine, column: sa.Column[Any]) -> bool:
+    return column.name in {there["name"] for there in sa.inspect(engine).get_columns(column.table.name)}
 
 
 def _make_wal(place: SqliteFile) -> None:

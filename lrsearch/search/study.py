@@ -303,6 +303,7 @@ def delete(database: Database, name: str) -> int:
     mine = sa.select(tables.slots.c.id).where(tables.slots.c.study_id == study.id)
     with database.writing() as connection:
         connection.execute(tables.leases.delete().where(tables.leases.c.slot_id.in_(mine)))
+        connection.execute(tables.workers.delete().where(tables.workers.c.study_id == study.id))
         connection.execute(tables.interruptions.delete().where(tables.interruptions.c.study_id == study.id))
         connection.execute(tables.epochs.delete().where(tables.epochs.c.study_id == study.id))
         n = connection.execute(tables.slots.delete().where(tables.slots.c.study_id == study.id)).rowcount
@@ -334,8 +335,8 @@ def summaries(database: Database) -> list[Summary]:
 
 
 def _ours(database: Database) -> list[tuple[str, dict[str, Any]]]:
-    with explained(database.place):
-        return [(s.study_name, s.user_attrs) for s in database.optuna.get_all_studies() if ID_ATTR in s.user_attrs]
+    found = database.patiently(database.optuna.get_all_studies)
+    return [(s.study_name, s.user_attrs) for s in found if ID_ATTR in s.user_attrs]
 
 
 def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
@@ -346,9 +347,8 @@ def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
             f"the spec of the study '{name}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
-    with explained(database.place):
-        loaded = optuna.load_study(study_name=name, storage=database.optuna)
-        optuna_id = database.optuna.get_study_id_from_name(name)
+    loaded = database.patiently(lambda: optuna.load_study(study_name=name, storage=database.optuna))
+    optuna_id = database.patiently(lambda: database.optuna.get_study_id_from_name(name))
     # Whoever renames a study in the dashboard renames it here too.
     return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), loaded, optuna_id)
 

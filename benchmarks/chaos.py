@@ -1,0 +1,570 @@
+"""Is anything lost or done twice, however workers die? Real workers, real trainings, real kills, on both databases.
+
+    python benchmarks/chaos.py [--storage sqlite|postgresql|both] [--budget 60] [--workers 6] [--kills 24] [--epochs 6]
+                               [--seed 0] [--minutes M] [--json]
+
+Six `lrsearch worker` processes work on the digits; a kill is planned for most of them, by the seed: SIGKILL at a named
+moment of the protocol or at a random one; who dies is replaced. One is stopped (SIGSTOP) within an epoch until its
+trial has been taken over, and continued; on PostgreSQL another one within a transaction, and the server is restarted in
+the middle. Then chaos_check.py holds tables and logs against each other, and every trial that was interrupted is
+trained once more without interruption, in one process. With --minutes it goes on with the next seeds for so long. Exit
+code 1: something does not hold.
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
+
+from chaos_check import Evidence, Repeated, Worker, left_files, measured, read, repeated_epochs, violations  # noqa: E402
+from postgres import Server, StopMode  # noqa: E402
+
+from lrsearch import study_file  # noqa: E402
+from lrsearch.events import SearchEnded  # noqa: E402
+from lrsearch.search import filing, lease, optuna_rows  # noqa: E402
+from lrsearch.search import study as studies  # noqa: E402
+from lrsearch.search.claims import Claims  # noqa: E402
+from lrsearch.search.keeper import Keeper  # noqa: E402
+from lrsearch.search.places import parse_place  # noqa: E402
+from lrsearch.search.storage import Database  # noqa: E402
+from lrsearch.spec import StudySpec  # noqa: E402
+from lrsearch.trial import Divergence, EpochMetrics, TrialConfig  # noqa: E402
+
+STUDY = "chaos"
+PRELOADED = [
+    "chaos",
+    "lrsearch.launch",
+    "lrsearch.cli.app",
+    "lrsearch.cli.worker",
+    "lrsearch.report.lines",
+    "torch._dynamo",  # which the first optimizer imports: 2 s of every process
+    "sklearn.datasets",
+    "alembic.command",
+    "psycopg",
+]
+
+MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
+    "slot reserved": (Claims, "_reserve", "after"),
+    "between Optuna's row and ours, starting": (Claims, "_mark_running", "before"),
+    "trial written": (Claims, "_start", "after"),
+    "trial taken over": (Claims, "_restart", "after"),
+    "inside an epoch": (Keeper, "is_set", "before"),
+    "between our row and Optuna's, accepting": (optuna_rows, "report", "before"),
+    "epoch accepted": (Claims, "accept", "after"),
+    "checkpoint put, not noted": (Claims, "checkpointed", "before"),
+    "checkpoint noted": (Claims, "checkpointed", "after"),
+    "weights put, ending not told": (Claims, "end", "before"),
+    "between our row and Optuna's, ending": (optuna_rows, "end", "before"),
+    "ending told": (Claims, "end", "after"),
+}
+"""Moments at which a worker is killed or stopped: before or after a call, which must be the protocol's step itself."""
+
+ANY_TIME = "any time"
+BRIEF = "?options=-c%20idle_in_transaction_session_timeout%3D2s"
+"""The server gives up sooner than after our 20 s on a worker that stands still within a transaction."""
+DEADLINE_SECONDS = 240.0
+"""After so long a run that should have ended hangs."""
+POLL_SECONDS = 0.02
+MARK = "chaos:"
+
+
+@dataclass(frozen=True)
+class Blow:
+    """What is to happen to one worker."""
+
+    moment: str
+    nth: int = 1
+    """The how manieth time it comes to that moment."""
+    seconds: float = 0.0
+    """For any time: since it began its first trial."""
+    pause: bool = False
+    """Stopped instead of killed."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one worker process is to do."""
+
+    url: str
+    log: str
+    blow: Blow | None
+    unfenced: bool = False
+    """Broken on purpose: it goes on writing when it has lost its trial. For a test of the checks."""
+
+
+@dataclass
+class Settings:
+    """One run."""
+
+    storage: Literal["sqlite", "postgresql"] = "sqlite"
+    seed: int = 0
+    budget: int = 60
+    workers: int = 6
+    kills: int = 24
+    epochs: int = 4
+    images: int = 240
+    lease_seconds: float = 3.0
+    unfenced: bool = False
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    settings: Settings
+    seen: Evidence
+    wrong: list[str]
+    figures: dict[str, Any]
+
+
+def spec_of(settings: Settings) -> StudySpec:
+    """Return the study: digits, short trainings, learning rates of which many diverge."""
+    wide = {"peak_lr": {"low": 1e-3, "high": 1e3, "log": True}}
+    return study_file.build(
+        {
+            "name": STUDY,
+            "epochs": settings.epochs,
+            "seed": settings.seed,
+            "dataset": {"name": "digits", "limit": settings.images},
+            "budget": {"trials": settings.budget},
+            "pruner": {"name": "asha"},
+            # Every epoch leaves a checkpoint; a trial may be hit more often than one would put up with in earnest.
+            "workers": {"lease_seconds": settings.lease_seconds, "checkpoint_seconds": 0, "retries": {"lost": 100}},
+            "space": {"batch_size": [16, 32], "optimizer": {"sgd": wide, "adamw": {}}},
+        },
+        "chaos.py",
+    )
+
+
+def plan(settings: Settings) -> list[Blow]:
+    """Draw what happens to the workers, in the order in which they are started; a third of the kills at any time."""
+    draw = random.Random(settings.seed)
+    kills = []
+    names = list(MOMENTS)
+    draw.shuffle(names)
+    for i in range(settings.kills):
+        if i % 3 == 2:
+            kills.append(Blow(ANY_TIME, seconds=draw.uniform(0, 1.5)))
+        else:
+            name = names[(i - i // 3) % len(names)]
+            kills.append(Blow(name, draw.randint(1, 60) if name == "inside an epoch" else draw.randint(1, 2)))
+    draw.shuffle(kills)
+    # Among the first, so that the others have enough to do while it stands still.
+    early = min(settings.workers, len(kills) + 1)
+    kills.insert(draw.randrange(early), Blow("inside an epoch", 25, pause=True))
+    if settings.storage == "postgresql" and settings.kills:
+        # On SQLite whoever is stopped within a transaction keeps everyone waiting: there is one writer.
+        kills.insert(draw.randrange(early), Blow("between our row and Optuna's, accepting", 2, pause=True))
+    return kills
+
+
+# --- in a worker's process -------------------------------------------------------------------------------------------
+
+
+def be_worker(order: Order) -> None:
+    """Be `lrsearch worker`: the body of its process."""
+    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    say(f"begun {time.time():.3f}")
+    os.environ["LRSEARCH_STORAGE"] = order.url
+    if order.blow is not None and order.blow.moment != ANY_TIME:
+        arm(order.blow)
+    if order.unfenced:
+        unfence()
+    from lrsearch.cli import app
+
+    sys.exit(app.run(["worker", "--study", STUDY, "--device", "cpu", "--threads", "1"]))
+
+
+def say(words: str) -> None:
+    os.write(2, f"{MARK} {words}\n".encode())
+
+
+def arm(blow: Blow) -> None:
+    """Have this process stop or kill itself at that moment."""
+    owner, name, when = MOMENTS[blow.moment]
+    original = getattr(owner, name)
+    calls = 0
+
+    def strike() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == blow.nth:
+            say(f"{'stops' if blow.pause else 'dies'} {time.time():.3f} {blow.moment}")
+            os.kill(os.getpid(), signal.SIGSTOP if blow.pause else signal.SIGKILL)
+
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        if when == "before":
+            strike()
+        result = original(*args, **kwargs)
+        if when == "after" and result is not None and not isinstance(result, SearchEnded):
+            strike()
+        return result
+
+    setattr(owner, name, stepped)
+
+
+def unfence() -> None:
+    """Take the fence away: every write is taken for one under a living lease."""
+    for name in ("keep", "renew", "drop"):
+        original = getattr(lease, name)
+
+        def yes(*args: Any, original: Callable[..., Any] = original) -> bool:
+            original(*args)
+            return True
+
+        setattr(lease, name, yes)
+
+
+def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:
+    """Train every setting through, without interruption, with one thread: the body of a process of its own."""
+    import hashlib
+
+    from lrsearch import launch
+
+    engine = launch.prepare(
+        StudySpec.model_validate_json(spec_json), launch.Here("cpu", threads=1, data_dir=None, progress=False)
+    )
+    for number, config in configs.items():
+        training = engine.start(config)
+        told = list(training.epochs())
+        last = told[-1]
+        answers.send(
+            (
+                number,
+                Repeated(
+                    tuple(measured(row) for row in told if isinstance(row, EpochMetrics)),
+                    hashlib.sha256(training.weights()).hexdigest(),
+                    (last.step, last.lr) if isinstance(last, Divergence) else None,
+                ),
+            )
+        )
+    answers.send(None)
+
+
+# --- whoever starts and ends them ------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Running:
+    """A worker process under way."""
+
+    order: Order
+    process: ForkServerProcess
+    began: float | None = None
+    """When its first trial was seen."""
+    hit: str | None = None
+    """The moment at which it was killed from outside."""
+    stopped_at: float | None = None
+    continued: bool = False
+    gone_at: float | None = None
+
+    @property
+    def text(self) -> str:
+        path = Path(self.order.log)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+
+class _Scene:
+    """One run: starts workers as the plan says, and replaces those who die, until the study's budget is used up."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, url: str, server: Server | None, context: ForkServerContext
+    ) -> None:
+        self.settings, self.url, self.server, self.context = settings, url, server, context
+        self.logs = folder / "logs"
+        self.logs.mkdir()
+        self.blows = plan(settings)
+        self.over: list[Worker] = []
+        self.wrong: list[str] = []
+        self.running: list[_Running] = []
+        self.started = self.too_early = 0
+        self.restart: threading.Thread | None = None
+        self.restart_mode: StopMode = random.Random(settings.seed + 1).choice(["fast", "immediate"])
+        self.restart_seconds = 0.0
+
+    def play(self) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        try:
+            for _ in range(self.settings.workers):
+                self._start()
+            while self.running:
+                for worker in list(self.running):
+                    self._look_after(worker)
+                self._restart_server()
+                if time.monotonic() > deadline:
+                    self.wrong.append(f"the run has not ended after {DEADLINE_SECONDS:.0f} s")
+                    return
+                time.sleep(POLL_SECONDS)
+        finally:
+            if self.restart is not None:
+                self.restart.join()
+            for worker in self.running:
+                if worker.process.is_alive():
+                    worker.process.kill()
+                worker.process.join()
+
+    def _start(self) -> None:
+        self.started += 1
+        log = self.logs / f"{self.started}.log"
+        order = Order(self.url, str(log), self.blows.pop(0) if self.blows else None, self.settings.unfenced)
+        process = self.context.Process(target=be_worker, args=(order,), daemon=True)
+        process.start()
+        self.running.append(_Running(order, process))
+
+    def _look_after(self, worker: _Running) -> None:
+        blow, process = worker.order.blow, worker.process
+        if process.exitcode is not None:
+            self._bury(worker)
+        elif blow is not None and blow.moment == ANY_TIME and worker.hit is None:
+            if worker.began is None:
+                worker.began = time.monotonic() if "> trial" in worker.text else None
+            elif time.monotonic() - worker.began > blow.seconds:
+                worker.hit, worker.gone_at = ANY_TIME, time.time()
+                process.kill()
+        elif blow is not None and blow.pause and not worker.continued:
+            self._continue(worker)
+
+    def _continue(self, worker: _Running) -> None:
+        """Let a stopped worker go on once its trial has been taken over."""
+        assert worker.process.pid is not None
+        if worker.stopped_at is None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if psutil.Process(worker.process.pid).status() == psutil.STATUS_STOPPED:
+                    worker.stopped_at, worker.gone_at = time.monotonic(), time.time()
+            return
+        mine = Worker("", worker.text, 0).attempts[-1].number
+        others = [Worker("", one.text, 0) for one in self.running if one is not worker] + self.over
+        taken = any(
+            a.resumed and a.number == mine and a.at >= (worker.gone_at or 0) for o in others for a in o.attempts
+        )
+        waited = time.monotonic() - worker.stopped_at
+        if waited > 10 * self.settings.lease_seconds and not taken:
+            self.wrong.append(f"trial {mine} of a stopped worker was not taken over in {waited:.0f} s")
+            taken = True
+        if taken:
+            worker.continued = True
+            os.kill(worker.process.pid, signal.SIGCONT)
+
+    def _bury(self, worker: _Running) -> None:
+        """Keep what is left of a worker; replace it if it was killed."""
+        code, text = worker.process.exitcode, worker.text
+        assert code is not None
+        self.running.remove(worker)
+        killed = worker.hit if code < 0 else None
+        died = next((line.split(" ", 3)[2:] for line in text.splitlines() if line.startswith(f"{MARK} dies ")), None)
+        if died is not None:
+            worker.gone_at, killed = float(died[0]), died[1]
+        early = self.restart is not None and code == 4 and not Worker("", text, 0).attempts
+        name = f"{socket.gethostname()}:{worker.process.pid}"
+        paused = None
+        if worker.continued and worker.order.blow is not None:
+            paused = worker.order.blow.moment
+        if early:
+            # It came while the server was being restarted, said so and exited 4: whoever starts it tries again.
+            self.too_early += 1
+        else:
+            self.over.append(Worker(name, text, code, killed, paused, worker.gone_at))
+        if paused is not None and not any(a.interrupted == "lost" for a in self.over[-1].attempts):
+            self.wrong.append(f"{name} was stopped, its trial was taken over, and it has not heard that it lost it")
+        if killed is not None or early:
+            self._start()
+
+    def _restart_server(self) -> None:
+        if self.server is None or self.restart is not None:
+            return
+        workers = [Worker("", one.text, 0) for one in self.running] + self.over
+        if sum(a.ended for w in workers for a in w.attempts) >= self.settings.budget * 0.4:
+            self.restart = threading.Thread(target=self._do_restart, daemon=True)
+            self.restart.start()
+
+    def _do_restart(self) -> None:
+        assert self.server is not None
+        begun = time.monotonic()
+        self.server.restart(self.restart_mode)
+        self.restart_seconds = time.monotonic() - begun
+
+
+def run(settings: Settings, folder: Path, server: Server | None, context: ForkServerContext) -> Outcome:
+    """Play one run in an empty folder; ``server`` is one that may be restarted."""
+    spec = spec_of(settings)
+    url = f"{folder / 'lrsearch.db'}" if server is None else server.create_database() + BRIEF
+    artifacts = folder / "artifacts"
+    filing.file_study(spec, parse_place(url), explicit_budget=True, artifacts=str(artifacts)).database.close()
+    scene = _Scene(settings, folder, url, server, context)
+    begun = time.monotonic()
+    scene.play()
+    wall = time.monotonic() - begun
+    with closing(Database(parse_place(url))) as database:
+        seen = read(studies.get(database, STUDY), artifacts, scene.over)
+    seen.repeated = repeated(spec, seen.to_repeat(), context)
+    wrong = scene.wrong + violations(seen)
+    return Outcome(settings, seen, wrong, figures(seen, scene, wall))
+
+
+def repeated(spec: StudySpec, configs: dict[int, TrialConfig], context: ForkServerContext) -> dict[int, Repeated]:
+    """Train settings without interruption, in a process of its own."""
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=repeat, args=(spec.to_json(), configs, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    out = {}
+    while (answer := ours.recv()) is not None:
+        out[answer[0]] = answer[1]
+    process.join()
+    return out
+
+
+def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
+    """Return the numbers of a run."""
+    states = Counter(row["outcome"] or row["state"] for row in seen.slots)
+    gone = {w.name: w.gone_at for w in seen.workers if w.gone_at is not None}
+    delays = list(_delays(seen, gone))
+    again = repeated_epochs(seen)
+    return {
+        "seed": scene.settings.seed,
+        "storage": scene.settings.storage,
+        "trials": dict(sorted(states.items())),
+        "workers": scene.started,
+        "kills": dict(sorted(Counter(w.killed for w in seen.workers if w.killed is not None).items())),
+        "not_hit": [b.moment for b in scene.blows],
+        "pauses": sum(w.paused is not None for w in seen.workers),
+        "restart": None if scene.restart is None else f"{scene.restart_mode} ({scene.restart_seconds:.1f} s)",
+        "too_early": scene.too_early,
+        "interruptions": dict(sorted(Counter(row["reason"] for row in seen.interruptions).items())),
+        "trials_interrupted": len(seen.to_repeat()),
+        "trials_repeated_equal": len(seen.repeated),
+        "take_over_seconds": {"median": round(statistics.median(delays), 2), "max": round(max(delays), 2)}
+        if delays
+        else None,
+        "repeated_epochs": {
+            "total": round(sum(n for *_, n in again), 2),
+            "max": max((n for *_, n in again), default=0),
+        },
+        "again_lines": sum(again for w in seen.workers for a in w.attempts for _, again in a.epochs),
+        "reconnections": sum(w.text.count("answers again after") for w in seen.workers),
+        "files_left": len(left_files(seen)),
+        "seconds": round(wall, 1),
+    }
+
+
+def _delays(seen: Evidence, gone: dict[str, float]) -> Iterator[float]:
+    """Yield, for each trial whose worker was hit, the seconds until another worker went on with it."""
+    starts = sorted((a.at, a.number) for w in seen.workers for a in w.attempts if a.resumed)
+    for row in seen.interruptions:
+        if (since := gone.get(row["worker"])) is not None:
+            number = seen.number_of[row["slot_id"]]
+            later = [at - since for at, n in starts if n == number and at >= since - 0.1]
+            if later:
+                yield max(0.0, later[0])
+
+
+@contextlib.contextmanager
+def prepared(storage: str) -> Iterator[tuple[Path, Server | None]]:
+    """Give a folder and, for PostgreSQL, a server of its own; both are gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="lrsearch-chaos-"))
+    try:
+        if storage == "sqlite":
+            yield folder, None
+        else:
+            with Server.start(folder / "postgres") as server:
+                yield folder, server
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def forkserver() -> ForkServerContext:
+    """Return what starts workers: forked off a process that has imported everything and holds nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def show(outcome: Outcome) -> None:
+    """Print one run as a table."""
+    for name, value in outcome.figures.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        print(f"  {name.replace('_', ' '):22} {shown}")
+    for sentence in outcome.wrong:
+        print(f"  VIOLATED: {sentence}")
+    print("  nothing is lost, nothing is done twice" if not outcome.wrong else "", flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--storage", choices=["sqlite", "postgresql", "both"], default="both")
+    parser.add_argument("--budget", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--images", type=int, default=1000, help="of the digits, for training and validation")
+    parser.add_argument("--lease", type=float, default=3.0, help="seconds")
+    parser.add_argument("--seed", type=int, default=0, help="the first")
+    parser.add_argument("--minutes", type=float, default=0.0, help="go on with the next seeds for so long")
+    parser.add_argument("--keep", type=Path, help="copy the logs of a run in which something does not hold to a folder")
+    parser.add_argument("--evidence", type=Path, help="pickle what each run left behind into a folder")
+    parser.add_argument("--unfenced", action="store_true", help="break the workers on purpose: it must be found")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(argv)
+    kinds = ["sqlite", "postgresql"] if given.storage == "both" else [given.storage]
+    until = time.monotonic() + 60 * given.minutes
+    context, seed, documents, bad = forkserver(), given.seed, [], 0
+    while seed == given.seed or time.monotonic() < until:
+        for kind in kinds:
+            settings = Settings(
+                kind,
+                seed,
+                given.budget,
+                given.workers,
+                given.kills,
+                given.epochs,
+                given.images,
+                given.lease,
+                given.unfenced,
+            )
+            with prepared(kind) as (folder, server):
+                outcome = run(settings, folder, server, context)
+                if outcome.wrong and given.keep is not None:
+                    shutil.copytree(folder / "logs", given.keep / f"{kind}-{seed}", dirs_exist_ok=True)
+            if given.evidence is not None:
+                (given.evidence / f"{kind}-{seed}.pickle").write_bytes(pickle.dumps(outcome.seen))
+            bad += bool(outcome.wrong)
+            documents.append(outcome.figures | {"violations": outcome.wrong})
+            if not given.json:
+                print(f"{kind}, seed {seed}")
+                show(outcome)
+        seed += 1
+    if given.json:
+        print(json.dumps(documents, indent=2))
+    else:
+        print(f"{len(documents)} runs, {sum(sum(d['kills'].values()) for d in documents)} kills, {bad} runs violated")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,391 @@
+"""What must hold after any kill: read from the database and from the workers' logs, and held against each other.
+
+``Evidence`` is what is looked at, ``violations`` says what does not hold, a sentence each: none, and nothing was lost.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from lrsearch.search.claims import OPTUNA_STATES
+from lrsearch.search.mirror import SLOT_ATTR
+from lrsearch.search.study import Study
+from lrsearch.search.tables import epochs, interruptions, leases, slots
+from lrsearch.spec import StudySpec
+from lrsearch.trial import State, Trial, TrialConfig
+
+STARTED = re.compile(r"^([\d.]+)s > trial (\d+) (.*)$")
+EPOCH = re.compile(r"^[\d.]+s \. (\d+) epoch (\d+)/\d+( again)? ")
+ENDED = re.compile(r"^[\d.]+s [<x!?] (\d+) ")
+INTERRUPTED = re.compile(r"^[\d.]+s ~ (\d+) ([a-z ]+): ")
+BEGUN = re.compile(r"^chaos: begun ([\d.]+)$", re.MULTILINE)
+"""Written by whoever starts a worker: the time of day [seconds] at which its clock stands at nought."""
+
+Measured = tuple[float | None, ...]
+"""An epoch: step, lr and everything that was measured but its seconds; not finite is None, as the tables keep it."""
+
+MEASURED = (
+    "epoch",
+    "step",
+    "lr",
+    "train_loss",
+    "val_loss",
+    "val_accuracy",
+    "averaged_val_loss",
+    "averaged_val_accuracy",
+)
+
+
+@dataclass
+class Attempt:
+    """A worker's attempt at a trial, as its log tells it."""
+
+    number: int
+    resumed: bool
+    at: float
+    """Seconds of the day or of the worker's life, by its log."""
+    epochs: list[tuple[int, bool]] = field(default_factory=list)
+    """(epoch, whether it was trained again)."""
+    ended: bool = False
+    interrupted: str | None = None
+
+
+@dataclass
+class Worker:
+    """A worker process that is over."""
+
+    name: str
+    """``host:pid``, as the tables name it."""
+    text: str
+    """Its stderr."""
+    exit_code: int
+    killed: str | None = None
+    """At which moment it was killed; None for one that was let live."""
+    paused: str | None = None
+    """At which moment it was stopped for longer than its lease, or cut off."""
+    gone_at: float | None = None
+    """When it was killed, stopped or cut off [seconds since 1970]."""
+
+    @cached_property
+    def attempts(self) -> list[Attempt]:
+        """The attempts, the first first."""
+        begun = BEGUN.search(self.text)
+        since = float(begun.group(1)) if begun else 0.0
+        out: list[Attempt] = []
+        for line in self.text.splitlines():
+            if found := STARTED.match(line):
+                out.append(Attempt(int(found[2]), found[3].endswith("resumed)"), since + float(found[1])))
+            elif found := EPOCH.match(line):
+                _of(out, int(found[1])).epochs.append((int(found[2]), found[3] is not None))
+            elif found := ENDED.match(line):
+                _of(out, int(found[1])).ended = True
+            elif found := INTERRUPTED.match(line):
+                _of(out, int(found[1])).interrupted = found[2]
+        return out
+
+
+def _of(attempts: Sequence[Attempt], number: int) -> Attempt:
+    assert attempts, f"the log speaks of trial {number} before it starts one"
+    assert attempts[-1].number == number, f"the log speaks of trial {number} within trial {attempts[-1].number}"
+    return attempts[-1]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """What a training of a trial's configuration without interruption, in one process, came to."""
+
+    epochs: tuple[Measured, ...]
+    weights_sha256: str
+    diverged: tuple[int, float] | None
+    """Step and learning rate."""
+
+
+@dataclass
+class Evidence:
+    """A study whose budget is used up, and everyone who worked on it."""
+
+    spec: StudySpec
+    slots: list[dict[str, Any]]
+    epochs: list[dict[str, Any]]
+    interruptions: list[dict[str, Any]]
+    n_leases: int
+    optuna: list[FrozenTrial]
+    trials: list[Trial]
+    files: list[str]
+    """Names in the folder of artifacts."""
+    workers: list[Worker]
+    repeated: Mapping[int, Repeated] = field(default_factory=dict)
+    """By the number of the trial; of every trial that was interrupted."""
+
+    @property
+    def budget(self) -> int:
+        """Trials that are to end complete, pruned or diverged."""
+        assert self.spec.budget.trials is not None
+        return self.spec.budget.trials
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """A trial's number by its slot."""
+        return {row["id"]: row["number"] for row in self.slots}
+
+    def to_repeat(self) -> dict[int, TrialConfig]:
+        """Return the settings of the trials that were taken up more than once, by number."""
+        taken_up = {row["number"] for row in self.slots if row["attempts"] > 1}
+        return {t.number: t.config for t in self.trials if t.number in taken_up or t.interruptions}
+
+
+def read(study: Study, folder: Path, workers: list[Worker]) -> Evidence:
+    """Read what a study left behind."""
+
+    def rows(connection: sa.Connection, table: sa.Table) -> list[dict[str, Any]]:
+        mine = sa.select(table).where(table.c.study_id == study.id)
+        return [dict(row._mapping) for row in connection.execute(mine)]  # noqa: SLF001 - it is public
+
+    with study.database.reading() as connection:
+        tables = [rows(connection, table) for table in (slots, epochs, interruptions, leases)]
+    files = [path.name for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
+    return Evidence(
+        study.spec,
+        tables[0],
+        tables[1],
+        tables[2],
+        len(tables[3]),
+        study.frozen_trials(),
+        study.trials(),
+        files,
+        workers,
+    )
+
+
+def measured(epoch: Any) -> Measured:
+    """Return what an epoch measured in the form that is compared exactly."""
+    values = [getattr(epoch, name) for name in MEASURED]
+    return tuple(None if v is None or v - v != 0 else v for v in values)
+
+
+def violations(seen: Evidence) -> list[str]:
+    """Return what does not hold, a sentence each."""
+    checks = (_budget, _optuna, _endings, _accepted, _repeated_work, _places, _uninterrupted, _files, _processes)
+    return [sentence for check in checks for sentence in check(seen)]
+
+
+def _budget(seen: Evidence) -> Iterator[str]:
+    """Exactly the budget, and nobody holds or has begun anything else."""
+    open_now = [row for row in seen.slots if row["state"] != "ended"]
+    if open_now:
+        yield f"{len(open_now)} slots have not ended: {[(r['number'], r['state']) for r in open_now]}"
+    finished = [r for r in seen.slots if r["state"] == "ended" and State(r["outcome"]).counts]
+    if len(finished) != seen.budget:
+        yield f"{len(finished)} trials are complete, pruned or diverged, and the budget is {seen.budget}"
+    if seen.n_leases:
+        yield f"{seen.n_leases} leases are held although the budget is used up"
+    positions = sorted(row["position"] for row in seen.slots)
+    if positions != list(range(len(positions))):
+        yield f"the slots' positions are {positions}"
+
+
+def _optuna(seen: Evidence) -> Iterator[str]:
+    """Optuna's tables say the same as ours."""
+    states = Counter(trial.state.name for trial in seen.optuna)
+    over = states["COMPLETE"] + states["PRUNED"]
+    if over != seen.budget:
+        yield f"Optuna knows {over} complete or pruned trials, and the budget is {seen.budget}: {dict(states)}"
+    for state in ("RUNNING", "WAITING"):
+        if states[state]:
+            yield f"Optuna knows {states[state]} trials that are {state}"
+    numbers = sorted(trial.number for trial in seen.optuna)
+    if numbers != list(range(len(numbers))):
+        yield f"Optuna's trial numbers are {numbers}"
+    by_slot = {str(trial.user_attrs.get(SLOT_ATTR)): trial for trial in seen.optuna}
+    if len(by_slot) != len(seen.optuna):
+        yield f"{len(seen.optuna)} trials of Optuna's share {len(by_slot)} slots"
+    scores: dict[str, dict[int, float | None]] = {}
+    for row in seen.epochs:
+        scores.setdefault(row["slot_id"], {})[row["epoch"]] = row["rung_score"]
+    for row in seen.slots:
+        trial = by_slot.get(row["id"])
+        if trial is None or trial.number != row["number"]:
+            yield f"the slot of trial {row['number']} has {'no trial' if trial is None else trial.number} in Optuna"
+            continue
+        if row["outcome"] is not None and trial.state != OPTUNA_STATES[State(row["outcome"])]:
+            yield f"trial {trial.number} is {row['outcome']} in our table and {trial.state.name} in Optuna's"
+        if trial.state == TrialState.COMPLETE and trial.value != row["value"]:
+            yield f"trial {trial.number} has the value {row['value']} in our table and {trial.value} in Optuna's"
+        theirs = {e: None if v - v != 0 else v for e, v in trial.intermediate_values.items()}
+        if theirs != scores.get(row["id"], {}):
+            yield f"trial {trial.number} has the scores {scores.get(row['id'])} in our table and {theirs} in Optuna's"
+
+
+def _endings(seen: Evidence) -> Iterator[str]:
+    """One accepted ending per trial, told by the worker whom our table names; unless it was killed before the line."""
+    told: dict[int, list[Worker]] = {}
+    for worker in seen.workers:
+        for attempt in worker.attempts:
+            if attempt.ended:
+                told.setdefault(attempt.number, []).append(worker)
+    by_name = {worker.name: worker for worker in seen.workers}
+    for row in seen.slots:
+        tellers = [worker.name for worker in told.pop(row["number"], [])]
+        last = by_name.get(row["worker"])
+        if len(tellers) > 1:
+            yield f"trial {row['number']} has ended {len(tellers)} times: {tellers}"
+        elif tellers and tellers != [row["worker"]]:
+            yield f"{tellers[0]} told the end of trial {row['number']}, and the table says {row['worker']}"
+        elif not tellers and row["state"] == "ended" and (last is None or last.killed is None):
+            yield f"nobody told the end of trial {row['number']}, and its worker {row['worker']} was not killed"
+    if told:
+        yield f"the end of trials that nobody knows was told: {sorted(told)}"
+
+
+def _accepted(seen: Evidence) -> Iterator[str]:
+    """Every accepted epoch is in the table and was accepted once; a killed worker may have kept the last to itself."""
+    by: Counter[tuple[int, int]] = Counter(
+        (attempt.number, epoch)
+        for worker in seen.workers
+        for attempt in worker.attempts
+        for epoch, again in attempt.epochs
+        if not again
+    )
+    for (number, epoch), n in sorted(by.items()):
+        if n > 1:
+            yield f"epoch {epoch} of trial {number} was accepted {n} times"
+    kept = {(seen.number_of[row["slot_id"]], row["epoch"]) for row in seen.epochs}
+    for number, epoch in sorted(by.keys() - kept):
+        yield f"epoch {epoch} of trial {number} was accepted and is not in the table"
+    killed = sum(worker.killed is not None for worker in seen.workers)
+    silent = sorted(kept - by.keys())
+    if len(silent) > killed:
+        yield f"{len(silent)} epochs are in the table and in no log, and {killed} workers were killed: {silent}"
+    for trial in seen.trials:
+        found = [row.epoch for row in trial.metrics]
+        if found != list(range(1, len(found) + 1)):
+            yield f"trial {trial.number} has the epochs {found}"
+        if trial.state == State.COMPLETE and len(found) != seen.spec.epochs:
+            yield f"trial {trial.number} is complete with {len(found)} of {seen.spec.epochs} epochs"
+
+
+def repeated_epochs(seen: Evidence) -> list[tuple[int, int, float]]:
+    """Return (trial, attempt, accepted epochs that must be trained again) of every interruption."""
+    configs = {trial.number: trial.config for trial in seen.trials}
+    out = []
+    for row in seen.interruptions:
+        number = seen.number_of[row["slot_id"]]
+        steps = seen.spec.steps_per_epoch(configs[number].batch_size)
+        out.append((number, row["attempt"], max(0.0, row["epoch"] - row["step"] / steps)))
+    return out
+
+
+def _repeated_work(seen: Evidence) -> Iterator[str]:
+    """At most one checkpoint interval, which is an epoch here, is trained again per interruption."""
+    for number, attempt, n in repeated_epochs(seen):
+        if n > 1:
+            yield f"attempt {attempt} at trial {number} was {n:.2f} epochs ahead of its checkpoint when it was lost"
+    for worker in seen.workers:
+        for one in worker.attempts:
+            again = [epoch for epoch, repeated in one.epochs if repeated]
+            if len(again) > 1:
+                yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
+        for words in ("it starts again", "is not in", "checkpoint of another"):
+            if words in worker.text:
+                yield f"{worker.name} could not use a checkpoint: {_line_with(worker.text, words)}"
+
+
+def _places(seen: Evidence) -> Iterator[str]:
+    """Every attempt after the first goes on where the checkpoint that was noted before it left off."""
+    before = {(seen.number_of[row["slot_id"]], row["attempt"]): row for row in seen.interruptions}
+    final = {row["number"]: (row["worker"], row["attempts"]) for row in seen.slots}
+    configs = {trial.number: trial.config for trial in seen.trials}
+    whose: dict[tuple[str, int], list[int]] = {}
+    for (number, attempt), row in sorted(before.items()):
+        whose.setdefault((row["worker"], number), []).append(attempt)
+    for number, (worker, attempt) in final.items():
+        whose.setdefault((worker, number), []).append(attempt)
+    for worker in seen.workers:
+        seen_so_far: Counter[int] = Counter()
+        for one in worker.attempts:
+            mine = whose.get((worker.name, one.number), [])
+            nth = seen_so_far[one.number]
+            seen_so_far[one.number] += 1
+            if nth >= len(mine):
+                yield f"{worker.name} started trial {one.number} {nth + 1} times, and the tables know of {len(mine)}"
+                continue
+            attempt = mine[nth]
+            earlier = [a for n, a in before if n == one.number and a < attempt]
+            if one.resumed != bool(earlier):
+                yield f"attempt {attempt} at trial {one.number} says resumed={one.resumed} after {len(earlier)} others"
+            if not earlier or not one.epochs:
+                continue
+            steps = seen.spec.steps_per_epoch(configs[one.number].batch_size)
+            expected = before[one.number, max(earlier)]["step"] // steps + 1
+            if one.epochs[0][0] != expected:
+                yield (
+                    f"attempt {attempt} at trial {one.number} went on with epoch {one.epochs[0][0]}, "
+                    f"and its checkpoint stands in epoch {expected}"
+                )
+
+
+def _uninterrupted(seen: Evidence) -> Iterator[str]:
+    """What was interrupted came to the same as what was not, bit for bit."""
+    for number in sorted(seen.to_repeat().keys() - seen.repeated.keys()):
+        yield f"trial {number} was interrupted and has not been repeated"
+    trials = {trial.number: trial for trial in seen.trials}
+    for number, repeated in seen.repeated.items():
+        trial = trials[number]
+        found = tuple(measured(row) for row in trial.metrics)
+        if found != repeated.epochs[: len(found)]:
+            k = next(i for i, row in enumerate(found) if repeated.epochs[i : i + 1] != (row,))
+            yield f"trial {number} measured {found[k]} in epoch {k + 1}, uninterrupted {repeated.epochs[k : k + 1]}"
+        if trial.state == State.COMPLETE and trial.weights_sha256 != repeated.weights_sha256:
+            yield f"the weights of trial {number} are {trial.weights_sha256}, uninterrupted {repeated.weights_sha256}"
+        if trial.state == State.DIVERGED and trial.outcome is not None and repeated.diverged is not None:
+            where = trial.outcome.step, trial.outcome.lr
+            if where != repeated.diverged:
+                yield f"trial {number} diverged at {where}, uninterrupted at {repeated.diverged}"
+        if (trial.state == State.DIVERGED and repeated.diverged is None and len(repeated.epochs) != len(found)) or (
+            trial.state == State.COMPLETE and repeated.diverged is not None
+        ):
+            yield f"trial {number} is {trial.state}, uninterrupted it comes to {repeated.diverged or 'its end'}"
+
+
+def left_files(seen: Evidence) -> list[str]:
+    """Return the artifacts that no row names."""
+    named = {row[key] for row in seen.slots for key in ("checkpoint", "weights")}
+    return [name for name in seen.files if name not in named]
+
+
+def _files(seen: Evidence) -> Iterator[str]:
+    """The best trial's weights are there; a kill leaves at most two files behind that nobody knows."""
+    best = [row["weights"] for row in seen.slots if row["weights"] is not None]
+    if len(best) != 1 and any(trial.state == State.COMPLETE for trial in seen.trials):
+        yield f"the weights of {len(best)} trials are kept"
+    for name in best:
+        if name not in seen.files:
+            yield f"the kept weights {name} are not there"
+    gone = sum(worker.killed is not None or worker.paused is not None for worker in seen.workers)
+    left = left_files(seen)
+    if len(left) > 2 * gone:
+        yield f"{len(left)} files are left that nobody knows, after {gone} kills and pauses"
+
+
+def _processes(seen: Evidence) -> Iterator[str]:
+    """No traceback, no defect; who was not killed exited 0."""
+    for worker in seen.workers:
+        for words in ("Traceback", "defect of lrsearch", "Exception", "Error:"):
+            if words in worker.text:
+                yield f"the log of {worker.name} holds: {_line_with(worker.text, words)}"
+                break
+        expected = 0 if worker.killed is None else -9
+        if worker.exit_code != expected:
+            last = worker.text.strip().splitlines()[-1:]
+            yield f"{worker.name} ({worker.killed or 'not killed'}) exited with {worker.exit_code}: {last}"
+
+
+def _line_with(text: str, words: str) -> str:
+    return next(line for line in text.splitlines() if words in line)

@@ -1,0 +1,177 @@
+"""Databases of other versions: an older one is brought up to date with nothing lost, a newer one is left alone.
+
+``data_schema_1.sql`` was written by lrsearch 0.1 (commit a6599ac): the study "done" with its three trials, one of them
+tested, and "half", whose second trial was killed after two epochs.
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import sqlalchemy as sa
+from conftest import FakeEngine, finished, learning, on_both, sentence, started, wait_until, working, write
+from conftest import claims_of as claims
+
+from lrsearch.errors import EXIT_STORAGE, StorageError
+from lrsearch.search import migrations, storage, tables
+from lrsearch.search import study as studies
+from lrsearch.search.places import Place, SqliteFile
+from lrsearch.search.storage import Database, has_studies, open_existing
+from lrsearch.trial import State
+
+DUMP = Path(__file__).with_name("data_schema_1.sql").read_text("utf-8")
+NOW = tables.SCHEMA_VERSION
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> SqliteFile:
+    """A database of schema 1."""
+    place = SqliteFile(tmp_path / "old.db")
+    with closing(sqlite3.connect(place.path)) as connection:
+        connection.executescript(DUMP)
+        connection.execute("PRAGMA journal_mode=WAL")
+    return place
+
+
+def query(place: SqliteFile, text: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(place.path)) as connection, connection:
+        return connection.execute(text).fetchall()
+
+
+def version(place: SqliteFile) -> int:
+    ((found,),) = query(place, "SELECT version FROM lrsearch_schema")
+    return int(found)
+
+
+def columns(engine: sa.Engine) -> dict[str, set[tuple[str, str]]]:
+    """Return the columns of our tables with their types."""
+    inspector = sa.inspect(engine)
+    names = [name for name in inspector.get_table_names() if name.startswith("lrsearch_")]
+    return {n: {(c["name"], str(c["type"])) for c in inspector.get_columns(n)} for n in names}
+
+
+def indexes(engine: sa.Engine) -> dict[str, set[str | None]]:
+    inspector = sa.inspect(engine)
+    names = [name for name in inspector.get_table_names() if name.startswith("lrsearch_")]
+    return {n: {i["name"] for i in inspector.get_indexes(n)} for n in names}
+
+
+def refused(place: Place) -> str:
+    with pytest.raises(StorageError) as error:
+        open_existing(place)
+    assert error.value.exit_code == EXIT_STORAGE
+    said = sentence(error)
+    assert str(place) in said
+    return said
+
+
+def test_a_database_of_schema_1_is_brought_up_to_date_and_nothing_is_lost(old: SqliteFile, database: Database) -> None:
+    kept = ("lrsearch_epochs", "trials", "trial_params", "trial_values", "trial_intermediate_values", "studies")
+    before = {name: query(old, f"SELECT * FROM {name}") for name in kept}
+    slots = "SELECT id, position, state, number, attempts, worker, outcome, value, test_accuracy FROM lrsearch_slots"
+    slots_before = query(old, slots)
+    with closing(open_existing(old)) as opened:
+        assert version(old) == NOW
+        assert columns(opened.engine) == columns(database.engine)
+        assert indexes(opened.engine) == indexes(database.engine)
+        done, half = studies.get(opened, "done").trials(), studies.get(opened, "half").trials()
+    assert {name: query(old, f"SELECT * FROM {name}") for name in kept} == before
+    assert query(old, slots) == slots_before
+    assert [t.state for t in done] == [State.COMPLETE] * 3
+    assert [(t.test_loss, t.test_accuracy) for t in done] == [(None, None), (0.25, 0.9375), (None, None)]
+    assert [(t.state, t.interrupted, len(t.metrics)) for t in half] == [
+        (State.COMPLETE, False, 4),
+        (State.RUNNING, True, 2),
+    ]
+
+
+def test_a_trial_that_the_older_lrsearch_left_goes_on(old: SqliteFile) -> None:
+    with closing(open_existing(old)) as database:
+        study = studies.get(database, "half")
+        studies.check_version(study)
+        for _ in working(claims(study), FakeEngine(learning)):
+            pass
+        trials = study.trials()
+    assert [t.number for t in trials] == [0, 1, 2]
+    assert all(t.state.counts for t in trials)
+    assert [m.val_accuracy for m in trials[1].metrics[:2]] == [0.25, 0.375], "what was accepted stays"
+    assert [t[0] for t in query(old, "SELECT attempts FROM lrsearch_slots WHERE number = 1")][-1] == 2
+
+
+def test_it_is_not_brought_up_to_date_under_an_older_lrsearch_that_works_on_it(old: SqliteFile) -> None:
+    started_at = psutil.Process().create_time()
+    query(old, f"UPDATE lrsearch_leases SET pid = {os.getpid()}, process_started = {started_at}")
+    before = query(old, "SELECT * FROM sqlite_master")
+    said = refused(old)
+    for words in ("schema 1", str(NOW), f"process {os.getpid()}", "older lrsearch", "let it end"):
+        assert words in said
+    assert version(old) == 1
+    assert query(old, "SELECT * FROM sqlite_master") == before
+    query(old, "UPDATE lrsearch_leases SET process_started = process_started - 1000")
+    open_existing(old).close()
+    assert version(old) == NOW
+
+
+def open_in_child(path: str, gate: str) -> None:
+    wait_until(Path(gate).exists)
+    with closing(open_existing(SqliteFile(Path(path)))) as database:
+        assert studies.names(database) == ["done", "half"]
+
+
+def test_several_processes_bring_it_up_to_date_at_once(old: SqliteFile, tmp_path: Path) -> None:
+    processes = [started(open_in_child, str(old.path), str(tmp_path / "gate")) for _ in range(4)]
+    (tmp_path / "gate").touch()
+    assert [finished(process) for process in processes] == [0] * 4
+    assert version(old) == NOW
+
+
+def killed_in_the_middle(path: str) -> None:
+    """In a child: be killed when all is changed and nothing committed."""
+
+    def upgrade(connection: sa.Connection, found: int) -> str | None:
+        original(connection, found)
+        os.kill(os.getpid(), 9)
+        return None
+
+    original, storage.migrations.upgrade = migrations.upgrade, upgrade
+    open_existing(SqliteFile(Path(path)))
+
+
+def test_a_process_killed_over_it_changes_nothing(old: SqliteFile) -> None:
+    before = query(old, "SELECT * FROM sqlite_master")
+    assert finished(started(killed_in_the_middle, str(old.path))) == -9
+    assert (version(old), query(old, "SELECT * FROM sqlite_master")) == (1, before)
+    open_existing(old).close()
+    assert version(old) == NOW
+
+
+def test_tables_of_schema_1_whose_maker_was_killed_before_it_wrote_the_version_are_known(old: SqliteFile) -> None:
+    query(old, "DELETE FROM lrsearch_schema")
+    with closing(Database(old)) as database:
+        assert len(studies.get(database, "done").trials()) == 3
+    assert version(old) == NOW
+
+
+@on_both
+def test_a_newer_schema_is_refused_with_both_versions(database: Database) -> None:
+    write(database, "UPDATE lrsearch_schema SET version = 99")
+    said = refused(database.place)
+    for words in ("schema 99", f"schema {NOW}", "--storage"):
+        assert words in said
+    with pytest.raises(StorageError, match="schema 99"):
+        Database(database.place, patience_seconds=60)
+    assert has_studies(database.place)
+
+
+@on_both
+def test_a_newer_schema_of_optuna_is_refused(database: Database) -> None:
+    write(database, "UPDATE alembic_version SET version_num = 'v9.9.9'")
+    assert "optuna" in refused(database.place)
+
+
+def test_every_step_between_the_versions_is_written_down() -> None:
+    assert list(migrations._STEPS) == list(range(1, NOW))
