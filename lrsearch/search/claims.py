@@ -52,6 +52,15 @@ _OF_TOKEN = (
 _TAKEN_NUMBERS = sa.select(slots.c.number).where(
     slots.c.study_id == bindparam("study"), slots.c.state == "reserved", slots.c.number.is_not(None)
 )
+_FIRST_SETTINGS = (
+    sa.select(sa.func.count())
+    .select_from(slots)
+    .where(
+        slots.c.study_id == bindparam("study"),
+        slots.c.position < bindparam("before"),
+        slots.c.origin.in_(("baseline", "portfolio")),
+    )
+)
 _ADD_SLOT = slots.insert()
 _RUN = slots.update().where(_this_slot).values(state="running", started_at=now())
 _END = slots.update().where(_this_slot).values(state="ended", ended_at=now())
@@ -131,7 +140,7 @@ class Claims:
     def __init__(self, study: Study, initial: Sequence[Initial], device: str, versions: str) -> None:
         self.study = study
         self.worker = str(uuid.uuid4())
-        self._initial = initial
+        self._initial, self._initial_left = initial, bool(initial)
         self._device, self._versions = device, versions
         self._holder = processes.this_process()
         self._mirror = Mirror(study.spec.objective.direction)
@@ -290,7 +299,7 @@ class Claims:
             mine = connection.execute(_OF_TOKEN, {"its_token": token}).first() if again else None
             again = True
             if mine is not None:
-                return _reserved(mine, token, mine.attempts)
+                return _reserved(mine, token, mine.attempts + (mine.id != slot))
             if not self._entered:
                 lease.check_one_machine(connection, self.study.database.place, self._holder, self.lease_seconds)
                 lease.enter(
@@ -351,14 +360,17 @@ class Claims:
     def _insert_slot(self, connection: sa.Connection, slot: str, token: str, position: int) -> _Reserved:
         """Open the next slot: for a trial that a person enqueued, for a first setting, or for the sampler."""
         number, origin = None, "sampler"
-        if position < len(self._initial):
-            origin = self._initial[position].origin
         enqueued = optuna_rows.waiting(connection, self.study.optuna_id)
         if enqueued:
             taken = set(connection.scalars(_TAKEN_NUMBERS, {"study": self.study.id}))
             free = [one.number for one in enqueued if one.number not in taken]
             if free:
                 number, origin = free[0], "enqueued"
+        if number is None and self._initial_left:
+            nth = self._nth_of_initial(connection, position)
+            self._initial_left = nth < len(self._initial)
+            if self._initial_left:
+                origin = self._initial[nth].origin
         values = {
             "id": slot,
             "study_id": self.study.id,
@@ -375,14 +387,21 @@ class Claims:
         lease.take(connection, slot, self.study.id, token, self.worker, self.lease_seconds)
         return _Reserved(slot, token, position, number, False, origin, 1, None)  # noqa: FBT003 - its field says it
 
+    def _nth_of_initial(self, connection: sa.Connection, position: int) -> int:
+        """Return how many slots before ``position`` went to first settings; those between went to enqueued trials."""
+        return int(connection.scalar(_FIRST_SETTINGS, {"study": self.study.id, "before": position}) or 0)
+
     def _begin(self, reserved: _Reserved) -> Claim | None:
         """Start or go on with the trial of a slot; None when the slot was lost or its trial cannot be."""
         self._read_news()
-        if reserved.running:
-            assert reserved.number is not None
-            return self._restart(reserved, self._by_number(reserved.number))
         enqueued = None if reserved.number is None else self._by_number(reserved.number)
-        if enqueued is not None:
+        if reserved.running:
+            assert enqueued is not None
+            return self._restart(reserved, enqueued)
+        if reserved.number is not None:
+            if enqueued is None:
+                self.study.database.write(lambda c: self._unlink(c, reserved))
+                return None
             fixed = enqueued.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {})
             wrong = spaces.outside(self.study.spec.space, fixed)
             if wrong is not None:
@@ -404,14 +423,15 @@ class Claims:
             else:
                 self._unfinished[trial_id] = trial
 
-    def _by_number(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self._unfinished.values() if trial.number == number)
+    def _by_number(self, number: int) -> FrozenTrial | None:
+        """Return an unfinished trial, or None where plain Optuna has finished it."""
+        return next((trial for trial in self._unfinished.values() if trial.number == number), None)
 
     def _draw(self, reserved: _Reserved, fixed: Mapping[str, Any] | None) -> FrozenTrial:
         """Ask the sampler, in memory."""
         spec, position = self.study.spec, reserved.position
         if fixed is None and reserved.origin in ("baseline", "portfolio"):
-            fixed = self._initial[position].params
+            fixed = self._initial[self.study.database.read(lambda c: self._nth_of_initial(c, position))].params
         return self._mirror.ask(reserved.slot, samplers.build(spec.sampler, spec.seed, position), spec.space, fixed)
 
     def _start(self, reserved: _Reserved, drawn: FrozenTrial, enqueued: FrozenTrial | None) -> Claim | None:
@@ -430,16 +450,19 @@ class Claims:
             else:
                 trial_id, number = enqueued._trial_id, enqueued.number  # noqa: SLF001
                 if not optuna_rows.adopt(connection, trial_id, drawn, attrs):
-                    # A plain Optuna script was quicker: the slot is open for whatever comes next.
-                    unlinked = {"number": None, "origin": "sampler"}
-                    connection.execute(slots.update().where(slots.c.id == reserved.slot).values(unlinked))
-                    lease.drop(connection, reserved.slot, reserved.token)
+                    self._unlink(connection, reserved)
                     return None
             self._mark_running(connection, reserved, number)
             return trial_id, number
 
         started = self.study.database.write(work)
         return None if started is None else self._claim(reserved, *started, drawn.params, ())
+
+    def _unlink(self, connection: sa.Connection, reserved: _Reserved) -> None:
+        """Open the slot of an enqueued trial for whatever comes next: a plain Optuna script was quicker."""
+        if lease.drop(connection, reserved.slot, reserved.token):
+            unlinked = {"number": None, "origin": "sampler"}
+            connection.execute(slots.update().where(slots.c.id == reserved.slot).values(unlinked))
 
     def _restart(self, reserved: _Reserved, trial: FrozenTrial) -> Claim | None:
         """Go on with an interrupted trial."""

@@ -4,6 +4,7 @@ One policy for each reason: so many times in a row, without progress in between,
 """
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import sqlalchemy as sa
@@ -51,7 +52,14 @@ def of_slot(connection: sa.Connection, slot: str) -> list[Interruption]:
 def interruption(row: Any) -> Interruption:
     """Return a row as the value that flows."""
     return Interruption(
-        row.attempt, Reason(row.reason), row.worker, row.device, row.epoch, row.step, row.message, row.at
+        row.attempt,
+        Reason(row.reason),
+        row.worker,
+        row.device,
+        row.epoch,
+        row.step,
+        row.message,
+        row.at.replace(tzinfo=UTC),
     )
 
 
