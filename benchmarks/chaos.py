@@ -6,7 +6,7 @@
 Six `lrsearch worker` processes work on the digits; a kill is planned for most of them, by the seed: SIGKILL at a named
 moment of the protocol or at a random one; who dies is replaced. One is stopped (SIGSTOP) within an epoch until its
 trial has been taken over, and continued; on PostgreSQL another one within a transaction, and the server is restarted in
-the middle. Then chaos_check.py holds tables and logs against each other, and every trial that was interrupted is
+the middle. Every seventh transaction is run again although it was committed. Then chaos_check.py holds tables and logs against each other, and every trial that was interrupted is
 trained once more without interruption, in one process. With --minutes it goes on with the next seeds for so long. Exit
 code 1: something does not hold.
 """
@@ -90,6 +90,8 @@ DEADLINE_SECONDS = 240.0
 """After so long a run that should have ended hangs."""
 POLL_SECONDS = 0.02
 MARK = "chaos:"
+ANSWERS_LOST = 7
+"""Every so many-th transaction's answer is lost: it is run again although it was committed."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def spec_of(settings: Settings) -> StudySpec:
             "pruner": {"name": "asha"},
             # Every epoch leaves a checkpoint; a trial may be hit more often than one would put up with in earnest.
             "workers": {"lease_seconds": settings.lease_seconds, "checkpoint_seconds": 0, "retries": {"lost": 100}},
-            "space": {"batch_size": [16, 32], "optimizer": {"sgd": wide, "adamw": {}}},
+            "space": {"batch_size": [8, 16, 32], "optimizer": {"sgd": wide, "adamw": {}}},
         },
         "chaos.py",
     )
@@ -194,6 +196,7 @@ def be_worker(order: Order) -> None:
     os.environ["LRSEARCH_STORAGE"] = order.url
     if order.blow is not None and order.blow.moment != ANY_TIME:
         arm(order.blow)
+    lose_answers(ANSWERS_LOST)
     if order.unfenced:
         unfence()
     from lrsearch.cli import app
@@ -227,6 +230,22 @@ def arm(blow: Blow) -> None:
         return result
 
     setattr(owner, name, stepped)
+
+
+def lose_answers(every: int) -> None:
+    """Have every so many-th transaction run again after its commit, as if the answer to that had been lost."""
+    original = Database.write
+    calls = 0
+
+    def write(self: Database, work: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % every == 0:
+            original(self, work, *args, **kwargs)
+            say("lost the answer to a commit")
+        return original(self, work, *args, **kwargs)
+
+    Database.write = write  # type: ignore[method-assign]
 
 
 def unfence() -> None:
@@ -303,6 +322,8 @@ class _Scene:
         self.over: list[Worker] = []
         self.wrong: list[str] = []
         self.running: list[_Running] = []
+        self.owed = settings.workers
+        """Workers that are still to be started."""
         self.started = self.too_early = 0
         self.restart: threading.Thread | None = None
         self.restart_mode: StopMode = random.Random(settings.seed + 1).choice(["fast", "immediate"])
@@ -311,9 +332,11 @@ class _Scene:
     def play(self) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         try:
-            for _ in range(self.settings.workers):
-                self._start()
-            while self.running:
+            while self.running or self.owed:
+                if self.restart is None or not self.restart.is_alive():
+                    while self.owed:
+                        self.owed -= 1
+                        self._start()
                 for worker in list(self.running):
                     self._look_after(worker)
                 self._restart_server()
@@ -388,12 +411,13 @@ class _Scene:
         if early:
             # It came while the server was being restarted, said so and exited 4: whoever starts it tries again.
             self.too_early += 1
+            if worker.order.blow is not None:
+                self.blows.insert(0, worker.order.blow)
         else:
             self.over.append(Worker(name, text, code, killed, paused, worker.gone_at))
         if paused is not None and not any(a.interrupted == "lost" for a in self.over[-1].attempts):
             self.wrong.append(f"{name} was stopped, its trial was taken over, and it has not heard that it lost it")
-        if killed is not None or early:
-            self._start()
+        self.owed += killed is not None or early
 
     def _restart_server(self) -> None:
         if self.server is None or self.restart is not None:
@@ -467,6 +491,7 @@ def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
             "max": max((n for *_, n in again), default=0),
         },
         "again_lines": sum(again for w in seen.workers for a in w.attempts for _, again in a.epochs),
+        "answers_lost": sum(w.text.count("lost the answer") for w in seen.workers),
         "reconnections": sum(w.text.count("answers again after") for w in seen.workers),
         "files_left": len(left_files(seen)),
         "seconds": round(wall, 1),

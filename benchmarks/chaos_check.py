@@ -245,7 +245,7 @@ def _endings(seen: Evidence) -> Iterator[str]:
 
 
 def _accepted(seen: Evidence) -> Iterator[str]:
-    """Every accepted epoch is in the table and was accepted once; a killed worker may have kept the last to itself."""
+    """Every accepted epoch is in the table, and was accepted once; who was hit may not have come to say so."""
     by: Counter[tuple[int, int]] = Counter(
         (attempt.number, epoch)
         for worker in seen.workers
@@ -259,10 +259,10 @@ def _accepted(seen: Evidence) -> Iterator[str]:
     kept = {(seen.number_of[row["slot_id"]], row["epoch"]) for row in seen.epochs}
     for number, epoch in sorted(by.keys() - kept):
         yield f"epoch {epoch} of trial {number} was accepted and is not in the table"
-    killed = sum(worker.killed is not None for worker in seen.workers)
+    hit = sum(worker.killed is not None or worker.paused is not None for worker in seen.workers)
     silent = sorted(kept - by.keys())
-    if len(silent) > killed:
-        yield f"{len(silent)} epochs are in the table and in no log, and {killed} workers were killed: {silent}"
+    if len(silent) > hit:
+        yield f"{len(silent)} epochs are in the table and in no log, and {hit} workers were hit: {silent}"
     for trial in seen.trials:
         found = [row.epoch for row in trial.metrics]
         if found != list(range(1, len(found) + 1)):

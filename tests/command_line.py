@@ -74,6 +74,7 @@ class Running:
                 stdout=out,
                 stderr=err,
                 preexec_fn=_take_interrupts,  # noqa: PLW1509 - one thread starts processes here
+                process_group=0,  # its own: a signal to the group reaches its workers and not the tests
             )
 
     def _file(self, stream: str, mode: str) -> IO[str]:

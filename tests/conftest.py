@@ -314,8 +314,9 @@ def write(database: Database, statement: str, **values: object) -> None:
 
 
 def expire(database: Database) -> None:
-    """Let every lease expire, as time does."""
-    write(database, "UPDATE lrsearch_leases SET expires_at = '2000-01-01 00:00:00.000000'")
+    """Let every lease expire, as time does, and every worker with it."""
+    for table in ("lrsearch_leases", "lrsearch_workers"):
+        write(database, f"UPDATE {table} SET expires_at = '2000-01-01 00:00:00.000000'")
 
 
 def sweep(database: Database) -> None:

@@ -1,12 +1,13 @@
 """Ctrl-C, kills and two terminals: real signals to real processes; what is finished stays, the budget stays exact."""
 
 import io
+import os
 import random
 import re
 import shutil
 import signal
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from command_line import Finished, InProcess, Result, Running, at_a_terminal, en
 from conftest import FakeEngine, claims_of, learning, leases_held, make_spec, working
 
 from lrsearch.cli import interrupts
-from lrsearch.events import Event
+from lrsearch.events import SearchEnded
 from lrsearch.search import study as studies
+from lrsearch.search.keeper import Leave
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
 
@@ -57,7 +59,7 @@ def leases_in(database: Path) -> int:
 def told(run: InProcess, *argv: str) -> list[dict[str, Any]]:
     """Return everything about the trials of a study but who trained them, when and how fast."""
     trials = run("trials", *argv, "--json").document["trials"]
-    timed = ("seconds", "worker", "started_at", "ended_at")
+    timed = ("seconds", "worker", "started_at", "ended_at", "attempts", "interruptions")
     for trial in trials:
         for row in (trial, *trial["metrics"]):
             for key in timed:
@@ -145,26 +147,18 @@ def test_a_search_interrupted_again_and_again_ends_with_the_trials_of_one_that_w
     assert told(lrsearch) == told(lrsearch, "--storage", "straight.db")
 
 
-def follow(events: Generator[Event]) -> None:
-    """Work as the command does: what an interrupt did not end at once ends at the next event."""
-    with interrupts.raised() as check, closing(events):
-        for _ in events:
-            check()
-
-
-def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_wherever_in_the_database_work_an_interrupt_comes_nothing_is_lost(tmp_path: Path) -> None:
     spec = make_spec(budget={"trials": 2}, epochs=2, pruner={"name": "asha"})
     template = tmp_path / "template.db"
     with closing(Database(SqliteFile(template))) as database:
         studies.create(database, spec)
-    n_statements, k = 1, 0
-    while k < n_statements:
+    for k in range(0, 1000, 3):  # by threes: no two of them in one transaction would be told apart
         path = tmp_path / f"{k}.db"
         shutil.copy(template, path)
         with closing(Database(SqliteFile(path))) as database:
             study = studies.find(database, spec.name)
             assert study is not None
-            statements = 0
+            statements, leave = 0, Leave()
 
             def interrupt(*_: object, at: int = k) -> None:
                 nonlocal statements
@@ -173,24 +167,34 @@ def test_wherever_in_the_database_work_an_interrupt_comes_it_waits_and_nothing_i
                 statements += 1
 
             sa.event.listen(database.engine, "before_cursor_execute", interrupt)
-            events = working(claims_of(study), FakeEngine(learning))
-            with pytest.raises(KeyboardInterrupt):
-                follow(events)
-            assert leases_held(database) == 0, f"interrupted at statement {k}"
+            with interrupts.asked(leave):
+                events = list(working(claims_of(study), FakeEngine(learning), leave))
             sa.event.remove(database.engine, "before_cursor_execute", interrupt)
-            if k == 0:
-                # How many there are is known from a search that is not interrupted.
-                statements = 1
-                sa.event.listen(database.engine, "before_cursor_execute", interrupt)
+            assert leave.asked == (statements > k)
+            assert leases_held(database) == 0, f"interrupted at statement {k}"
+            assert isinstance(events[-1], SearchEnded)
             for _ in working(claims_of(study), FakeEngine(learning)):
                 pass
-            if k == 0:
-                n_statements = statements
             assert [t.number for t in study.trials()] == [0, 1]
             assert all(t.state.counts for t in study.trials())
-        # By threes: no two of them in one transaction would be told apart.
-        k += 3
-    assert n_statements > 30
+        if not leave.asked:
+            break
+    assert k > 30
+
+
+def test_the_second_interrupt_ends_a_search_at_once(tmp_path: Path) -> None:
+    code = """
+        import signal
+        from lrsearch.cli import interrupts
+        from lrsearch.search.keeper import Leave
+        leave = Leave()
+        with interrupts.asked(leave):
+            signal.raise_signal(2)
+            print(leave.reason, flush=True)
+            signal.raise_signal(2)
+            print('never')
+    """
+    assert run_python(code, tmp_path) == Result(130, "interrupted\n", "")
 
 
 def test_a_second_interrupt_ends_the_process_even_where_the_first_one_waits(tmp_path: Path) -> None:
@@ -230,6 +234,58 @@ def test_a_process_that_was_started_deaf_to_interrupts_stays_so() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# --- several workers, and a request to leave -------------------------------------------------------------------------
+
+
+def pids_in(database: Path) -> list[int]:
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return [pid for (pid,) in connection.execute("SELECT pid FROM lrsearch_workers")]
+
+
+def test_two_workers_leave_when_asked_and_a_killed_one_is_replaced(tmp_path: Path, lrsearch: InProcess) -> None:
+    argv = ("run", "--trials", "6", "--epochs", "8", "--model", "cnn", "--workers", "2")
+    database, ended = tmp_path / "lrsearch.db", list[str]()
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = Running(argv, tmp_path)
+        assert process.wait_for(said(r"\. \d epoch \d/8"))
+        # A terminal and a batch system send it to every process there is.
+        os.killpg(process.process.pid, number)
+        result = process.result()
+        assert result.code == code, result.err
+        assert "Traceback" not in result.err
+        assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; ")
+        assert leases_in(database) == 0, "the trials were given back"
+        assert pids_in(database) == []
+        ended += ENDING.findall(result.err)
+    process = Running(argv, tmp_path)
+    assert process.wait_for(said(r"\. \d epoch \d/8"))
+    victim = pids_in(database)[0]
+    os.kill(victim, signal.SIGKILL)
+    result = process.result()
+    assert result.code == 0, result.err
+    assert f"~ worker process {victim} was killed by SIGKILL; process " in result.err
+    assert finished_in(database) == set(range(6))
+    told_ended = [int(number) for number in (*ended, *ENDING.findall(result.err))]
+    assert len(told_ended) == len(set(told_ended)), "each trial ended once"
+    status = lrsearch("status", "--json").document
+    assert status["running"] == status["workers"] == []
+    assert {"preempted", "lost"} <= set(status["interruptions"])
+
+
+def test_a_request_to_leave_keeps_the_trial_in_hand(tmp_path: Path, lrsearch: InProcess) -> None:
+    process = Running(SHORT, tmp_path)
+    assert process.wait_for(said(r"\. \d epoch \d/5"))
+    process.send(signal.SIGTERM)
+    result = process.result()
+    assert result.code == 143
+    assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; ")
+    (row,) = lrsearch("status", "--json").document["running"]
+    assert row["interrupted"]
+    (kept,) = lrsearch("show", str(row["number"]), "--json").document["trial"]["interruptions"]
+    assert kept["reason"] == "preempted"
+    assert kept["step"] > 0, "from there it goes on"
 
 
 # --- on a terminal ---------------------------------------------------------------------------------------------------

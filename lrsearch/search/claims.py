@@ -7,6 +7,7 @@ may be run again because its answer was lost: whoever claims next finds the slot
 it, under the trial's own number, from its last checkpoint.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,7 @@ OPTUNA_STATES: Mapping[State, TrialState] = {
     State.FAILED: TrialState.FAIL,
 }
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 5.0
 """Between two looks at whether the processes of this machine that hold leases still run."""
 
 _this_slot = slots.c.id == bindparam("slot")
@@ -147,7 +148,7 @@ class Claims:
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
         self._by_the_hour = False
         self._entered = False
-        self._looked = -LOOK_SECONDS
+        self._looked = -math.inf
 
     @property
     def lease_seconds(self) -> float:
@@ -265,7 +266,7 @@ class Claims:
     def leave(self) -> None:
         """Take this worker out of the list of those at work."""
         if self._entered:
-            self.study.database.write(lambda connection: lease.leave(connection, self.worker))
+            self.study.database.write(lambda connection: lease.leave(connection, self.worker), patience_seconds=0)
             self._entered = False
 
     def _judge(self, connection: sa.Connection, claim: Claim, epoch: int, score: float, *, compare: bool) -> Answer:
@@ -299,7 +300,7 @@ class Claims:
             mine = connection.execute(_OF_TOKEN, {"its_token": token}).first() if again else None
             again = True
             if mine is not None:
-                return _reserved(mine, token, mine.attempts + (mine.id != slot))
+                return _reserved(mine, token)
             if not self._entered:
                 lease.check_one_machine(connection, self.study.database.place, self._holder, self.lease_seconds)
                 lease.enter(
@@ -314,35 +315,49 @@ class Claims:
             self._by_the_hour = row.budget_hours is not None
             return self._next(connection, row, slot, token)
 
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._free_dead_processes()
         taken = self.study.database.write(work)
         self._entered = True
-        return taken
+        held = isinstance(taken, SearchEnded) and taken.reason == EndReason.HELD_ELSEWHERE
+        # All that is left hangs on others: whether they live is worth another look.
+        return self._reserve() if held and self._free_dead_processes() else taken
 
     def _next(self, connection: sa.Connection, row: sa.Row[Any], slot: str, token: str) -> _Reserved | SearchEnded:
-        study_id = self.study.id
-        look = time.monotonic() - self._looked >= LOOK_SECONDS
-        while True:
-            self._sweep(connection, look_at_processes=look)
-            standing = budget.standing(connection, study_id, row)
-            open_slot = self._open_slot(connection) if standing.open else None
-            ended = standing.ended(interrupted=open_slot is not None)
-            if ended is None or look or ended.reason != EndReason.HELD_ELSEWHERE:
-                break
-            look = True
+        for dead in lease.drop_dead(connection, self.study.id, look_at_processes=False):
+            retries.write_down(connection, dead.slot, Reason.LOST, dead.why)
+        standing = budget.standing(connection, self.study.id, row)
+        open_slot = self._open_slot(connection) if standing.open else None
+        ended = standing.ended(interrupted=open_slot is not None)
         if ended is not None:
             return ended
         if open_slot is not None:
-            reserved = _reserved(open_slot, token, open_slot.attempts + 1)
-            lease.take(connection, reserved.slot, study_id, token, self.worker, self.lease_seconds)
-            return reserved
+            return self._take_over(connection, open_slot, token)
         return self._insert_slot(connection, slot, token, standing.total)
 
-    def _sweep(self, connection: sa.Connection, *, look_at_processes: bool) -> None:
-        """Free the slots whose workers are gone."""
-        if look_at_processes:
-            self._looked = time.monotonic()
-        for dead in lease.drop_dead(connection, self.study.id, look_at_processes=look_at_processes):
-            retries.write_down(connection, dead.slot, Reason.LOST, dead.why)
+    def _free_dead_processes(self) -> bool:
+        """Free the slots of workers of this machine whose processes have ended; return whether there were any.
+
+        Outside the lock of the budget, because it asks the system about every process.
+        """
+        self._looked = time.monotonic()
+        dead = self.study.database.read(lambda connection: lease.of_dead_processes(connection, self.study.id))
+
+        def work(connection: sa.Connection) -> None:
+            for one in dead:
+                if lease.drop(connection, one.slot, one.token):
+                    retries.write_down(connection, one.slot, Reason.LOST, one.why)
+
+        if dead:
+            self.study.database.write(work)
+        return bool(dead)
+
+    def _take_over(self, connection: sa.Connection, row: sa.Row[Any], token: str) -> _Reserved:
+        """Lease an interrupted slot; from here on it is this worker's attempt, whatever becomes of it."""
+        values = {"attempts": row.attempts + 1, **self._as_columns()}
+        connection.execute(slots.update().where(slots.c.id == row.id).values(values))
+        lease.take(connection, row.id, self.study.id, token, self.worker, self.lease_seconds)
+        return _reserved(connection.execute(_STATE, {"slot": row.id}).one(), token)
 
     def _open_slot(self, connection: sa.Connection) -> sa.Row[Any] | None:
         """Return the first slot that nobody works on; one that may not start again fails here."""
@@ -504,14 +519,10 @@ class Claims:
         )
 
     def _mark_running(self, connection: sa.Connection, reserved: _Reserved, number: int) -> None:
-        values = {
-            "number": number,
-            "attempts": reserved.attempts,
-            "worker": str(self._holder),
-            "device": self._device,
-            "versions": self._versions,
-        }
-        connection.execute(_RUN, {"slot": reserved.slot, **values})
+        connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._as_columns()})
+
+    def _as_columns(self) -> dict[str, str]:
+        return {"worker": str(self._holder), "device": self._device, "versions": self._versions}
 
     def _refuse(self, reserved: _Reserved, enqueued: FrozenTrial, wrong: str) -> None:
         """End an enqueued trial that cannot be trained."""
@@ -564,6 +575,6 @@ class Claims:
         return [row.weights for row in before]
 
 
-def _reserved(row: Any, token: str, attempts: int) -> _Reserved:
+def _reserved(row: Any, token: str) -> _Reserved:
     running = row.state == "running"
-    return _Reserved(row.id, token, row.position, row.number, running, row.origin, attempts, row.checkpoint)
+    return _Reserved(row.id, token, row.position, row.number, running, row.origin, row.attempts, row.checkpoint)

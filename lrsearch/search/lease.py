@@ -55,6 +55,7 @@ class Dead:
     """A lease that was removed because its holder is gone."""
 
     slot: str
+    token: str
     why: str
     """In words, for the message of an interruption."""
 
@@ -142,23 +143,25 @@ def drop(connection: sa.Connection, slot: str, token: str) -> bool:
 
 
 def drop_dead(connection: sa.Connection, study: str, *, look_at_processes: bool) -> list[Dead]:
-    """Remove the leases that have expired and, if asked to, those of processes of this machine that have ended."""
-    out = []
-    for row in connection.execute(_OF_STUDY if look_at_processes else _EXPIRED, {"study": study}).all():
-        why = _why_dead(row)
-        if why is not None and drop(connection, row.slot_id, row.token):
-            out.append(Dead(row.slot_id, why))
-    return out
+    """Remove the leases that have expired and, if asked to, those of processes that can be seen to have ended."""
+    rows = connection.execute(_EXPIRED, {"study": study}).all()
+    dead = [Dead(row.slot_id, row.token, "its worker was not heard of any more") for row in rows]
+    dead += of_dead_processes(connection, study) if look_at_processes else []
+    return [one for one in dead if drop(connection, one.slot, one.token)]
+
+
+def of_dead_processes(connection: sa.Connection, study: str) -> list[Dead]:
+    """Return the leases of processes that this one can see to have ended; nothing is removed."""
+    rows = connection.execute(_OF_STUDY, {"study": study}).all()
+    return [Dead(row.slot_id, row.token, "its worker's process has ended") for row in rows if _process_ended(row)]
 
 
 def held(connection: sa.Connection, study: str) -> set[str]:
     """Return the slots that a worker holds who, as far as can be seen, lives."""
-    return {row.slot_id for row in connection.execute(_OF_STUDY, {"study": study}).all() if _why_dead(row) is None}
+    rows = connection.execute(_OF_STUDY, {"study": study}).all()
+    return {row.slot_id for row in rows if not row.expired and not _process_ended(row)}
 
 
-def _why_dead(row: sa.Row[Any]) -> str | None:
-    if row.expired:
-        return "its worker was not heard of any more"
-    if row.process_space == processes.process_space() and not processes.lives(row.pid, row.process_started):
-        return "its worker's process has ended"
-    return None
+def _process_ended(row: sa.Row[Any]) -> bool:
+    visible = row.process_space == processes.process_space()
+    return bool(visible and not processes.lives(row.pid, row.process_started))

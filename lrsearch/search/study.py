@@ -66,7 +66,10 @@ class Study:
             return optuna_rows.news(connection, self.optuna_id, 0, [])
 
     def trials(self) -> list[Trial]:
-        """Return all trials that have been started, by number."""
+        """Return all trials that have been started, by number.
+
+        What a person enqueued outside the space has no configuration and is none of them.
+        """
         params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in self.frozen_trials()}
         slots, epochs, interruptions = tables.slots, tables.epochs, tables.interruptions
         with self.database.reading() as connection:
@@ -91,7 +94,7 @@ class Study:
         return [
             _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in held)
             for s in rows
-            if s.id in params
+            if s.id in params and s.reason != Reason.NOT_IN_SPACE
         ]
 
     @property

@@ -1,0 +1,147 @@
+"""Two machines work on one study, and the link of one is cut within a trial."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from ctypes import CDLL
+from pathlib import Path
+
+import pytest
+import two_hosts
+from conftest import forkserver, wait_until
+from postgres import Server
+
+from lrsearch import study_file
+from lrsearch.search import filing
+from lrsearch.search import study as studies
+from lrsearch.search.places import parse_place
+from lrsearch.search.storage import Database
+from lrsearch.spec import StudySpec
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import chaos
+from chaos_check import Evidence, Worker, read, violations
+
+LEASE_SECONDS = 3.0
+IMPATIENT = "?tcp_user_timeout=3000&connect_timeout=2&options=-c%20idle_in_transaction_session_timeout%3D2s"
+"""Give up on a silent link after 3 s instead of 20, so that the test is short."""
+
+
+@pytest.fixture
+def hosts() -> Iterator[two_hosts.Network]:
+    reason = two_hosts.available()
+    if reason is not None:
+        pytest.skip(reason)
+    with two_hosts.network("store", "alpha", "beta") as made:
+        yield made
+
+
+def study_spec() -> StudySpec:
+    return study_file.build(
+        {
+            "name": "joined",
+            "epochs": 40,
+            "dataset": {"name": "digits"},
+            "budget": {"trials": 6},
+            "pruner": {"name": "asha", "min_resource": 20},
+            "workers": {"lease_seconds": LEASE_SECONDS, "checkpoint_seconds": 0},
+            "space": {"batch_size": 16},
+        },
+        "the test",
+    )
+
+
+class Host:
+    """A worker on a host of its own."""
+
+    def __init__(self, hosts: two_hosts.Network, name: str, url: str, log: Path) -> None:
+        self.name, self.log = name, log
+        argv = [sys.executable, "-m", "lrsearch", "worker", "--study", "joined", "--device", "cpu", "--threads", "1"]
+        with log.open("wb") as out:
+            self.process = subprocess.Popen(
+                hosts.command(name, argv), stderr=out, stdout=out, env={**os.environ, "LRSEARCH_STORAGE": url}
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    @property
+    def so_far(self) -> Worker:
+        """The worker by its complete lines."""
+        return Worker("", self.text.rpartition("\n")[0], 0)
+
+    def over(self, *, cut_at: float | None = None) -> Worker:
+        code = self.process.wait(60)
+        paused = None if cut_at is None else "its link was cut"
+        return Worker(f"{self.name}:{self.process.pid}", self.text, code, None, paused, cut_at)
+
+
+def test_a_host_that_is_cut_off_loses_its_trial_to_the_other_and_comes_back(
+    hosts: two_hosts.Network, tmp_path: Path
+) -> None:
+    spec, artifacts = study_spec(), tmp_path / "artifacts"
+
+    def enter() -> None:
+        with Path(f"/run/netns/{hosts.namespace('store')}").open() as namespace:
+            assert CDLL(None).setns(namespace.fileno(), 0) == 0
+
+    with (
+        Server.start(tmp_path / "postgres", listen=hosts.address("store"), netns=hosts.namespace("store")) as server,
+        # What this thread opens is opened on the host of the database.
+        ThreadPoolExecutor(1, initializer=enter) as there,
+    ):
+        url = server.create_database()
+        place = parse_place(url)
+        filed = there.submit(filing.file_study, spec, place, explicit_budget=True, artifacts=str(artifacts))
+        filed.result().database.close()
+        alpha, beta = (Host(hosts, name, url + IMPATIENT, tmp_path / f"{name}.log") for name in ("alpha", "beta"))
+        try:
+            wait_until(running(alpha, lambda: under_way(alpha, 3) and under_way(beta, 1)))
+            hosts.cut("alpha")
+            cut_at = time.time()
+            lost = alpha.so_far.attempts[-1].number
+            # It has given up on its connection, and its trial has been taken over.
+            wait_until(running(alpha, lambda: "trying again" in alpha.text))
+            wait_until(running(beta, lambda: any(a.number == lost and a.resumed for a in beta.so_far.attempts)))
+            hosts.heal("alpha")
+            workers = [alpha.over(cut_at=cut_at), beta.over()]
+        finally:
+            for host in (alpha, beta):
+                host.process.kill()
+                host.process.wait()
+
+        def seen() -> Evidence:
+            with closing(Database(place)) as database:
+                return read(studies.get(database, "joined"), artifacts, workers)
+
+        evidence = there.submit(seen).result()
+    evidence.repeated = chaos.repeated(spec, evidence.to_repeat(), forkserver())
+    assert violations(evidence) == []
+    assert [w.exit_code for w in workers] == [0, 0]
+    heard = [a for a in workers[0].attempts if a.interrupted == "lost"]
+    assert [a.number for a in heard] == [lost], workers[0].text
+    assert workers[0].attempts[-1].number != lost, "it should have gone on with another trial"
+    assert lost in evidence.repeated
+    assert "answers again after" in workers[0].text
+    assert "trying again" not in workers[1].text, "nothing was wrong with the other host's link"
+
+
+def under_way(host: Host, epochs: int) -> bool:
+    """Whether the host has a trial in hand of which so many epochs have been accepted."""
+    attempts = host.so_far.attempts
+    return bool(attempts) and len(attempts[-1].epochs) >= epochs and not attempts[-1].ended
+
+
+def running(host: Host, holds: Callable[[], bool]) -> Callable[[], bool]:
+    """Return a look that fails when the host's worker has ended before its time."""
+
+    def look() -> bool:
+        assert host.process.poll() is None, host.text
+        return holds()
+
+    return look
