@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CODE := lrsearch tests benchmarks docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format clean
+.PHONY: demo test check chaos format clean
 
 demo: $(VENV)/.installed ## make a virtual environment, install, and run the main job
 	$(BIN)/lrsearch run --trials 50
@@ -18,6 +18,9 @@ check: $(VENV)/.installed-dev ## format, lint, types, contracts
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: $(VENV)/.installed-test ## kill workers for seven minutes and look whether anything is lost
+	$(BIN)/python benchmarks/chaos.py --minutes 6
 
 format: $(VENV)/.installed-dev ## rewrite what the formatter and the linter can
 	$(BIN)/ruff format $(CODE)

@@ -6,9 +6,9 @@
 Six `lrsearch worker` processes work on the digits; a kill is planned for most of them, by the seed: SIGKILL at a named
 moment of the protocol or at a random one; who dies is replaced. One is stopped (SIGSTOP) within an epoch until its
 trial has been taken over, and continued; on PostgreSQL another one within a transaction, and the server is restarted in
-the middle. Every seventh transaction is run again although it was committed. Then chaos_check.py holds tables and logs against each other, and every trial that was interrupted is
-trained once more without interruption, in one process. With --minutes it goes on with the next seeds for so long. Exit
-code 1: something does not hold.
+the middle. Every seventh transaction is run again although it was committed. Then chaos_check.py holds tables and logs
+against each other, and every trial that was interrupted is trained once more without interruption, in one process.
+With --minutes it goes on with the next seeds for so long. Exit code 1: something does not hold.
 """
 
 import argparse

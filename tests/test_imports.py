@@ -37,7 +37,8 @@ def loaded(commands: list[list[str]], folder: Path) -> dict[str, tuple[int, list
 
 
 def test_help_loads_neither_pytorch_nor_optuna_nor_sqlalchemy(tmp_path: Path) -> None:
-    names = ("run", "init", "trials", "best", "show", "status", "list", "delete")
+    names = ("run", "worker", "init", "trials", "best", "show", "status", "extend", "stop", "enqueue", "doctor")
+    names += ("list", "delete")
     commands = [["--help"], ["--version"], *([name, "--help"] for name in names), ["init"]]
     for argv, (code, names_seen) in loaded(commands, tmp_path).items():
         assert (code, names_seen) == (0, []), argv
@@ -46,7 +47,14 @@ def test_help_loads_neither_pytorch_nor_optuna_nor_sqlalchemy(tmp_path: Path) ->
 def test_looking_at_a_study_loads_neither_pytorch_nor_torchvision(tmp_path: Path, finished: Finished) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     commands = [["list"], ["status"], ["trials"], ["trials", "-f", "csv"], ["show", "0"], ["best"], ["best", "--json"]]
-    commands += [["run", "--epochs", "3", "--dry-run"], ["delete", "digits", "--yes"]]
+    commands += [["run", "--epochs", "3", "--dry-run"], ["run", "--epochs", "3", "--detach"]]
+    commands += [
+        ["status", "--watch"],
+        ["extend", "--trials", "+1"],
+        ["enqueue", "sgd lr=0.1"],
+        ["stop"],
+        ["delete", "digits", "--yes"],
+    ]
     for argv, (code, names) in loaded(commands, tmp_path).items():
         assert code == 0, argv
         assert set(names) <= {"optuna", "sqlalchemy"}, argv

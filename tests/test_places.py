@@ -76,6 +76,7 @@ def test_every_name_of_postgresql_means_psycopg_3(scheme: str) -> None:
         (f"postgresql://me:{SECRET}@host:54x2/db", "percent-encoded"),
         (f"postgresql://me:a@{SECRET}@host/db", "percent-encoded"),
         (f"postgresql://me:{SECRET}/db", "percent-encoded"),
+        (f"postgresql://me:{SECRET}%00x@host/db", "percent-encoded"),
         (f"postgresql:/me:{SECRET}@host/db", "cannot be read as one"),
         (f"postgres:me:{SECRET}@host/db", "cannot be read as one"),
         (f"postgresql://me@host/db?password={SECRET}", "before the @"),

@@ -19,8 +19,8 @@ from conftest import (
     complete,
     expire,
     finished,
-    leases_held,
     learning,
+    leases_held,
     make_spec,
     measured,
     on_both,
@@ -46,7 +46,6 @@ from lrsearch.worker import kept_weights
 
 # Below the learning rates that diverge.
 SGD: dict[str, Any] = {**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": {"low": 1e-3, "high": 0.9}}}}
-HELD = "held_elsewhere"
 LONG = 3600.0
 
 
@@ -216,17 +215,16 @@ def test_progress_between_two_attempts_is_a_new_start(database: Database) -> Non
     study = study_of(database, workers={"retries": {"lost": 1}})
     claims = claims_of(study)
     for step in (10, 20, 30):
-        for _ in range(2):
-            claim = claimed(claims)
-            # Of the two attempts at a time the first gets further.
-            if claim.attempt % 2:
-                assert claims.checkpointed(claim, f"at {step}", step)
-            expire(database)
-    claim = claimed(claims_of(study)) if study.is_open() else None
-    assert claim is None, "twice lost at step 30"
-    ended = claims.claim()
-    assert not isinstance(ended, SearchEnded)
-    assert [i.step for i in study.trials()[0].interruptions] == [10, 10, 20, 20, 30, 30]
+        claim = claimed(claims)
+        assert claims.checkpointed(claim, f"at {step}", step)
+        expire(database)
+    assert claimed(claims).attempt == 4, "lost three times, and each time further than before"
+    expire(database)
+    assert claimed(claims).trial.number == 1
+    (first, _) = study.trials()
+    assert [i.step for i in first.interruptions] == [10, 20, 30, 30]
+    assert first.outcome is not None
+    assert first.outcome.message.startswith("lost 2 times without progress, and workers.retries.lost is 1: ")
 
 
 @on_both

@@ -77,7 +77,6 @@ BAD = {
     "a setting that PostgreSQL does not know": "invalid connection option",
     "a setting that makes no sense": "sslmode",
     "a time that is none": "connect_timeout",
-    "a password that cannot be": "",
 }
 
 
@@ -114,7 +113,7 @@ def bad(what: str, account: Account, url: str, silent: int) -> tuple[str, str]:
         case "a time that is none":
             return url + "?connect_timeout=soon", account.password
         case _:
-            return account.url(parts.path[1:], password=f"{wrong}\0{wrong}"), wrong
+            raise AssertionError(what)
 
 
 @pytest.mark.parametrize("what", BAD)

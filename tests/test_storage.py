@@ -6,9 +6,10 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, redirect_stderr, suppress
 from pathlib import Path
 
+import mounts
 import optuna
 import pytest
 import sqlalchemy
@@ -31,6 +32,7 @@ from conftest import (
 )
 from optuna.storages._rdb import models
 
+from lrsearch.cli import app
 from lrsearch.errors import (
     EXIT_STORAGE,
     EXIT_USAGE,
@@ -40,7 +42,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import explain, filing, tables
+from lrsearch.search import explain, filing, processes, tables
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.storage import Database, check_new, has_studies, open_existing
@@ -338,6 +340,72 @@ def test_processes_that_make_the_same_database_at_the_same_moment_all_have_it(tm
         assert [finished(process) for process in processes] == [0] * 5
         with closing(open_existing(SqliteFile(path))) as database:
             assert studies.names(database) == ["probe"]
+
+
+def fill_the_disk(place: SqliteFile, said: str) -> None:
+    """Search in a database on a disk that is full after a while, and say what comes of it."""
+    with closing(Database(place)) as database:
+        study = studies.get(database, None)
+        study.set_budget(make_spec(budget={"trials": 5000}).budget)
+        try:
+            for _ in working(claims_of(study), FakeEngine(learning)):
+                with suppress(OSError), place.path.with_name("filled").open("ab", buffering=0) as file:
+                    file.write(bytes(1 << 16))
+        except StorageError as error:
+            Path(said).write_text(f"{error.exit_code} {error}")
+
+
+def search_on_a_small_disk(path: str, said: str) -> None:
+    """In a child: search until the disk is full, in a process that this ends, and go on when there is room again."""
+    mounts.alone()
+    place = SqliteFile(Path(path))
+    mounts.tmpfs(place.path.parent, 1 << 20)
+    searched(place)
+    worker = os.fork()
+    if worker == 0:
+        fill_the_disk(place, said)
+        os._exit(0)
+    os.waitpid(worker, 0)
+    place.path.with_name("filled").unlink()
+    with closing(Database(place)) as database:
+        study = studies.get(database, None)
+        before = sum(t.state.counts for t in study.trials())
+        assert before >= 3
+        study.set_budget(make_spec(budget={"trials": before + 2}).budget)
+        for _ in working(claims_of(study), FakeEngine(learning)):
+            pass
+        assert [t.number for t in study.trials() if t.state.counts] == list(range(before + 2))
+
+
+def test_a_full_disk_is_said_and_with_room_again_the_search_goes_on(tmp_path: Path) -> None:
+    if reason := mounts.available():
+        pytest.skip(reason)
+    (tmp_path / "disk").mkdir()
+    place, said = SqliteFile(tmp_path / "disk" / "x.db"), tmp_path / "said"
+    assert finished(started(search_on_a_small_disk, str(place.path), str(said))) == 0
+    (line,) = said.read_text().splitlines()
+    assert line.startswith(f"{EXIT_STORAGE} {place} cannot ")
+    assert "the disk is full" in line
+
+
+def work_on_another_machine(path: str, said: str) -> None:
+    """In a child: be another machine that has the file, and work on it."""
+    processes.machine = lambda: "another kernel"  # type: ignore[assignment]
+    with Path(said).open("w") as stderr, redirect_stderr(stderr):
+        code = app.run(["worker", "--storage", path, "--study", "probe", "--device", "cpu"])
+    sys.exit(code)
+
+
+def test_a_worker_on_a_second_machine_is_refused_in_favour_of_postgresql(database: Database, tmp_path: Path) -> None:
+    claims = claims_of(studies.create(database, SPEC))
+    claimed(claims)
+    said = tmp_path / "said"
+    process = started(work_on_another_machine, str(database.place), str(said))
+    assert finished(process) == EXIT_STORAGE
+    (line,) = said.read_text().splitlines()
+    for words in (f"process {os.getpid()}", "another machine", "PostgreSQL", "postgresql://user@host/database"):
+        assert words in line
+    assert len(studies.get(database, None).trials()) == 1
 
 
 # --- versions --------------------------------------------------------------------------------------------------------

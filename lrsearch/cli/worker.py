@@ -51,10 +51,15 @@ def worker(
     begun = time.monotonic()
     where = place(storage)
     from lrsearch.search.keeper import Leave
-    from lrsearch.search.storage import PATIENCE_SECONDS, open_existing
+    from lrsearch.search.places import PostgresServer
+    from lrsearch.search.storage import PATIENCE_SECONDS, Database, open_existing
 
     leave, timer = Leave(), None
-    with closing(open_existing(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
+    # A fleet may be there before its first study; a file that is not there is more likely a slip of the keys.
+    early = isinstance(where, PostgresServer) and study is None
+    with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
+        if study is None and not quiet:
+            print(f"0.0s = serving every open study in {where}", file=sys.stderr, flush=True)
         from lrsearch import launch
         from lrsearch.report.lines import line
 

@@ -327,7 +327,9 @@ class Claims:
         for dead in lease.drop_dead(connection, self.study.id, look_at_processes=False):
             retries.write_down(connection, dead.slot, Reason.LOST, dead.why)
         standing = budget.standing(connection, self.study.id, row)
-        open_slot = self._open_slot(connection) if standing.open else None
+        open_slot, some_failed = self._open_slot(connection) if standing.open else (None, False)
+        if some_failed:
+            standing = budget.standing(connection, self.study.id, row)
         ended = standing.ended(interrupted=open_slot is not None)
         if ended is not None:
             return ended
@@ -359,18 +361,20 @@ class Claims:
         lease.take(connection, row.id, self.study.id, token, self.worker, self.lease_seconds)
         return _reserved(connection.execute(_STATE, {"slot": row.id}).one(), token)
 
-    def _open_slot(self, connection: sa.Connection) -> sa.Row[Any] | None:
-        """Return the first slot that nobody works on; one that may not start again fails here."""
+    def _open_slot(self, connection: sa.Connection) -> tuple[sa.Row[Any] | None, bool]:
+        """Return the first slot that nobody works on; one that may not start again fails here: whether any did."""
+        some_failed = False
         for row in connection.execute(_OPEN, {"study": self.study.id}).all():
             past = retries.of_slot(connection, row.id) if row.state == "running" else []
             why = retries.exhausted(past, self.study.spec.workers.retries)
             if why is None:
-                return row
+                return row, some_failed
             last = past[-1]
             outcome = Outcome(State.FAILED, last.reason, None, last.epoch, message=f"{why}: {last.message}")
             trial_id = optuna_rows.trial_id(connection, self.study.optuna_id, row.number)
             self._write_end(connection, row.id, trial_id, outcome, "", None)
-        return None
+            some_failed = True
+        return None, some_failed
 
     def _insert_slot(self, connection: sa.Connection, slot: str, token: str, position: int) -> _Reserved:
         """Open the next slot: for a trial that a person enqueued, for a first setting, or for the sampler."""

@@ -95,8 +95,9 @@ def _postgres_url(text: str, *, typed: bool) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         # SQLAlchemy repeats what it could not read.
         raise _unreadable() from None
-    if "@" in (url.host or ""):
-        # The password went on after its first @: what looks like the host is a part of it.
+    if "@" in (url.host or "") or "%00" in text:
+        # The password went on after its first @, and what looks like the host is a part of it; or libpq, which reads
+        # no further than a zero, would look for another server.
         raise _unreadable()
     secret = any(key.lower() in SECRET_PARAMETERS for key in url.query)
     if typed and (url.password or secret):

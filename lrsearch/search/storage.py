@@ -134,8 +134,10 @@ class Database:
                             said = explain.sentence(self.place, error)
                             log.warning("%s; trying again for %.0f s", said, patience)
                     if time.monotonic() - lost_at >= patience or self.leaving():
-                        # What is put in order on the way out does not wait as long again.
-                        self.patience_seconds = 0.0
+                        # What is put in order on the way out does not wait as long again; a heartbeat, which never
+                        # waits, ends nothing.
+                        if patience:
+                            self.patience_seconds = 0.0
                         raise
                 else:
                     if lost_at is not None:
