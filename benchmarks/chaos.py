@@ -196,9 +196,10 @@ def be_worker(order: Order) -> None:
     os.environ["LRSEARCH_STORAGE"] = order.url
     if order.blow is not None and order.blow.moment != ANY_TIME:
         arm(order.blow)
-    lose_answers(ANSWERS_LOST)
     if order.unfenced:
         unfence()
+    else:
+        lose_answers(ANSWERS_LOST)
     from lrsearch.cli import app
 
     sys.exit(app.run(["worker", "--study", STUDY, "--device", "cpu", "--threads", "1"]))
@@ -486,6 +487,8 @@ def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
         "take_over_seconds": {"median": round(statistics.median(delays), 2), "max": round(max(delays), 2)}
         if delays
         else None,
+        "take_overs": sum(a.resumed for w in seen.workers for a in w.attempts),
+        "seconds_lost": round(sum(delays), 1),
         "repeated_epochs": {
             "total": round(sum(n for *_, n in again), 2),
             "max": max((n for *_, n in again), default=0),
@@ -540,6 +543,27 @@ def show(outcome: Outcome) -> None:
     print("  nothing is lost, nothing is done twice" if not outcome.wrong else "", flush=True)
 
 
+def total(kind: str, documents: Sequence[dict[str, Any]]) -> None:
+    """Print what all runs on one kind of database came to."""
+    kills: Counter[str] = Counter()
+    for document in documents:
+        kills.update(document["kills"])
+    restarts = sum(document["restart"] is not None for document in documents)
+    sums = {
+        name: round(sum(document[name] for document in documents), 1)
+        for name in ("pauses", "reconnections", "answers_lost", "take_overs", "seconds_lost", "trials_repeated_equal")
+    }
+    of_kills = sum(kills.values())
+    longest = max((d["repeated_epochs"]["max"] for d in documents), default=0)
+    again = sum(d["repeated_epochs"]["total"] for d in documents)
+    print(f"{kind}: {len(documents)} runs, {of_kills} kills, {restarts} restarts of the server")
+    for name, n in kills.most_common():
+        print(f"  {n:4} {name}")
+    print("  " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in sums.items()))
+    print(f"  epochs trained again: {again:.1f} in all, at most {longest:g} per interruption")
+    print(f"  {sum(bool(d['violations']) for d in documents)} runs in which something does not hold")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--storage", choices=["sqlite", "postgresql", "both"], default="both")
@@ -587,7 +611,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.json:
         print(json.dumps(documents, indent=2))
     else:
-        print(f"{len(documents)} runs, {sum(sum(d['kills'].values()) for d in documents)} kills, {bad} runs violated")
+        for kind in kinds:
+            total(kind, [d for d in documents if d["storage"] == kind])
     return 1 if bad else 0
 
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from multiprocessing import connection, forkserver
+from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -126,8 +126,7 @@ def available_cores() -> int:
 
 def warm_up() -> None:
     """Begin to import PyTorch in the process that workers are forked off, while this one does other things."""
-    if _context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+    _context()
 
 
 def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
@@ -153,7 +152,7 @@ def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
                     end = said
                 elif said is not None:
                     yield from _noted(worker, said)
-                else:
+                elif not leave.asked:
                     yield _replace(context, workers, worker)
         if leave.asked:
             end = SearchEnded(EndReason.LEFT, "interrupted; what the workers had in hand is kept")
@@ -211,6 +210,15 @@ def _context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     # PyTorch imports its compiler at the first update of the first optimizer: once here instead of in every process.
     context.set_forkserver_preload(["lrsearch.launch", "torch._dynamo"])
+    # Started here, so that it begins to import. A batch system sends SIGTERM to every process there is: the one that the
+    # workers are forked off must outlive them, or nobody would wait for what they keep; they let the signal in as soon
+    # as they can hear it. The tracker first, because its start lets the signal in.
+    resource_tracker.ensure_running()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     return context
 
 
@@ -250,6 +258,8 @@ def _serve(order: Order, events: Connection) -> None:
     leave = Leave()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: leave.ask(Reason.PREEMPTED))
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     logging.basicConfig(level=order.log_level, format="lrsearch: %(message)s")
     code = errors.EXIT_OK
     try:

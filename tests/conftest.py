@@ -7,7 +7,7 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -38,7 +38,7 @@ from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES
 from lrsearch.spec import StudySpec
-from lrsearch.training.engine import Attention, CheckpointError, Paused, TestResult
+from lrsearch.training.engine import Attention, CheckpointError, Engine, Paused, TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures
@@ -336,7 +336,7 @@ def claimed(claims: Claims) -> Claim:
     return claim
 
 
-def working(claims: Claims, engine: FakeEngine, leave: Leave | None = None, *, wait: bool = False) -> Iterator[Event]:
+def working(claims: Claims, engine: Engine, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
     """Work on a study as a worker does."""
     from lrsearch import worker
 

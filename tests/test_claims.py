@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
@@ -18,6 +18,7 @@ from typing import Any
 
 import optuna
 import psutil
+import psycopg
 import pytest
 import sqlalchemy as sa
 from conftest import (
@@ -54,7 +55,7 @@ from lrsearch.search import rung
 from lrsearch.search import study as studies
 from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.search.places import Place, parse_place
+from lrsearch.search.places import Place, SqliteFile, parse_place
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec, StudySpec
@@ -645,6 +646,89 @@ def test_a_slot_lost_before_its_trial_was_written_leaves_no_trial_behind(databas
     assert isinstance(ended, SearchEnded)
     assert ended.reason == EndReason.HELD_ELSEWHERE
     assert len(other) == len(study.trials()) == len(study.frozen_trials()) == 1
+
+
+# --- commits whose answer was lost -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def answers_lost(database: Database) -> Iterator[list[int]]:
+    """Break the connection after every commit that was not tried before; yield the count of those that were lost."""
+    dialect = database.engine.dialect
+    commit, lost, again = dialect.do_commit, [0], False
+    sqlite = isinstance(database.place, SqliteFile)
+    # What the drivers say; both pass by themselves.
+    kind = sqlite3.OperationalError if sqlite else psycopg.OperationalError
+    words = "database is locked" if sqlite else "server closed the connection unexpectedly"
+
+    def do_commit(connection: Any) -> None:
+        nonlocal again
+        commit(connection)
+        again = not again
+        if again:
+            lost[0] += 1
+            raise kind(words)
+
+    patience = database.patience_seconds
+    dialect.do_commit, database.patience_seconds = do_commit, 60.0  # type: ignore[method-assign, assignment]
+    try:
+        yield lost
+    finally:
+        dialect.do_commit, database.patience_seconds = commit, patience  # type: ignore[method-assign]
+
+
+@on_both
+def test_a_search_none_of_whose_commits_is_answered_at_first_loses_and_repeats_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    workers = {"checkpoint_seconds": 0}
+    spec = make_spec(epochs=3, budget={"trials": 4}, pruner={"name": "asha"}, workers=workers)
+    study = studies.create(database, spec, str(tmp_path / "kept"))
+    with answers_lost(database) as lost:
+        events = search(study)
+    trials = check_books(study, 4)
+    n_epochs = sum(len(t.metrics) for t in trials)
+    assert lost[0] >= 3 * 4 + n_epochs, "slot, trial and ending of each, and every epoch"
+    assert len(trials) == sum(isinstance(e, TrialEnded) for e in events) == 4
+    assert sum(isinstance(e, EpochDone) for e in events) == n_epochs
+    assert rows(database, "SELECT DISTINCT attempts FROM lrsearch_slots") == [(1,)]
+    assert all(t.interruptions == () for t in trials)
+    n_valued = sum(t.outcome is not None and t.outcome.value is not None for t in trials)
+    assert rows(database, "SELECT count(*) FROM trial_values") == [(n_valued,)], "one ending a trial"
+    assert rows(database, "SELECT count(*) FROM lrsearch_slots WHERE weights IS NOT NULL") == [(1,)]
+
+
+@on_both
+def test_trials_given_back_taken_over_and_refused_are_so_once_when_the_answers_are_lost(database: Database) -> None:
+    space = {**ONE_SHAPE, "optimizer": "sgd"}
+    study = studies.create(database, make_spec(budget={"trials": 2}, space=space))
+    claims = claims_of(study)
+    with plain_optuna(study) as plain:
+        plain.enqueue_trial({"peak_lr_sgd": 0.25})
+        plain.enqueue_trial({"peak_lr_sgd": 99.0})
+    with answers_lost(database):
+        first = claimed(claims)
+        assert (first.trial.number, first.trial.params, first.attempt) == (0, {"peak_lr_sgd": 0.25}, 1)
+        assert claims.checkpointed(first, "anything", 10)
+        claims.release(first, Reason.PREEMPTED, "asked to leave")
+        second = claimed(claims)
+        assert (second.trial.number, second.attempt, second.checkpoint) == (0, 2, "anything")
+        claims.end(second, CRASHED)
+        third = claimed(claims)
+        assert (third.trial.number, third.attempt) == (0, 3)
+        assert claims.end(third, complete()).accepted
+        other = claimed(claims)
+        assert (other.trial.number, other.trial.origin) == (2, "sampler")
+        assert claims.end(other, DIVERGED).accepted
+        ended = claims.claim()
+    assert isinstance(ended, SearchEnded)
+    assert ended.reason == EndReason.BUDGET_TRIALS
+    trials = study.trials()
+    assert [i.reason for i in trials[0].interruptions] == [Reason.PREEMPTED, Reason.CRASH]
+    assert [t.outcome for t in trials] == [complete(), DIVERGED]
+    assert [t.state for t in study.frozen_trials()] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
+    assert leases_held(database) == 0
+    assert rows(database, "SELECT count(*) FROM lrsearch_slots") == [(3,)]
 
 
 # --- pruning over the rows -------------------------------------------------------------------------------------------

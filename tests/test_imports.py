@@ -47,11 +47,11 @@ def test_help_loads_neither_pytorch_nor_optuna_nor_sqlalchemy(tmp_path: Path) ->
 def test_looking_at_a_study_loads_neither_pytorch_nor_torchvision(tmp_path: Path, finished: Finished) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     commands = [["list"], ["status"], ["trials"], ["trials", "-f", "csv"], ["show", "0"], ["best"], ["best", "--json"]]
-    commands += [["run", "--epochs", "3", "--dry-run"], ["run", "--epochs", "3", "--detach"]]
+    commands += [["run", "--epochs", "3", "--dry-run"], ["run", "--epochs", "3", "--trials", "6", "--detach"]]
     commands += [
         ["status", "--watch"],
         ["extend", "--trials", "+1"],
-        ["enqueue", "sgd lr=0.1"],
+        ["enqueue", "sgd lr=0.1 cosine"],
         ["stop"],
         ["delete", "digits", "--yes"],
     ]

@@ -245,11 +245,11 @@ def pids_in(database: Path) -> list[int]:
 
 
 def test_two_workers_leave_when_asked_and_a_killed_one_is_replaced(tmp_path: Path, lrsearch: InProcess) -> None:
-    argv = ("run", "--trials", "6", "--epochs", "8", "--model", "cnn", "--workers", "2")
+    argv = ("run", "--trials", "5", "--epochs", "6", "--model", "cnn", "--workers", "2")
     database, ended = tmp_path / "lrsearch.db", list[str]()
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = Running(argv, tmp_path)
-        assert process.wait_for(said(r"\. \d epoch \d/8"))
+        assert process.wait_for(said(r"\. \d epoch \d/6"))
         # A terminal and a batch system send it to every process there is.
         os.killpg(process.process.pid, number)
         result = process.result()
@@ -260,13 +260,13 @@ def test_two_workers_leave_when_asked_and_a_killed_one_is_replaced(tmp_path: Pat
         assert pids_in(database) == []
         ended += ENDING.findall(result.err)
     process = Running(argv, tmp_path)
-    assert process.wait_for(said(r"\. \d epoch \d/8"))
+    assert process.wait_for(said(r"\. \d epoch \d/6"))
     victim = pids_in(database)[0]
     os.kill(victim, signal.SIGKILL)
     result = process.result()
     assert result.code == 0, result.err
     assert f"~ worker process {victim} was killed by SIGKILL; process " in result.err
-    assert finished_in(database) == set(range(6))
+    assert finished_in(database) == set(range(5))
     told_ended = [int(number) for number in (*ended, *ENDING.findall(result.err))]
     assert len(told_ended) == len(set(told_ended)), "each trial ended once"
     status = lrsearch("status", "--json").document

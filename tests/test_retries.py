@@ -102,11 +102,12 @@ def test_an_expired_lease_that_nobody_took_is_still_the_right_to_the_trial(datab
     study = study_of(database, epochs=2)
     claims = claims_of(study)
     claim = claimed(claims)
-    for renew in (
+    signs_of_life: list[Callable[[], bool]] = [
         lambda: claims.accept(claim, measured(1, 0.5)).kind == "keep",
         lambda: claims.checkpointed(claim, "anything", 10),
         lambda: claims.beat(claim) == (True, None),
-    ):
+    ]
+    for renew in signs_of_life:
         expire(database)
         assert study.trials()[0].interrupted
         assert renew()
@@ -229,7 +230,7 @@ def test_progress_between_two_attempts_is_a_new_start(database: Database) -> Non
 
 @on_both
 def test_a_training_that_crashes_once_is_trained_again_and_says_so(database: Database) -> None:
-    steps = iter([RuntimeError("broken"), measured(1, 0.5)])
+    steps: Iterator[Step] = iter([RuntimeError("broken"), measured(1, 0.5)])
     engine = FakeEngine(lambda config: [next(steps)])
     study = study_of(database, epochs=1)
     events = list(working(claims_of(study), engine))
@@ -263,7 +264,7 @@ def kept(folder: Path, kind: str = "") -> list[Path]:
 def left_after(study: Study, engine: FakeEngine, n_epochs: int) -> list[Event]:
     """Work until so many epochs are done, then close the worker."""
     seen: list[Event] = []
-    with closing(working(claims_of(study), engine)) as events:  # type: ignore[type-var]
+    with closing(working(claims_of(study), engine)) as events:
         for event in events:
             seen.append(event)
             if sum(isinstance(e, EpochDone) for e in seen) == n_epochs:

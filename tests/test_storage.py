@@ -42,7 +42,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import explain, filing, processes, tables
+from lrsearch.search import explain, filing, processes
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.storage import Database, check_new, has_studies, open_existing
@@ -325,23 +325,6 @@ def test_a_new_database_that_is_locked_is_refused_after_a_while(tmp_path: Path) 
     assert finished(process) == 0
 
 
-def open_in_child(path: str, spec_json: str, gate: str) -> None:
-    """Make the database and file the study, at the same moment as others do."""
-    wait_until(Path(gate).exists)
-    with closing(Database(SqliteFile(Path(path)))) as database:
-        studies.create(database, StudySpec.model_validate_json(spec_json))
-
-
-def test_processes_that_make_the_same_database_at_the_same_moment_all_have_it(tmp_path: Path) -> None:
-    for n in range(2):
-        path, gate = tmp_path / f"{n}.db", tmp_path / f"gate{n}"
-        processes = [started(open_in_child, str(path), SPEC.to_json(), str(gate)) for _ in range(5)]
-        gate.touch()
-        assert [finished(process) for process in processes] == [0] * 5
-        with closing(open_existing(SqliteFile(path))) as database:
-            assert studies.names(database) == ["probe"]
-
-
 def fill_the_disk(place: SqliteFile, said: str) -> None:
     """Search in a database on a disk that is full after a while, and say what comes of it."""
     with closing(Database(place)) as database:
@@ -415,18 +398,6 @@ def edit(place: SqliteFile, sql: str, *values: object) -> None:
     with closing(sqlite3.connect(place.path)) as connection:
         assert connection.execute(sql, values).rowcount > 0
         connection.commit()
-
-
-def test_a_newer_schema_is_refused_with_both_versions(place: SqliteFile) -> None:
-    searched(place)
-    edit(place, "UPDATE lrsearch_schema SET version = 99")
-    refused(lambda: open_existing(place), str(place), "schema 99", f"schema {tables.SCHEMA_VERSION}", "--storage")
-
-
-def test_a_newer_schema_of_optuna_is_refused(place: SqliteFile) -> None:
-    searched(place)
-    edit(place, "UPDATE alembic_version SET version_num = 'v9.9.9'")
-    refused(lambda: open_existing(place), str(place), "optuna")
 
 
 @pytest.mark.parametrize("spec", ['{"name": "probe", "quantum": true}', "{", "[]"])

@@ -73,7 +73,8 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
         if as_json:
             print_json(result.to_json())
         else:
-            stdout().print(result.render())
+            # Not cropped: its commands are there to be pasted.
+            stdout().print(result.render(), crop=False)
         return EXIT_OK if result.winner is not None else EXIT_NOTHING_FEASIBLE
 
 

@@ -337,7 +337,8 @@ def _answer(study: "Study", asked: _Asked) -> int:
     if asked.as_json:
         print_json(found.to_json())
     else:
-        stdout().print(found.render())
+        # Not cropped: its commands are there to be pasted.
+        stdout().print(found.render(), crop=False)
     return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
 
 

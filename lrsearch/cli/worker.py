@@ -52,11 +52,14 @@ def worker(
     where = place(storage)
     from lrsearch.search.keeper import Leave
     from lrsearch.search.places import PostgresServer
-    from lrsearch.search.storage import PATIENCE_SECONDS, Database, open_existing
+    from lrsearch.search.storage import PATIENCE_SECONDS, Database, check_new, open_existing
 
     leave, timer = Leave(), None
     # A fleet may be there before its first study; a file that is not there is more likely a slip of the keys.
     early = isinstance(where, PostgresServer) and study is None
+    if early:
+        # Said at once: patience is for a database that has been reached before.
+        check_new(where)
     with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
         if study is None and not quiet:
             print(f"0.0s = serving every open study in {where}", file=sys.stderr, flush=True)

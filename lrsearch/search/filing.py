@@ -1,6 +1,7 @@
 """File a study, or find it again and bring its budget up to date."""
 
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TypeVar
 
 from lrsearch.search import portfolio
@@ -40,7 +41,7 @@ def file_study(
     """
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
-        study = studies.create(database, spec, artifacts)
+        study = studies.create(database, spec, None if artifacts is None else _anywhere(artifacts))
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget
         if not explicit_budget:
@@ -66,6 +67,11 @@ def artifacts_of(study: Study, named: str | None = None) -> Artifacts:
         UsageError: it is none.
     """
     return Artifacts(named or study.artifacts_at() or default_for(study.database.place))
+
+
+def _anywhere(artifacts: str) -> str:
+    """Return a folder as it is named from any working directory."""
+    return artifacts if "://" in artifacts else str(Path(artifacts).absolute())
 
 
 def _larger(stands: N | None, asked: N | None) -> N | None:
