@@ -50,6 +50,7 @@ from lrsearch.search import study as studies  # noqa: E402
 from lrsearch.search.claims import Claims  # noqa: E402
 from lrsearch.search.keeper import Keeper  # noqa: E402
 from lrsearch.search.places import parse_place  # noqa: E402
+from lrsearch.search.reservations import Reservations  # noqa: E402
 from lrsearch.search.storage import Database  # noqa: E402
 from lrsearch.spec import StudySpec  # noqa: E402
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig  # noqa: E402
@@ -68,7 +69,7 @@ PRELOADED = [
 ]
 
 MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
-    "slot reserved": (Claims, "_reserve", "after"),
+    "slot reserved": (Reservations, "reserve", "after"),
     "between Optuna's row and ours, starting": (Claims, "_mark_running", "before"),
     "trial written": (Claims, "_start", "after"),
     "trial taken over": (Claims, "_restart", "after"),

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search.claims import OPTUNA_STATES
+from lrsearch.search.endings import OPTUNA_STATES
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.study import Study
 from lrsearch.search.tables import epochs, interruptions, leases, slots

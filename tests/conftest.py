@@ -30,10 +30,11 @@ from lrsearch.events import Event
 from lrsearch.search import lease, optuna_rows, retries, rung
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Claim, Claims, Initial
+from lrsearch.search.claims import Claim, Claims
 from lrsearch.search.filing import artifacts_of
 from lrsearch.search.keeper import Keeper, Leave
 from lrsearch.search.places import Place, SqliteFile, parse_place
+from lrsearch.search.reservations import Initial, Reservations
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES
@@ -367,7 +368,7 @@ class Kill:
 
 STEPS: dict[str, tuple[Any, str]] = {
     # The steps of the protocol, each with its transaction committed or not begun ...
-    "reserve": (Claims, "_reserve"),
+    "reserve": (Reservations, "reserve"),
     "draw": (Claims, "_draw"),
     "start": (Claims, "_start"),
     "restart": (Claims, "_restart"),
@@ -376,7 +377,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "checkpointed": (Claims, "checkpointed"),
     "end": (Claims, "end"),
     # ... and the middle of each transaction.
-    "slot in reserve": (Claims, "_insert_slot"),
+    "slot in reserve": (Reservations, "_insert_slot"),
     "lease in reserve": (lease, "take"),
     "rows in start": (optuna_rows, "create"),
     "mark in start": (Claims, "_mark_running"),

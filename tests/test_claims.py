@@ -53,9 +53,11 @@ from optuna.trial import FrozenTrial, TrialState
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import rung
 from lrsearch.search import study as studies
-from lrsearch.search.claims import OPTUNA_STATES, Claim, Claims, Initial
+from lrsearch.search.claims import Claim, Claims
+from lrsearch.search.endings import OPTUNA_STATES
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.search.places import Place, SqliteFile, parse_place
+from lrsearch.search.reservations import Initial
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec, StudySpec

@@ -33,7 +33,7 @@ from lrsearch.spec import BudgetSpec
 pytest_plugins = ["command_line"]
 
 TINY = ("--epochs", "1", "--set", "space.batch_size=200")
-SLOW = ("--model", "cnn", "--epochs", "30", "--set", "workers.lease_seconds=1.5")
+SLOW = ("--model", "cnn", "--epochs", "1000", "--set", "workers.lease_seconds=1.5")
 """Long enough to be stopped; a worker looks four times a second whether it is to stop."""
 
 
@@ -119,7 +119,7 @@ def test_a_worker_of_a_study_that_is_stopped_now_keeps_what_it_has(
     ok(at("run", "--trials", "1", *SLOW, "--detach"))
     study = studies.get(database, "digits")
     process = Running(("worker", "--study", "digits"), tmp_path, LRSEARCH_STORAGE=url_of(database.place))
-    assert process.wait_for(said(" epoch 1/30"))
+    assert process.wait_for(said(" epoch 1/1000"))
     (worker,) = at("status", "--json").document["workers"]
     assert (worker["trial"], worker["worker"].partition(":")[2]) == (0, str(process.process.pid))
     assert "1 trial under way will be kept and released (within 0.25 s)" in ok(at("stop", "--now"))

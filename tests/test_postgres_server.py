@@ -14,9 +14,7 @@ import pytest
 import sqlalchemy
 import two_hosts
 from conftest import wait_until
-from postgres import Account, Server, postgres_server, postgres_url
-
-__all__ = ["postgres_server", "postgres_url"]  # fixtures
+from postgres import Account, Server
 
 TESTS = Path(__file__).parent
 # What a person has who installs PostgreSQL and changes nothing.

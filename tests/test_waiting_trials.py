@@ -27,8 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import study as studies
-from lrsearch.search.claims import Claims, Initial
+from lrsearch.search.claims import Claims
 from lrsearch.search.places import Place
+from lrsearch.search.reservations import Initial
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.trial import Reason

@@ -30,8 +30,9 @@ from lrsearch import worker
 from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
 from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims, Initial, Told
+from lrsearch.search.claims import Claim, Claims, Told
 from lrsearch.search.places import Place
+from lrsearch.search.reservations import Initial
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.training.engine import Attention

@@ -7,7 +7,7 @@ from typing import Any
 from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
 from lrsearch.errors import UsageError, nearest
 from lrsearch.search import space as spaces
-from lrsearch.search.claims import Initial
+from lrsearch.search.reservations import Initial
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SELF_RISING, SearchSpace
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, ScheduleFamily
