@@ -1,14 +1,13 @@
 """How fast is it? The product beside the rivals and the limit, in the same run, as ratios.
 
-    python benchmarks/throughput.py --data FOLDER --bench FOLDER [--parts loop averaging storage command] [--repeats 5]
+    python benchmarks/throughput.py --data FOLDER --bench FOLDER [--parts loop averaging command] [--repeats 5]
 
-FOLDERs: MNIST/raw in torchvision's layout, and the rivals (bare_loop.py, optuna_example.py, optuna_storage.py), which
+FOLDERs: MNIST/raw in torchvision's layout and the rivals (bare_loop.py, optuna_example.py), which
 are written apart from the product. Every row runs the two in turn, A B A B ..., and prints the median of the ratios:
 these machines are noisy, and a ratio within one run is what can be trusted.
 
 loop       training, MNIST cnn, batch 64, averaging off, one thread: bare seconds / ours (1.0: as fast as the limit)
 averaging  what the moving average of the weights adds to a training
-storage    ms per trial outside training on SQLite: plain Optuna's / ours
 command    200 trials (mlp, 800 images, 5 epochs, batch 64, no pruning), command to exit: Optuna's example / ours
 """
 
@@ -20,11 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 LOOP = {"train": 6400, "validation": 1000, "epochs": 3, "batch": 64, "trainings": 5}
-STORAGE_TRIALS = 240
 
 
 def run_json(*argv: str) -> dict[str, float]:
@@ -82,54 +80,16 @@ def our_loop(data: Path, *, averaging: bool) -> None:
     print(json.dumps({"training_seconds": time.perf_counter() - begun}))
 
 
-def our_storage(folder: Path) -> None:
-    """Child: 8 parameters, 5 reports to asha, tell; an engine that needs no time. Prints one JSON line."""
-    from lrsearch import launch, study_file
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.trial import EpochMetrics, TrialConfig
-
-    class Instant:
-        device, versions = "none", "none"
-
-        def train(self, config: TrialConfig) -> Iterator[EpochMetrics]:
-            for epoch in range(1, config.epochs + 1):
-                value = config.optimizer.peak_lr / 20 + epoch / 10
-                yield EpochMetrics(epoch, epoch, 0.1, 1.0, 1.0, value, 1.0, value, 0.0)
-
-    keys = {
-        "epochs": 5,
-        "budget.trials": STORAGE_TRIALS,
-        "pruner": {"name": "asha", "min_resource": 1, "reduction_factor": 4},
-        "space.batch_size": [32, 64, 128, 256],
-        "space.optimizer": ["sgd", "adam", "adamw", "rmsprop"],
-        "space.schedule": ["exponential", "linear", "cosine", "inverse_sqrt", "step", "wsd"],
-    }
-    for name in ("sgd", "adam", "adamw", "rmsprop"):
-        keys[f"space.optimizer.{name}.weight_decay"] = {"low": 0.0, "high": 0.3}
-        keys[f"space.optimizer.{name}.peak_lr"] = {"low": 1e-5, "high": 10.0, "log": True}
-    spec = study_file.load("digits", list(keys.items()))
-    study = launch.file_study(spec, SqliteFile(folder / "ours.db"), explicit_budget=True)
-    begun = time.perf_counter()
-    for _ in launch.search(study, Instant()):
-        pass
-    n = sum(t.state.counts for t in study.trials())
-    if n != STORAGE_TRIALS:
-        raise SystemExit(f"{n} trials instead of {STORAGE_TRIALS}")
-    print(json.dumps({"ms_per_trial": (time.perf_counter() - begun) / STORAGE_TRIALS * 1000}))
-
-
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True)
     p.add_argument("--bench", type=Path)
-    p.add_argument("--parts", nargs="+", default=["loop", "averaging", "storage", "command"])
+    p.add_argument("--parts", nargs="+", default=["loop", "averaging", "command"])
     p.add_argument("--repeats", type=int, default=5)
-    p.add_argument("--child", choices=["loop", "averaging", "storage"], help=argparse.SUPPRESS)
+    p.add_argument("--child", choices=["loop", "averaging"], help=argparse.SUPPRESS)
     o = p.parse_args()
     if o.child in ("loop", "averaging"):
         return our_loop(o.data, averaging=o.child == "averaging")
-    if o.child == "storage":
-        return our_storage(o.data)
     here, data = __file__, str(o.data)
     bare = [str(o.bench / "bare_loop.py"), "--data", data, "--model", "cnn", "--processes", "1"]
     bare += [word for key, value in LOOP.items() for word in (f"--{key}", str(value))]
@@ -142,19 +102,6 @@ def main() -> None:
             lambda: ours("averaging")["training_seconds"], lambda: ours("loop")["training_seconds"], o.repeats
         )
         show("averaging on / off, MNIST cnn", *pair, "s", "what averaging costs")
-    if "storage" in o.parts:
-
-        def optuna_ms() -> float:
-            with tempfile.TemporaryDirectory() as folder:
-                url = f"sqlite:///{folder}/plain.db"
-                trials = str(STORAGE_TRIALS)
-                return run_json(str(o.bench / "optuna_storage.py"), "--url", url, "--trials", trials)["ms_per_trial"]
-
-        def our_ms() -> float:
-            with tempfile.TemporaryDirectory() as folder:
-                return ours("storage", folder)["ms_per_trial"]
-
-        show("outside training, SQLite, 1 worker", *paired(optuna_ms, our_ms, o.repeats), "ms", "per trial")
     if "command" in o.parts:
         example = [sys.executable, str(o.bench / "optuna_example.py"), "--data", data, "--trials", "200"]
 

@@ -239,3 +239,15 @@ def test_a_value_outside_the_space_fails_its_trial_and_counts_neither_as_trial_n
     assert rows(database, "SELECT reason FROM lrsearch_slots WHERE outcome = 'failed'") == [(Reason.NOT_IN_SPACE,)]
     assert learning_rates(study)[1] == 0.25
     assert [t.number for t in study.trials()] == [1, 2], "what cannot be trained has no configuration to show"
+
+
+@on_both
+def test_what_we_enqueue_is_what_optuna_would_have_written(database: Database) -> None:
+    study = study_of(database)
+    enqueue(study, {"peak_lr_sgd": 0.25})
+    assert study.enqueue({"peak_lr_sgd": 0.25}) == 1
+    with plain_optuna(study) as plain:
+        theirs, ours = plain.get_trials()
+    for name in ("state", "params", "distributions", "user_attrs", "system_attrs", "values", "datetime_start"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    assert ours.state == TrialState.WAITING

@@ -25,6 +25,7 @@ from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, Unkno
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lrsearch.search.artifacts import Artifacts
     from lrsearch.search.health import Worker
     from lrsearch.search.study import Study
     from lrsearch.spec import BudgetSpec, StudySpec
@@ -211,8 +212,9 @@ def delete(
     storage: StorageOption = DEFAULT_STORAGE,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
-    """Delete a study and all its trials, for good."""
+    """Delete a study, all its trials, and the checkpoints and weights that were kept of them, for good."""
     with opened(storage) as database:
+        from lrsearch.search import health
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
@@ -224,6 +226,20 @@ def delete(
                 raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
             if not typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", err=True):
                 raise LrsearchError("nothing was deleted")
+        named, store = health.named_artifacts(database, found.id), _store_of(found)
         studies.delete(database, study)
+        if store is not None:
+            for name in named:
+                store.remove(name)
         print(f"deleted '{study}' with its {n} trials")
     return EXIT_OK
+
+
+def _store_of(study: "Study") -> "Artifacts | None":
+    """Return where a study's checkpoints and weights lie, or None where that cannot be written from here."""
+    from lrsearch.search import filing
+
+    try:
+        return filing.artifacts_of(study)
+    except LrsearchError:
+        return None

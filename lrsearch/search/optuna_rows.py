@@ -53,6 +53,11 @@ _CREATE = (
     .values(study_id=bindparam("study"), state=TrialState.RUNNING, datetime_start=now(), number=_next_number)
     .returning(_trials.c.trial_id, _trials.c.number)
 )
+_ENQUEUE = (
+    _trials.insert()
+    .values(study_id=bindparam("study"), state=TrialState.WAITING, number=_next_number)
+    .returning(_trials.c.trial_id, _trials.c.number)
+)
 _ADOPT = (
     _trials.update()
     .where(_this, _trials.c.state == TrialState.WAITING)
@@ -135,6 +140,15 @@ def create(
     trial_id, number = connection.execute(_CREATE, {"study": study_id}).one()
     _add_setting(connection, trial_id, drawn, user_attrs)
     return int(trial_id), int(number)
+
+
+def enqueue(connection: sa.Connection, study_id: int, params: Mapping[str, Any]) -> int:
+    """Write a WAITING trial as ``optuna.Study.enqueue_trial`` does; return its number."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK, {"study": study_id})
+    trial_id, number = connection.execute(_ENQUEUE, {"study": study_id}).one()
+    connection.execute(_ADD_SYSTEM_ATTRS, _attr_rows(trial_id, {FIXED_PARAMS_ATTR: dict(params)}))
+    return int(number)
 
 
 def waiting(connection: sa.Connection, study_id: int) -> list[Waiting]:

@@ -19,7 +19,6 @@ from lrsearch.search import budget as budgets
 from lrsearch.search import lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
-from lrsearch.search.explain import explained
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.places import Place
 from lrsearch.search.storage import Database, check_new, has_studies, study_names
@@ -117,10 +116,8 @@ class Study:
 
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a setting tried before anything else, as ``optuna.Study.enqueue_trial`` does; return its number."""
-        with explained(self.database.place):
-            self.optuna_study.enqueue_trial(dict(params))
-        with self.database.reading() as connection:
-            return optuna_rows.waiting(connection, self.optuna_id)[-1].number
+        with self.database.writing() as connection:
+            return optuna_rows.enqueue(connection, self.optuna_id, params)
 
     def is_open(self) -> bool:
         """Whether a worker would find something to train now."""
