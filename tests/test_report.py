@@ -230,6 +230,14 @@ def test_two_trials_side_by_side_take_half_the_time() -> None:
     assert eta_seconds(state, 6.0) == pytest.approx(16.0)
 
 
+def test_a_view_of_forty_workers_fits_on_a_terminal() -> None:
+    state = begin(spec(), BudgetSpec(trials=100), [], 0.0)
+    state = run(state, *((0.0, started(i)) for i in range(40)))
+    text = shown(render(state, 0.0))
+    assert "and 35 more" in text
+    assert len(text.splitlines()) <= 22
+
+
 @pytest.mark.parametrize(
     ("budget", "now", "left"),
     [

@@ -23,6 +23,8 @@ from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
 
 REFRESH_PER_SECOND = 6
+MAX_RUNNING = 6
+"""Trials that are shown in full while they are trained side by side: the view must fit on a terminal."""
 
 
 class LiveView:
@@ -76,9 +78,12 @@ def render(state: LiveState, now: float) -> RenderableType:
     body = Table.grid(padding=(0, 1))
     body.add_column(no_wrap=True, style="bold", width=7)
     body.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    for running in state.running:
+    shown = state.running if len(state.running) <= MAX_RUNNING else state.running[: MAX_RUNNING - 1]
+    for running in shown:
         for label, text in zip(("running", ""), _running(running, state.spec), strict=True):
             body.add_row(label, text)
+    if len(shown) < len(state.running):
+        body.add_row("", Text(f"and {len(state.running) - len(shown)} more", style="dim"))
     if not state.running:
         body.add_row("running", Text(state.waiting or "asking for the next trial", style="dim"))
         body.add_row("", "")
