@@ -315,9 +315,16 @@ def test_a_sqlite_file_is_for_one_machine_and_a_server_for_many(database: Databa
     other = studies.create(database, make_spec("other"))
     here.claim()
     elsewhere = claims_of(other)
-    object.__setattr__(elsewhere._holder, "machine", "another kernel")
+    object.__setattr__(elsewhere._reservations.holder, "machine", "another kernel")
     if isinstance(place, SqliteFile):
-        refused(elsewhere.claim, str(place), here._holder.host, "one", "PostgreSQL", "postgresql://user@host/database")
+        refused(
+            elsewhere.claim,
+            str(place),
+            here._reservations.holder.host,
+            "one",
+            "PostgreSQL",
+            "postgresql://user@host/database",
+        )
         assert not other.trials()
         # Its worker row has expired, its lease has not: it trains on while its database was away.
         database.write(lambda c: c.execute(tables.workers.update().values(expires_at=sa.text("'2000-01-01'"))))

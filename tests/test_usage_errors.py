@@ -33,7 +33,10 @@ CASES: list[tuple[str, str]] = [
     ("run --trails 3", "there is no option '--trails' (did you mean '--trials'?) (see `lrsearch run --help`)"),
     ("run --zzzzzzzz", "there is no option '--zzzzzzzz' (see "),
     ("run -qz", "there is no option '-z' (see "),
-    ("statu", "there is no command 'statu' (did you mean 'status'?); it must be one of run, init, trials, best"),
+    (
+        "statu",
+        "there is no command 'statu' (did you mean 'status'?); it must be one of run, worker, init, trials, best",
+    ),
 ]
 
 
