@@ -208,8 +208,7 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    # PyTorch imports its compiler at the first update of the first optimizer: once here instead of in every process.
-    context.set_forkserver_preload(["lrsearch.launch", "torch._dynamo"])
+    context.set_forkserver_preload(["lrsearch.launch"])
     # Started here, so that it begins to import. A batch system sends SIGTERM to every process: the one that the
     # workers are forked off must outlive them, or nobody would wait for what they keep; they let the signal in as soon
     # as they can hear it. The tracker first, because its start lets the signal in.

@@ -28,10 +28,11 @@ from conftest import (
 )
 from postgres import Account
 
-from lrsearch.search import health, tables
+from lrsearch.search import check as checks
+from lrsearch.search import health, leftovers, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts, default_for
-from lrsearch.search.health import Level
+from lrsearch.search.check import Level
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
@@ -242,7 +243,7 @@ def test_files_that_no_trial_names_are_removed_after_an_hour(
     folder = Path(store.where)
     for _ in working(claims_of(study), FakeEngine(learning)):
         pass
-    (kept,) = health.named_artifacts(database)
+    (kept,) = leftovers.named_artifacts(database)
     fresh, old = store.put(b"x", study.id, "checkpoint"), store.put(b"y", study.id, "checkpoint")
     deleted = store.put(b"z", "0" * 36, "checkpoint")
     mine = folder / "notes.txt"
@@ -271,10 +272,10 @@ def test_a_disk_that_is_nearly_full_is_said(
 ) -> None:
     del study
     free = shutil.disk_usage(tmp_path).free
-    monkeypatch.setattr(health, "LOW_BYTES", free * 2)
+    monkeypatch.setattr(checks, "LOW_BYTES", free * 2)
     levels = {name: check["level"] for name, check in found(doctor).items()}
     assert levels == {"disk of the database": "warning", "disk of the artifacts": "warning"}
-    monkeypatch.setattr(health, "TOO_LOW_BYTES", free * 2)
+    monkeypatch.setattr(checks, "TOO_LOW_BYTES", free * 2)
     assert {check["level"] for check in found(doctor).values()} == {"problem"}
 
 

@@ -123,3 +123,14 @@ def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> No
     result = run_python(code, tmp_path)
     assert (result.code, result.err) == (0, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_does_not_import_pytorchs_compiler(tmp_path: Path) -> None:
+    code = """
+        import sys
+        from lrsearch.cli.app import run
+        code = run(["run", "--trials", "2", "--epochs", "2", "--quiet"])
+        print(code, "torch" in sys.modules, "torch._dynamo" in sys.modules)
+    """
+    result = run_python(code, tmp_path)
+    assert result.out.splitlines()[-1] == "0 True False", result.err

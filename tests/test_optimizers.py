@@ -181,3 +181,20 @@ def test_on_cuda_twenty_updates_end_where_they_end_on_the_cpu(name: str) -> None
     assert bool(optimizer.param_groups[0].get("fused")) is (config.name != "rmsprop")
     expected = weights_after(theirs, twin(theirs.parameters()))
     torch.testing.assert_close(weights_after(ours, optimizer), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
+def test_an_update_is_that_of_step_bit_for_bit(name: OptimizerName) -> None:
+    def trained(*, bare: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        model = torch.nn.Linear(20, 10)
+        config = OptimizerConfig(name, 0.1, weight_decay=0.01, momentum=0.9 if name in ("sgd", "rmsprop") else None)
+        optimizer = optimizers.build(config, model.parameters(), torch.device("cpu"))
+        update = optimizers.updater(optimizer) if bare else optimizer.step
+        for i in range(1, 6):
+            (model(torch.ones(3, 20) * i) ** 2).sum().backward()
+            update()
+            optimizer.zero_grad()
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    assert torch.equal(trained(bare=True), trained(bare=False))

@@ -23,7 +23,7 @@ from lrsearch.cli.options import (
 from lrsearch.errors import EXIT_DEVICE, EXIT_OK, EXIT_STORAGE, DeviceError
 
 if TYPE_CHECKING:
-    from lrsearch.search.health import Check
+    from lrsearch.search.check import Check
 
 SCHEMA = "lrsearch/doctor/1"
 PACKAGES = ("torch", "optuna", "sqlalchemy", "psycopg", "numpy")
@@ -41,6 +41,7 @@ def doctor(
     """Look for what is wrong: database, leases, orphans, artifacts, disks, clock, device, versions."""
     quiet_optuna()
     where = place(storage)
+    from lrsearch.search import check as checking
     from lrsearch.search import health
 
     checks = []
@@ -48,10 +49,10 @@ def doctor(
         checks.append(check)
         if not as_json:
             _print(check)
-    worst = health.worst(checks)
+    worst = checking.worst(checks)
     if as_json:
         print_json({"schema": SCHEMA, "storage": str(where), "worst": worst, "checks": [asdict(c) for c in checks]})
-    problems = [c.subject for c in checks if c.level == health.Level.PROBLEM and not c.fixed]
+    problems = [c.subject for c in checks if c.level == checking.Level.PROBLEM and not c.fixed]
     if not problems:
         return EXIT_OK
     return EXIT_DEVICE if problems == ["device"] else EXIT_STORAGE
@@ -59,7 +60,7 @@ def doctor(
 
 def _machine(device: str) -> "Iterator[Check]":
     """Look at this machine; the one check that imports PyTorch is that of the device."""
-    from lrsearch.search.health import Check, Level
+    from lrsearch.search.check import Check, Level
 
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     yield Check("versions", Level.OK, f"lrsearch {__version__}, python {platform.python_version()}, {versions}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lrsearch.search.artifacts import Artifacts
-    from lrsearch.search.health import Worker
+    from lrsearch.search.at_work import Worker
     from lrsearch.search.study import Study
     from lrsearch.spec import BudgetSpec, StudySpec
     from lrsearch.trial import Trial
@@ -155,11 +155,11 @@ class _Seen:
 
 
 def _look(study: "Study") -> _Seen:
-    from lrsearch.search import health
+    from lrsearch.search import at_work
 
     # The workers first: a trial that has ended meanwhile is then not missed.
-    workers = health.at_work(study)
-    return _Seen(study.spec, study.trials(), study.budget(), workers, health.stopped(study))
+    workers = at_work.living(study)
+    return _Seen(study.spec, study.trials(), study.budget(), workers, at_work.stopped(study))
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:
@@ -214,7 +214,7 @@ def delete(
 ) -> int:
     """Delete a study, all its trials, and the checkpoints and weights that were kept of them, for good."""
     with opened(storage) as database:
-        from lrsearch.search import health
+        from lrsearch.search import leftovers
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
@@ -226,7 +226,7 @@ def delete(
                 raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
             if not typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", err=True):
                 raise LrsearchError("nothing was deleted")
-        named, store = health.named_artifacts(database, found.id), _store_of(found)
+        named, store = leftovers.named_artifacts(database, found.id), _store_of(found)
         studies.delete(database, study)
         if store is not None:
             for name in named:

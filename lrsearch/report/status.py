@@ -23,7 +23,7 @@ VOLATILE = frozenset({"seen_seconds_ago"})
 
 
 class WorkerRow(Protocol):
-    """A worker that lives, as ``search.health.Worker`` has it."""
+    """A worker that lives, as ``search.at_work.Worker`` has it."""
 
     @property
     def name(self) -> str:

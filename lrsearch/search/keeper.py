@@ -201,9 +201,10 @@ class Keeper:
         while not self._done.wait(self._tick_seconds):
             try:
                 self.tick()
-            except Exception:
+            except Exception as error:
                 # Without its keeper a worker would lose every trial.
-                log.exception("a defect of lrsearch: the keeper of the leases failed")
+                log.error("a defect of lrsearch: the keeper of the leases: %s: %s", type(error).__name__, error)  # noqa: TRY400
+                log.debug("the traceback", exc_info=True)
 
     @property
     def _tick_seconds(self) -> float:

@@ -123,6 +123,7 @@ class SerialTraining:
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
         self._optimizer = optimizers.build(config.optimizer, self.model.parameters(), device)
+        self._update = optimizers.updater(self._optimizer)
         self._average = WeightAverage(self.model, self.steps_per_epoch) if rules.averaging else None
         self._plateau = plateau_of(config.schedule)
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
@@ -205,7 +206,7 @@ class SerialTraining:
         epoch = self._step // self.steps_per_epoch + 1
         self.model.train()
         scale = self._plateau.scale if self._plateau is not None else 1.0
-        groups, optimizer, average = self._optimizer.param_groups, self._optimizer, self._average
+        groups, update, average = self._optimizer.param_groups, self._update, self._average
         attention, losses = self._attention, self._losses
         parameters = list(self.model.parameters())
         for images, labels in self._batches(order, len(losses)):
@@ -220,7 +221,7 @@ class SerialTraining:
                 group["lr"] = lr
             loss = functional.cross_entropy(self.model(images), labels)
             loss.backward()
-            optimizer.step()
+            update()
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad() does, without its bookkeeping: 3 % of an update of the mlp
             if average is not None:
