@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-N_TRIALS, TRAIN, VALIDATION, N_EPOCHS = 16, 6400, 1000, 4
+N_TRIALS, TRAIN, VALIDATION, N_EPOCHS = 16, 6400, 1000, 6
 
 
 def run(argv: list[str], **environment: str) -> subprocess.CompletedProcess[str]:

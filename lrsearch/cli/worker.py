@@ -50,6 +50,7 @@ def worker(
     quiet_optuna()
     begun = time.monotonic()
     where = place(storage)
+    from lrsearch.search import study as studies
     from lrsearch.search.keeper import Leave
     from lrsearch.search.places import PostgresServer
     from lrsearch.search.storage import PATIENCE_SECONDS, Database, check_new, open_existing
@@ -63,6 +64,9 @@ def worker(
     with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
         if study is None and not quiet:
             print(f"0.0s = serving every open study in {where}", file=sys.stderr, flush=True)
+        if study is not None:
+            # A slip of the keys is said before PyTorch is loaded.
+            studies.get(database, study)
         from lrsearch import launch
         from lrsearch.report.lines import line
 

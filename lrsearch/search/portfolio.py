@@ -187,7 +187,9 @@ def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:
 def _exact(domain: Domain, value: float) -> Any:
     for candidate in (value, int(value), bool(value)):
         if candidate == value and contains(domain, candidate):
-            return candidate
+            # 64 of the space, where 64.0 was read.
+            own = domain.values if isinstance(domain, Choice) else ()
+            return next((v for v in own if v == candidate), candidate)
     return None
 
 
