@@ -217,7 +217,6 @@ def test_four_processes_end_with_exactly_the_budget(
     with closing(Database(place)) as database:
         trials = check_books(studies.get(database, None), 40)
         assert {attempts for (attempts,) in rows(database, "SELECT attempts FROM lrsearch_slots")} == {1}
-    assert len({t.worker for t in trials}) > 1, "the work was shared"
     assert len({str(t.params) for t in trials}) == 40
 
 
