@@ -20,8 +20,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lrsearch import errors
-from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted, Waiting, WorkerReplaced
+from lrsearch import cores, errors
+from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import Place
 from lrsearch.trial import Reason
@@ -65,8 +65,6 @@ class _Worker:
     events: Connection
     deaths: int = 0
     ended: bool = False
-    trial: int | None = None
-    """The number of the trial in hand."""
 
 
 def orders(
@@ -81,13 +79,12 @@ def orders(
     artifacts: str | None,
 ) -> list[Order]:
     """Return what each of ``n`` workers is to do: GPUs are given out in turn, cores are shared evenly."""
-    cores = available_cores()
     base = Order(
         place,
         study,
         device,
         None,
-        threads or max(1, cores // n),
+        threads or max(1, cores.available() // n),
         data_dir,
         artifacts,
         logging.getLogger("lrsearch").getEffectiveLevel(),
@@ -103,7 +100,7 @@ def how_many(gpus: int, workers_per_gpu: int) -> int:
     On a CPU one process with one thread for each core beats one with many threads, for models of this size
     (docs/benchmarks.md).
     """
-    return gpus * workers_per_gpu if gpus else available_cores()
+    return gpus * workers_per_gpu if gpus else cores.available()
 
 
 def count_gpus() -> int:
@@ -117,11 +114,6 @@ def count_gpus() -> int:
     import torch
 
     return torch.cuda.device_count()
-
-
-def available_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def warm_up() -> None:
@@ -151,7 +143,11 @@ def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
                     worker.ended = True
                     end = said
                 elif said is not None:
-                    yield from _noted(worker, said)
+                    if isinstance(said, EpochDone | TrialEnded):
+                        worker.deaths = 0
+                    if not isinstance(said, Waiting):
+                        # The others' events say what it waits for.
+                        yield said
                 elif not leave.asked:
                     yield _replace(context, workers, worker)
         if leave.asked:
@@ -160,23 +156,6 @@ def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
         _end_all(workers)
     if end is not None:
         yield end
-
-
-def _noted(worker: _Worker, event: Event) -> Generator[Event]:
-    match event:
-        case TrialStarted(trial=trial):
-            worker.trial = trial.number
-        case EpochDone():
-            worker.deaths = 0
-        case TrialEnded():
-            worker.trial = None
-            worker.deaths = 0
-        case Waiting():
-            # The others' events say what it waits for.
-            return
-        case _:
-            pass
-    yield event
 
 
 def _replace(context: BaseContext, workers: list[_Worker], dead: _Worker) -> WorkerReplaced:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lrsearch
+from lrsearch import cores
 from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.training import data, device
 from lrsearch.training.data import DataConfig
@@ -99,16 +100,16 @@ def test_the_process_gets_the_threads_it_is_given_and_the_engine_says_so(threads
 
 def test_a_dense_model_trains_on_one_thread_and_a_convolutional_one_on_all_cores() -> None:
     assert device.threads_for("mlp") == 1
-    assert device.threads_for("cnn") == device.available_cores() >= 1
+    assert device.threads_for("cnn") == cores.available() >= 1
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity masks on this system")
 def test_only_the_cores_that_this_process_may_use_are_counted() -> None:
     before = os.sched_getaffinity(0)
-    assert device.available_cores() == len(before)
+    assert cores.available() == len(before)
     os.sched_setaffinity(0, {min(before)})
     try:
-        assert device.available_cores() == device.threads_for("cnn") == 1
+        assert cores.available() == device.threads_for("cnn") == 1
     finally:
         os.sched_setaffinity(0, before)
 

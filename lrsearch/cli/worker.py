@@ -39,7 +39,7 @@ def worker(
     max_trials: Annotated[int | None, typer.Option("--max-trials", min=1, help="Leave after so many trials.")] = None,
     max_hours: Annotated[
         float | None,
-        typer.Option("--max-hours", help="Leave after so many hours; the trial in hand goes on elsewhere."),
+        typer.Option("--max-hours", min=0, help="Leave after so many hours; the trial in hand goes on elsewhere."),
     ] = None,
     exit_when_idle: Annotated[
         bool, typer.Option("--exit-when-idle", help="Leave when there is nothing to train now, instead of waiting.")
@@ -55,7 +55,12 @@ def worker(
     from lrsearch.search.places import PostgresServer
     from lrsearch.search.storage import PATIENCE_SECONDS, Database, check_new, open_existing
 
-    leave, timer = Leave(), None
+    leave, timer, time_is_up = Leave(), None, threading.Event()
+
+    def leave_in_time() -> None:
+        time_is_up.set()
+        leave.ask(Reason.PREEMPTED)
+
     # A fleet may be there before its first study; a file that is not there is more likely a slip of the keys.
     early = isinstance(where, PostgresServer) and study is None
     if early:
@@ -71,7 +76,7 @@ def worker(
         from lrsearch.report.lines import line
 
         if max_hours is not None:
-            timer = threading.Timer(3600 * max_hours, leave.ask, [Reason.PREEMPTED])
+            timer = threading.Timer(3600 * max_hours, leave_in_time)
             timer.daemon = True
             timer.start()
         here = launch.Here(device, threads, data_dir, progress=False)
@@ -90,8 +95,6 @@ def worker(
                 raise
     if timer is not None:
         timer.cancel()
-        if timer.finished.is_set() and time.monotonic() - begun >= 3600 * (max_hours or 0):
-            return EXIT_OK
-    if leave.reason is None:
+    if leave.reason is None or time_is_up.is_set():
         return EXIT_OK
     return EXIT_INTERRUPTED if leave.reason == Reason.INTERRUPTED else EXIT_TERMINATED

@@ -116,32 +116,23 @@ class Claims:
 
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
         """Record an epoch and decide whether the trial goes on."""
-        spec = self.study.spec
-        score = rung.score(spec.objective.metric, metrics)
-        comparable = metrics.epoch >= pruners.comparable_from(claim.trial.config.schedule, spec.epochs)
-        compare = comparable and pruners.compares_at(spec, metrics.epoch)
+        score = rung.score(self.study.spec.objective.metric, metrics)
+        comparable = self._comparable(claim, metrics.epoch)
 
         def work(connection: sa.Connection) -> Answer:
             if not lease.keep(connection, claim.slot, claim.token, metrics.epoch, self.lease_seconds):
                 return Answer("lost", score)
             rung.add_epoch(connection, claim.slot, self.study.id, metrics, score, comparable=comparable)
             optuna_rows.report(connection, claim.trial_id, metrics.epoch, score)
-            if metrics.epoch == spec.epochs:
-                return Answer("keep", score)
-            return self._judge(connection, claim, metrics.epoch, score, compare=compare)
+            return self._judge(connection, claim, metrics.epoch, score)
 
         return self.study.database.write(work)
 
     def judge(self, claim: Claim) -> Answer:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
         last = claim.trial.metrics[-1]
-        spec = self.study.spec
-        score = rung.score(spec.objective.metric, last)
-        comparable = last.epoch >= pruners.comparable_from(claim.trial.config.schedule, spec.epochs)
-        compare = comparable and pruners.compares_at(spec, last.epoch)
-        if last.epoch == spec.epochs:
-            return Answer("keep", score)
-        return self.study.database.read(lambda c: self._judge(c, claim, last.epoch, score, compare=compare))
+        score = rung.score(self.study.spec.objective.metric, last)
+        return self.study.database.read(lambda connection: self._judge(connection, claim, last.epoch, score))
 
     def end(
         self, claim: Claim, outcome: Outcome, weights: str | None = None, weights_sha256: str | None = None
@@ -210,12 +201,20 @@ class Claims:
         """Take this worker out of the list of those at work."""
         self._reservations.leave()
 
-    def _judge(self, connection: sa.Connection, claim: Claim, epoch: int, score: float, *, compare: bool) -> Answer:
+    def _comparable(self, claim: Claim, epoch: int) -> bool:
+        """Whether the trial's rise to its peak learning rate is over."""
+        return epoch >= pruners.comparable_from(claim.trial.config.schedule, self.study.spec.epochs)
+
+    def _judge(self, connection: sa.Connection, claim: Claim, epoch: int, score: float) -> Answer:
         spec = self.study.spec
-        found = rung.verdict(connection, spec, self.study.id, claim.slot, epoch) if compare else pruners.KEEP
+        if epoch == spec.epochs:
+            return Answer("keep", score)
         hours = budget.hours_left(connection, self.study.id) if self._reservations.by_the_hour else None
         if hours is not None and hours <= 0:
             return Answer("out_of_budget", score)
+        if not (self._comparable(claim, epoch) and pruners.compares_at(spec, epoch)):
+            return Answer("keep", score)
+        found = rung.verdict(connection, spec, self.study.id, claim.slot, epoch)
         return Answer("prune" if found.prune else "keep", score, found)
 
     def _give_back(self, slot: str, token: str, reason: Reason | None, message: str) -> None:

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from lrsearch import __version__
+from lrsearch import __version__, cores
 from lrsearch.errors import DeviceError
 
 
@@ -54,12 +54,7 @@ def threads_for(model_name: str) -> int:
 
     A dense network's update is too short to share; a convolution's is worth it (docs/benchmarks.md).
     """
-    return 1 if model_name == "mlp" else available_cores()
-
-
-def available_cores() -> int:
-    """Return the cores this process may use (its affinity mask, where the system has one)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return 1 if model_name == "mlp" else cores.available()
 
 
 def describe(device: torch.device) -> str:
