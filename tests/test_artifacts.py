@@ -42,9 +42,9 @@ def refused(action: Callable[[], object], *words: str) -> str:
 
 
 def test_a_folder_is_made_and_keeps_what_it_is_given(tmp_path: Path) -> None:
-    store = Artifacts(str(tmp_path / "new" / "folder"))
-    assert store.folder is not None
-    assert list(store.folder.iterdir()) == [], "the probe is gone"
+    folder = tmp_path / "new" / "folder"
+    store = Artifacts(str(folder))
+    assert list(folder.iterdir()) == [], "the probe is gone"
     holds(store)
 
 

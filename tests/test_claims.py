@@ -858,7 +858,7 @@ def written_by_optuna(source: Study, path: Path) -> RDBStorage:
     study_id = storage.get_study_id_from_name(source.name)
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         made.set_metric_names([f"validation {source.spec.objective.metric}"])
-    for key, value in source.optuna_study.user_attrs.items():
+    for key, value in source.database.optuna.get_study_user_attrs(source.optuna_id).items():
         made.set_user_attr(key, value)
     for trial in source.frozen_trials():
         at_start = {k: v for k, v in trial.user_attrs.items() if k == SLOT_ATTR}

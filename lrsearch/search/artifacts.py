@@ -26,12 +26,9 @@ class Artifacts:
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self.folder: Path | None = None
-        """Where it is a folder."""
         scheme, separator, rest = where.partition("://")
         if not separator:
-            self.folder = Path(where)
-            self._store: Any = _folder(self.folder)
+            self._store: Any = _folder(Path(where))
         elif scheme in ("s3", "gs"):
             bucket = urlsplit(where).netloc
             if "@" in bucket:

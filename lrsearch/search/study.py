@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import optuna
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -40,7 +39,6 @@ class Study:
     """Ours; Optuna's integer id is reused after a delete."""
     name: str
     spec: StudySpec
-    optuna_study: optuna.Study
     optuna_id: int
 
     def budget(self) -> BudgetSpec:
@@ -347,10 +345,9 @@ def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
             f"the spec of the study '{name}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
-    loaded = database.patiently(lambda: optuna.load_study(study_name=name, storage=database.optuna))
     optuna_id = database.patiently(lambda: database.optuna.get_study_id_from_name(name))
     # Whoever renames a study in the dashboard renames it here too.
-    return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), loaded, optuna_id)
+    return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), optuna_id)
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
