@@ -43,6 +43,12 @@ class UnknownNameError(UsageError):
     """A study, trial, data set or other thing that is asked for by a name nobody knows."""
 
 
+class NothingFeasibleError(LrsearchError):
+    """No trial was trained through: there is no best one to do something with."""
+
+    exit_code = EXIT_NOTHING_FEASIBLE
+
+
 class DataError(LrsearchError):
     """Images that are missing, unreachable or corrupt."""
 

@@ -230,3 +230,13 @@ def contents(folder: Path) -> dict[str, tuple[int, str]]:
         whole = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
         found[str(path.relative_to(folder))] = (len(whole), hashlib.sha256(whole).hexdigest())
     return found
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `lrsearch run --trials 50`, with its ``lrsearch.db``: a real study, which nobody writes to."""
+    folder = tmp_path_factory.mktemp("searched")
+    command = [sys.executable, "-m", "lrsearch", "run", "--trials", "50", "--quiet"]
+    done = subprocess.run(command, cwd=folder, env=clean_environment(folder), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder

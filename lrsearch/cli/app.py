@@ -10,7 +10,22 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch import __version__
-from lrsearch.cli import doctor, log, operate, review, search, start, usage, worker
+from lrsearch.cli import (
+    dashboard,
+    doctor,
+    export,
+    log,
+    operate,
+    predict,
+    report,
+    review,
+    schedule,
+    search,
+    start,
+    train,
+    usage,
+    worker,
+)
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
 
 app = typer.Typer(
@@ -30,6 +45,12 @@ app.command("trials")(review.trials)
 app.command("best")(review.best)
 app.command("show")(review.show)
 app.command("status")(review.status)
+app.command("report")(report.report)
+app.command("dashboard")(dashboard.dashboard)
+app.command("predict")(predict.predict)
+app.command("train")(train.train)
+app.command("export")(export.export)
+app.command("show-schedule")(schedule.show_schedule)
 app.command("extend")(operate.extend)
 app.command("stop")(operate.stop)
 app.command("enqueue")(operate.enqueue)

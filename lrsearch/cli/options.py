@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
-from lrsearch.errors import UsageError
+from lrsearch.analysis.ranking import best
+from lrsearch.errors import NothingFeasibleError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lrsearch.search.places import Place
     from lrsearch.search.storage import Database
+    from lrsearch.search.study import Study
+    from lrsearch.trial import Trial
 
 
 def no_password_typed(context: typer.Context, parameter: typer.CallbackParam, storage: str) -> str:
@@ -56,6 +59,10 @@ StudyArgument = Annotated[
     typer.Argument(
         metavar="[STUDY]", callback=no_url, help="Name of the study; may be left out when there is only one."
     ),
+]
+TrialOption = Annotated[
+    str,
+    typer.Option("--trial", metavar="best|N", help="Which trial: its number, or the best that was trained through."),
 ]
 DataDirOption = Annotated[
     Path | None,
@@ -110,6 +117,31 @@ def opened(storage: str) -> "Iterator[Database]":
         yield database
     finally:
         database.close()
+
+
+def chosen(study: "Study", trial: str) -> "Trial":
+    """Return the trial that ``--trial`` names.
+
+    Raises:
+        UsageError: neither ``best`` nor a number.
+        UnknownNameError: the study has no such trial.
+        NothingFeasibleError: ``best``, and no trial was trained through.
+    """
+    trials = study.trials()
+    if trial == "best":
+        winner = best(trials, study.spec.objective.direction)
+        if winner is None:
+            raise NothingFeasibleError(
+                f"no trial of the study '{study.name}' was trained through: there is no best one"
+            )
+        return winner
+    if not trial.isdecimal():
+        raise UsageError(f"--trial takes best or the number of a trial, got {trial!r}")
+    known = {t.number: t for t in trials}
+    if int(trial) not in known:
+        has = f"has trials 0 to {max(known)}" if known else "has no trial yet"
+        raise UnknownNameError(f"there is no trial {trial} in the study '{study.name}', which {has}")
+    return known[int(trial)]
 
 
 def quiet_optuna() -> None:

@@ -1,0 +1,1 @@
+"""Look at what the best weights make of an image."""

@@ -1,0 +1,1 @@
+"""Train the setting of a trial once more, for keeps."""
