@@ -1,9 +1,25 @@
 """Read from a study all that a report is made of."""
 
+from datetime import UTC, datetime
+
+from lrsearch.analysis.ranking import ranked
 from lrsearch.report.material import Material
+from lrsearch.search.importance import importances
 from lrsearch.search.study import Study
+from lrsearch.trial import State
 
 
 def gather(study: Study) -> Material:
     """Return what a report of the study as it stands is made of."""
-    return Material(study.spec, tuple(study.trials()), study.budget(), str(study.database.place))
+    trials = study.trials()
+    complete = ranked(trials, study.spec.objective.direction)
+    ended_early = [t for t in trials if t.state in (State.PRUNED, State.DIVERGED)]
+    return Material(
+        study.spec,
+        tuple(trials),
+        study.budget(),
+        str(study.database.place),
+        of_ended=importances(complete, ended_early, study.spec),
+        of_complete=importances(complete, (), study.spec),
+        read_at=datetime.now(UTC),
+    )

@@ -1,1 +1,239 @@
-"""Train the setting of a trial once more, for keeps."""
+"""Train the setting of a trial once more, for keeps: into a folder, resumable, judged once on the test images.
+
+The study is read before and not needed any more. PyTorch is loaded by ``prepare``.
+"""
+
+import hashlib
+import math
+import re
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from lrsearch import __version__, schedules
+from lrsearch.analysis.precision import accuracy_error
+from lrsearch.errors import DeviceError, LrsearchError, UsageError
+from lrsearch.search.keeper import Leave
+from lrsearch.search.study import Study
+from lrsearch.spec import StudySpec
+from lrsearch.training import record
+from lrsearch.training.folder import TrainingFolder
+from lrsearch.training.record import Epoch, Judged, Normalization, On, Order, Place, Repeated, Standing, Trained
+from lrsearch.trial import Divergence, EpochMetrics, State, Trial
+
+if TYPE_CHECKING:
+    from lrsearch.training.serial import SerialEngine, SerialTraining
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An order with what it was made from."""
+
+    order: Order
+    spec: StudySpec
+    trial: Trial
+
+
+def job(study: Study, trial: Trial, on: On, *, seed: int | None = None, epochs: int | None = None) -> Job:
+    """Return what is to be trained, with another seed or another number of epochs where they are given.
+
+    Raises:
+        UsageError: on all images a schedule that follows the validation loss.
+    """
+    if on == "train+validation" and trial.config.schedule.family == "plateau":
+        raise UsageError(
+            f"trial {trial.number} of '{study.name}' has the schedule plateau, which follows the validation loss and "
+            f"needs images to validate on: add --on train"
+        )
+    config = trial.config
+    config = replace(
+        config, seed=config.seed if seed is None else seed, epochs=config.epochs if epochs is None else epochs
+    )
+    return Job(Order(study.name, study.id, trial.number, on, config), study.spec, trial)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The training begins, or goes on from ``step``."""
+
+    n_images: int
+    n_validation: int
+    """0 where none is left."""
+    step: int
+    begun_at: Place | None
+    """Where the part before ``step`` was trained, if elsewhere: the weights may then differ in their last bits."""
+    training: "SerialTraining"
+    """Its ``step``, ``n_steps`` and ``lr`` may be looked at while it is trained."""
+
+
+def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None, progress: bool) -> "SerialEngine":
+    """Load PyTorch and the images; ``progress``: whether a download shows itself on stderr.
+
+    As searched means with as many threads as well, if that was on a CPU: the last bits depend on it.
+
+    Raises:
+        DeviceError: no such device.
+        DataError: the images are missing or corrupt.
+    """
+    from lrsearch import worker
+
+    if job.order.on == "train" and (as_then := re.fullmatch(r"cpu \((\d+) threads?\)", job.trial.device)):
+        threads = threads or int(as_then[1])
+    engine = worker.build_engine(job.spec, device_name=device, threads=threads, data_dir=data_dir, progress=progress)
+    return engine if job.order.on == "train" else engine.on_all_images()
+
+
+def train(
+    job: Job,
+    engine: "SerialEngine",
+    folder: TrainingFolder,
+    leave: Leave,
+    standing: Standing,
+    checkpoint: bytes | None,
+) -> Generator[Begun | EpochMetrics, None, Trained | None]:
+    """Train into the folder, which this process has for itself; None when it was asked to leave: the state is kept.
+
+    Raises:
+        LrsearchError: the training diverged, or the checkpoint is of no use.
+        DeviceError: memory ran out.
+        StorageError: the folder cannot be written.
+    """
+    from lrsearch.training.device import is_out_of_memory
+    from lrsearch.training.engine import CheckpointError
+
+    attention = _Attention(leave, job.spec.workers.checkpoint_seconds)
+    try:
+        training = engine.start(job.order.config, checkpoint, attention)
+    except CheckpointError as error:
+        raise LrsearchError(
+            f"the training in {folder.path} cannot go on: {error} (train anew in its place with --force)"
+        ) from None
+    place = Place(engine.device, engine.versions)
+    places = (*standing.places, *(() if place in standing.places else (place,)))
+    standing = replace(standing, order=job.order, places=places)
+    splits = engine.splits
+    begun_at = next((one for one in standing.places if one != place), None)
+    yield Begun(len(splits.train_labels), len(splits.validation_labels), training.step, begun_at, training)
+    stream = training.epochs()
+    while True:
+        try:
+            told = next(stream, None)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise DeviceError(
+                    f"the memory of {engine.device} must hold the training and does not: free some, or name another "
+                    f"--device; the same command goes on from the last checkpoint"
+                ) from None
+            raise
+        if told is None:
+            break
+        if isinstance(told, Divergence):
+            _diverged(job, folder, told, training.n_steps)
+        if isinstance(told, EpochMetrics):
+            standing = replace(standing, epochs=(*standing.epochs, record.epoch_of(told)))
+            yield told
+        # At the end too: whatever ends the process while the test images are judged, nothing is trained twice.
+        if attention.due or leave.asked or training.step == training.n_steps:
+            record.keep(folder, standing, training.checkpoint())
+            attention.kept()
+        if leave.asked and training.step < training.n_steps:
+            return None
+    return _finish(job, engine, training, folder, standing)
+
+
+class _Attention:
+    """Asks the training to stand still when its state is to be kept; looked at before every update."""
+
+    def __init__(self, leave: Leave, every_seconds: float) -> None:
+        self._leave, self._every = leave, every_seconds
+        self._at = time.monotonic() + every_seconds
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() >= self._at
+
+    def is_set(self) -> bool:
+        # Zero is after every epoch, not before every update.
+        return self._leave.asked or (self._every > 0 and self.due)
+
+    def kept(self) -> None:
+        self._at = time.monotonic() + self._every
+
+
+def _finish(
+    job: Job, engine: "SerialEngine", training: "SerialTraining", folder: TrainingFolder, standing: Standing
+) -> Trained:
+    """Judge the weights and write what there is to keep."""
+    from datetime import UTC, datetime
+
+    import torch
+
+    from lrsearch.training.checkpoint import with_metadata
+
+    order, spec, splits, last = job.order, job.spec, engine.splits, standing.epochs[-1]
+    if last.train_loss is None:
+        # Where the study does not watch for it.
+        folder.clear()
+        raise LrsearchError(_sentence(job, f"the loss of epoch {last.epoch}, lr {last.lr:.3g}, is not finite"))
+    weights = training.weights()
+    digest = hashlib.sha256(weights).hexdigest()
+    about = {"study": order.study, "study_id": order.study_id, "trial": order.trial, "on": order.on}
+    about |= {"model": spec.model.name, "lrsearch": __version__, "torch": torch.__version__, "sha256": digest}
+    file = with_metadata(weights, about)
+    loss, accuracy = training.evaluate(splits.test_images, splits.test_labels)
+    n_test = len(splits.test_labels)
+    trained = Trained(
+        schema=record.SCHEMA,
+        order=order,
+        schedule=schedules.describe(order.config.schedule),
+        model=spec.model.name,
+        hidden=spec.model.hidden_resolved,
+        input_shape=splits.shape,
+        classes=splits.classes,
+        normalization=Normalization(splits.mean, splits.std),
+        n_images=len(splits.train_labels),
+        n_validation=len(splits.validation_labels),
+        n_steps=training.n_steps,
+        test=Judged(accuracy, accuracy_error(accuracy, n_test), n_test, record.finite(loss)),
+        epochs=standing.epochs,
+        places=standing.places,
+        seconds=sum(row.seconds for row in standing.epochs),
+        ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        weights_sha256=digest,
+        file_sha256=hashlib.sha256(file).hexdigest(),
+        spec=spec.to_plain(),
+        search=_against_search(job, standing.epochs, digest),
+    )
+    folder.finish(file, record.to_json(trained))
+    return trained
+
+
+def _against_search(job: Job, epochs: Sequence[Epoch], digest: str) -> Repeated | None:
+    trial = job.trial
+    if job.order.on != "train" or job.order.config != trial.config or not trial.metrics:
+        return None
+    then = [replace(record.epoch_of(row), seconds=0.0) for row in trial.metrics]
+    now = [replace(row, seconds=0.0) for row in epochs[: len(then)]]
+    equal = then == now and trial.weights_sha256 in ("", digest)
+    return Repeated(equal, len(then), Place(trial.device, trial.versions), trial.weights_sha256)
+
+
+def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int) -> NoReturn:
+    # What is kept would only diverge again.
+    folder.clear()
+    loss = (
+        f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
+        if math.isfinite(found.loss)
+        else f"loss {found.loss}"
+    )
+    raise LrsearchError(_sentence(job, f"step {found.step} of {n_steps}, lr {found.lr:.3g}: {loss}"))
+
+
+def _sentence(job: Job, where: str) -> str:
+    as_then = ", as it did in the search" if job.trial.state == State.DIVERGED else ""
+    return (
+        f"the training diverged at {where}{as_then}: nothing is kept; take a trial with a lower learning rate "
+        f"(`lrsearch best` says what was too high) or another --seed"
+    )

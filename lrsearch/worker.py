@@ -39,7 +39,7 @@ WAIT_SECONDS = 5.0
 
 def build_engine(
     spec: StudySpec, *, device_name: str = "auto", threads: int | None = None, data_dir: Path | None, progress: bool
-) -> Engine:
+) -> SerialEngine:
     """Return the engine of a study, its images loaded onto the device.
 
     Args:

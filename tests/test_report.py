@@ -331,7 +331,7 @@ def test_the_answer_of_a_real_search_names_the_winner_in_words_and_numbers(searc
         "trust the test score more",
         f"lrsearch show {winner.number} digits --storage {search.path}",
         "lrsearch run digits --trials 56",
-        f"optuna-dashboard sqlite:///{search.path}",
+        f"lrsearch dashboard --storage {search.path}",
     ):
         assert part in text
     assert found.snippet in text, "not indented and not wrapped: it is there to be pasted"
@@ -402,24 +402,23 @@ def test_every_kind_of_trial_can_be_in_an_answer() -> None:
     found = answer.build(ALL_KINDS, spec(), "/a b/x.db", budget=BudgetSpec(trials=70))
     text = shown(found.render(), 120)
     assert "--storage '/a b/x.db'" in text
-    assert "optuna-dashboard 'sqlite:////a b/x.db'" in text
+    assert "lrsearch dashboard --storage '/a b/x.db'" in text
     assert "--trials 120" in text
     as_json(found.to_json())
 
 
 @pytest.mark.parametrize(
-    ("url", "option", "shows", "hint"),
+    ("url", "option", "shows"),
     [
-        ("postgresql://me:p%40ss@host:5433/lr", "", "", "; the password from ~/.pgpass or PGPASSWORD"),
-        ("postgresql://me@host/lr?sslmode=require", "--storage @url", " --storage @url", ""),
+        ("postgresql://me:p%40ss@host:5433/lr", "", ""),
+        ("postgresql://me@host/lr?sslmode=require", "--storage @url", " --storage @url"),
     ],
 )
-def test_on_a_server_the_next_commands_hold_no_password(url: str, option: str, shows: str, hint: str) -> None:
+def test_on_a_server_the_next_commands_hold_no_password(url: str, option: str, shows: str) -> None:
     found = answer.build([trial(0)], spec(), str(parse_place(url)), storage_option=option)
     said = [f"{step.command}  # {step.what}" for step in found.next_steps]
-    where = url.partition("://")[2].replace(":p%40ss", "").partition("?")[0]
     assert said[0] == f"lrsearch show 0 by-hand{shows}  # its training, epoch by epoch"
-    assert said[-1] == f"optuna-dashboard postgresql+psycopg://{where}  # look at it in a browser{hint}"
+    assert said[-1] == f"lrsearch dashboard{shows}  # look at it in a browser"
     assert "***" not in "".join(said)
 
 

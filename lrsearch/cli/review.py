@@ -99,7 +99,8 @@ def show(
             print_json(trace.to_json(known[number], found.spec))
         else:
             console = stdout()
-            console.print(trace.render(known[number], found.spec, console.width))
+            is_kept = found.weights_of(number)[0] is not None
+            console.print(trace.render(known[number], found.spec, console.width, weights_kept=is_kept))
     return EXIT_OK
 
 

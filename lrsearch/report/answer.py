@@ -58,6 +58,35 @@ class Answer:
             return ""
         return snippet(self.winner.config, self.spec.steps_per_epoch(self.winner.config.batch_size))
 
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
+        if self.winner is None:
+            return f"No answer: {self.why_none}"
+        counts = Counter(t.state for t in self.trials)
+        finished = sum(n for state, n in counts.items() if state.counts)
+        said = f"The best of {finished} trials of {self.spec.name} ({counts_words(counts)})"
+        return f"{said} is trial {self.winner.number}"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The winner's setting and its scores, each under its name; empty where there is no winner."""
+        if self.winner is None:
+            return {}
+        spec, winner, config = self.spec, self.winner, self.winner.config
+        last = winner.metrics[-1] if winner.metrics else None
+        out = {
+            "optimizer": words.optimizer(config.optimizer),
+            "peak lr": words.rate(config.optimizer.peak_lr),
+            "schedule": f"{schedules.describe(config.schedule)}; {config.epochs} epochs",
+            "batch size": str(config.batch_size),
+        }
+        if last is not None:
+            out["validation"] = _score(last.val_accuracy, last.val_loss, n_validation(spec), "images", spec)
+        if winner.test_accuracy is not None:
+            out["test"] = _score(winner.test_accuracy, winner.test_loss, n_test(spec), "untouched images", spec)
+        return out
+
     def how_sure(self) -> list[str]:
         """Return in sentences how far the winner can be told from the other complete trials."""
         if self.winner is None:
@@ -174,7 +203,7 @@ def build(
         place: the database: a path, or the URL of a PostgreSQL server, its password masked.
         budget: the one that stands now; the spec's where it is left out.
         run_command: the command that runs this study again, without ``--trials``; "the same command" where it is empty.
-        tools: what stands before ``lrsearch`` and ``optuna-dashboard`` where they are not on the path: ``.venv/bin/``.
+        tools: what stands before ``lrsearch`` where it is not on the path: ``.venv/bin/``.
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.
     """
@@ -190,33 +219,20 @@ def build(
         close=tuple(near),
         diagnosis=diagnose(trials, spec),
         next_steps=_next_steps(
-            trials, spec, winner, place, budget or spec.budget, run_command, tools, _option(place, storage_option)
+            trials, spec, winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
         ),
     )
 
 
 def _headline(answer: Answer) -> list[RenderableType]:
-    spec, winner = answer.spec, answer.winner
-    counts = Counter(t.state for t in answer.trials)
-    finished = sum(n for state, n in counts.items() if state.counts)
-    if winner is None:
-        said = f"No answer: {answer.why_none}"
-        return [Text(said, style="bold")]
-    said = f"The best of {finished} trials of {spec.name} ({counts_words(counts)}) is trial {winner.number}"
+    if answer.winner is None:
+        return [Text(answer.headline, style="bold")]
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    config, last = winner.config, winner.metrics[-1] if winner.metrics else None
-    grid.add_row("optimizer", words.optimizer(config.optimizer))
-    grid.add_row("peak lr", Text(words.rate(config.optimizer.peak_lr), style="bold"))
-    grid.add_row("schedule", f"{schedules.describe(config.schedule)}; {config.epochs} epochs")
-    grid.add_row("batch size", str(config.batch_size))
-    if last is not None:
-        grid.add_row("validation", _score(last.val_accuracy, last.val_loss, n_validation(spec), "images", spec))
-    if winner.test_accuracy is not None:
-        score = _score(winner.test_accuracy, winner.test_loss, n_test(spec), "untouched images", spec)
-        grid.add_row("test", Text(score, style="bold"))
-    return [Text(said, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False)]
+    for name, said in answer.facts.items():
+        grid.add_row(name, Text(said, style="bold") if name in ("peak lr", "test") else said)
+    return [Text(answer.headline, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False)]
 
 
 def _score(accuracy: float, loss: float | None, n: int, images: str, spec: StudySpec) -> str:
@@ -246,46 +262,30 @@ def _next_steps(
     trials: Sequence[Trial],
     spec: StudySpec,
     winner: Trial | None,
-    place: str,
     budget: BudgetSpec,
     run_command: str,
     tools: str,
     options: str,
 ) -> tuple[Step, ...]:
-    steps = []
+    steps, name = [], shlex.quote(spec.name)  # Whoever renames a study in the dashboard is free to type anything.
     looked_at = winner or (trials[-1] if trials else None)
     if looked_at is not None:
-        steps.append(
-            Step(f"{tools}lrsearch show {looked_at.number} {spec.name}{options}", "its training, epoch by epoch")
-        )
-    steps.append(Step(f"{tools}lrsearch trials {spec.name}{options}", "all trials"))
+        steps.append(Step(f"{tools}lrsearch show {looked_at.number} {name}{options}", "its training, epoch by epoch"))
+    steps.append(Step(f"{tools}lrsearch trials {name}{options}", "all trials"))
     total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
     again = run_command or "the same command with"
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
-    steps.append(_dashboard(place, tools))
+    steps.append(Step(f"{tools}lrsearch dashboard{options}", "look at it in a browser"))
     return tuple(steps)
 
 
-def _option(place: str, given: str | None) -> str:
+def storage_words(place: str, given: str | None) -> str:
     """Return `` --storage ...`` as it must stand in a command, or nothing."""
     if given is not None:
         return f" {given}" if given else ""
     path = place.removeprefix("sqlite:///")
     elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
     return f" --storage {shlex.quote(path)}" if elsewhere else ""
-
-
-def _dashboard(place: str, tools: str) -> Step:
-    """Return how to look at the study in a browser; a password never stands on a command line."""
-    what = "look at it in a browser"
-    if not place.startswith("postgresql"):
-        path = place.removeprefix("sqlite:///")
-        return Step(f"{tools}optuna-dashboard {shlex.quote(f'sqlite:///{path}')}", what)
-    # It has no variable for its storage; libpq finds the password by itself.
-    masked = ":***@" in place
-    url = place.replace(":***@", "@", 1).replace("postgresql://", "postgresql+psycopg://", 1)
-    hint = "; the password from ~/.pgpass or PGPASSWORD" if masked else ""
-    return Step(f"{tools}optuna-dashboard {shlex.quote(url)}", f"{what}{hint}")
 
 
 def _value(trial: Trial) -> float:

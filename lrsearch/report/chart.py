@@ -103,6 +103,23 @@ class Chart:
         return [self.frame.label(self.frame.value_at(1 - row / (self.rows - 1))) for row in range(self.rows)]
 
 
+def thinned(n: int, most: int) -> list[int]:
+    """Return at most ``most`` (2 or more) of the indices 0..n-1, evenly, the first and the last among them.
+
+    >>> thinned(5, 3), thinned(2, 3)
+    ([0, 2, 4], [0, 1])
+    """
+    count = min(n, most)
+    return [round(i * (n - 1) / max(count - 1, 1)) for i in range(count)]
+
+
+def epoch_ticks(epochs: int, width: int) -> list[int]:
+    """Return epochs to name under an axis: all, or every 2nd, 5th, 10th and so on."""
+    fit = max(width // 6, 2)
+    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if epochs / (s * 10**e) <= fit)
+    return list(range(step, epochs + 1, step))
+
+
 def draw(charts: Sequence[Chart], *, width: int, ticks: Sequence[int], x_label: str) -> list[Text]:
     """Return charts under each other, their x axes aligned, one Text a line; ``width`` is that of whole lines.
 

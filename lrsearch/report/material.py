@@ -1,9 +1,48 @@
 """What a report is made of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
+
+
+class ImportanceRow(Protocol):
+    """What one parameter contributes, as ``search.importance.Importance`` has it."""
+
+    @property
+    def parameter(self) -> str:
+        """Optuna's name: ``peak_lr_sgd``."""
+
+    @property
+    def share(self) -> float:
+        """Of all contributions together [0..1]."""
+
+    @property
+    def by_chance(self) -> float:
+        """What chance alone gives it, as a part of the same whole."""
+
+    @property
+    def n_trials(self) -> int:
+        """Trials that have the parameter."""
+
+
+class ImportanceTable(Protocol):
+    """The parameters over one set of trials, as ``search.importance.Importances`` has it."""
+
+    @property
+    def n_trials(self) -> int:
+        """Trials in the set."""
+
+    @property
+    def n_top(self) -> int:
+        """Of them those called the best."""
+
+    @property
+    def parameters(self) -> Sequence[ImportanceRow]:
+        """The most important first; none where there are too few trials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,3 +54,9 @@ class Material:
     budget: BudgetSpec
     place: str
     """The database, its password masked."""
+    of_ended: ImportanceTable | None = None
+    """Importance over complete, pruned and diverged trials; None where nobody has asked."""
+    of_complete: ImportanceTable | None = None
+    """Importance over complete trials only."""
+    read_at: datetime | None = None
+    """When the study was read, in UTC; of what ``update`` returns it is no part."""

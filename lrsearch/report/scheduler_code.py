@@ -1,28 +1,50 @@
-"""A schedule as PyTorch code: torch's own scheduler where it has one, a function of the step where it has none."""
+"""A schedule as PyTorch code: torch's own scheduler where it has one, a function of the step where it has none.
+
+All numbers follow ``n_steps``, so that the code stays right where somebody trains for longer, or on more images; those
+that it has now stand beside it in comments.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lrsearch.schedules import warmup_steps
 from lrsearch.shapes import round_half_up
 from lrsearch.trial import ScheduleConfig
+
+PLATEAU_EPS: Final = 1e-8
+"""torch's default for ReduceLROnPlateau, which the search has applied to a peak of 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerCode:
     """The pieces of a program that set the learning rate; ``optimizer``, ``peak_lr`` and ``n_steps`` are in scope."""
 
-    imports: tuple[str, ...]
+    imports: tuple[str, ...] = ()
     """Names from torch.optim.lr_scheduler."""
-    setup: tuple[str, ...]
+    setup: tuple[str, ...] = ()
     """Lines before the loop."""
-    per_step: tuple[str, ...] = ()
-    """Lines after ``optimizer.step()``."""
-    per_epoch: tuple[str, ...] = ()
-    """Lines after each epoch."""
-    needs_math: bool = False
-    """Whether the lines use the module ``math``."""
+    schedulers: tuple[str, ...] = ()
+    """Names that the setup gives: ``scheduler``, or ``plateau`` with a ``warmup`` before it, or none."""
+    plateau_floor: tuple[str, ...] = ()
+    """Lines before each step of ``plateau``, where its floor depends on ``warmup``."""
+
+    @property
+    def needs_math(self) -> bool:
+        """Whether the lines use the module ``math``."""
+        return any("math." in text for text in self.setup)
+
+    @property
+    def per_step(self) -> tuple[str, ...]:
+        """Lines after ``optimizer.step()``."""
+        names = [name for name in self.schedulers if name != "plateau"]
+        return tuple(f"{name}.step()  # once per update, after optimizer.step()" for name in names)
+
+    def per_epoch(self, validation_loss: str) -> tuple[str, ...]:
+        """Return lines after each epoch; ``validation_loss`` is an expression."""
+        if "plateau" not in self.schedulers:
+            return ()
+        return (*self.plateau_floor, f"plateau.step({validation_loss})  # once per epoch, on held-out images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +56,31 @@ class _Main:
     setup: tuple[str, ...] = ()
 
 
-STEP: Final = "scheduler.step()  # once per update, after optimizer.step()"
+WARMUP: Final = "LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)"
 
 SHAPES: Final[dict[str, tuple[str, ...]]] = {
-    "polynomial": ("shape = {final} + (1 - {final}) * (1 - s / main_steps) ** {power}",),
-    "inverse_sqrt": ("shape = {final} / math.sqrt({final} ** 2 + s / main_steps * (1 - {final} ** 2))",),
+    "polynomial": ("shape = final + (1 - final) * (1 - s / main_steps) ** power",),
+    "inverse_sqrt": ("shape = final / math.sqrt(final**2 + s / main_steps * (1 - final**2))",),
     "one_cycle": (
-        "peak = {rise} * main_steps - 1",
+        "peak = rise * main_steps - 1",
         "rising = s <= peak and peak > 0",
-        "low, span = ({initial}, peak) if rising else ({final}, main_steps - 1 - peak)",
+        "low, span = (initial, peak) if rising else (final, main_steps - 1 - peak)",
         "shape = low + (1 - low) * (1 + math.cos(math.pi * abs(s - peak) / span)) / 2",
     ),
     "triangular": (
-        "a = s * {cycles} % main_steps / main_steps",
-        "shape = {final} + (1 - {final}) * (1 - abs(2 * a - 1))",
+        "a = s * cycles % main_steps / main_steps",
+        "shape = final + (1 - final) * (1 - abs(2 * a - 1))",
     ),
 }
 """The body of ``factor(step)`` for what torch has no scheduler for, or none that starts after a warm-up."""
+
+NUMBERS: Final[dict[str, dict[str, str]]] = {
+    "polynomial": {"final": "final_fraction", "power": "power"},
+    "inverse_sqrt": {"final": "final_fraction"},
+    "one_cycle": {"final": "final_fraction", "rise": "rise_fraction", "initial": "initial_fraction"},
+    "triangular": {"final": "final_fraction", "cycles": "cycles"},
+}
+"""The names in those bodies, and the fields of the schedule that they stand for."""
 
 
 def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
@@ -61,21 +91,30 @@ def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     main = _native(schedule, n_steps - warm, n_steps, warm)
     if main is None:
         return _function(schedule, warm, n_steps)
-    setup = [*_warmup_lines(schedule, warm, n_steps, main.expressions), *main.setup]
+    setup = [*_warmup_lines(schedule, warm, n_steps, (*main.setup, *main.expressions)), *main.setup]
     expressions, starts = list(main.expressions), list(main.starts)
     if warm:
-        ramp = "LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)"
         # After its last step LinearLR leaves the learning rate alone: a constant needs nothing more.
         starts = ["warmup_steps", *starts] if expressions else []
-        expressions.insert(0, ramp)
+        expressions.insert(0, WARMUP)
     if not expressions:
-        return SchedulerCode((), ())
+        return SchedulerCode()
     if len(expressions) == 1:
         setup.append(f"scheduler = {expressions[0]}")
-        return SchedulerCode(_names(expressions), tuple(setup), (STEP,))
+        return SchedulerCode(_names(expressions), tuple(setup), ("scheduler",))
     setup += ["schedulers = [", *(f"    {expression}," for expression in expressions), "]"]
     setup.append(f"scheduler = SequentialLR(optimizer, schedulers, milestones=[{', '.join(starts)}])")
-    return SchedulerCode(_names([*expressions, "SequentialLR("]), tuple(setup), (STEP,))
+    return SchedulerCode(_names([*expressions, "SequentialLR("]), tuple(setup), ("scheduler",))
+
+
+def plateau_arguments(schedule: ScheduleConfig, peak_lr: float) -> dict[str, Any]:
+    """Return what torch's ReduceLROnPlateau takes, the optimizer apart, for an optimizer at ``peak_lr``."""
+    return {
+        "factor": schedule.drop_factor,
+        "patience": schedule.patience_epochs,
+        "min_lr": (schedule.final_fraction or 0.0) * peak_lr,
+        "eps": PLATEAU_EPS * peak_lr,
+    }
 
 
 def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) -> _Main | None:
@@ -88,11 +127,12 @@ def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) 
         case "step":
             drops = schedule.drops or 1
             # Rounded up, as StepLR does where the treads are of equal length.
-            at = [-(-main_steps * j // (drops + 1)) for j in range(1, drops + 1)]
-            return _multistep(at, final, main_steps, warm)
+            at = f"[-(-{steps} * i // {drops + 1}) for i in range(1, {drops + 1})]"
+            return _multistep(at, final, drops)
         case "multistep":
-            at = [max(round_half_up(milestone * main_steps), 1) for milestone in schedule.milestones or ()]
-            return _multistep(at, final, main_steps, warm)
+            parts = ", ".join(num(milestone) for milestone in schedule.milestones or ())
+            at = f"[max(1, int(part * {steps} + 0.5)) for part in parts]"
+            return _multistep(at, final, len(schedule.milestones or ()), f"parts = [{parts}]")
         case "exponential":
             return _Main((f"ExponentialLR(optimizer, gamma={final} ** (1 / {steps}))",))
         case "linear":
@@ -103,33 +143,32 @@ def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) 
             return _Main((f"PolynomialLR(optimizer, total_iters={steps}, power={num(schedule.power or 1.0)})",))
         case "one_cycle" if not warm and (schedule.rise_fraction or 0.0) * main_steps > 1 + 1e-6:
             rise, initial = num(schedule.rise_fraction or 0.0), num(schedule.initial_fraction or 0.0)
-            # Broken into lines by hand: it never stands in a list of schedulers.
-            lines = (
-                "OneCycleLR(",
-                f"    optimizer, peak_lr, total_steps=n_steps, pct_start={rise},",
-                f"    div_factor=1 / {initial}, final_div_factor={initial} / {final}, cycle_momentum=False,",
-                ")",
+            one_cycle = (
+                f"OneCycleLR(optimizer, peak_lr, total_steps=n_steps, pct_start={rise}, div_factor=1 / {initial}, "
+                f"final_div_factor={initial} / {final}, cycle_momentum=False)"
             )
-            return _Main(("\n".join(lines),))
+            return _Main((one_cycle,))
         case "triangular" if not warm:
             half = f"n_steps / {2 * (schedule.cycles or 1)}"
             return _Main(
                 (f"CyclicLR(optimizer, {final} * peak_lr, peak_lr, step_size_up={half}, cycle_momentum=False)",)
             )
         case "warm_restarts":
-            mult = schedule.cycle_mult or 1
-            first = -(-main_steps // sum(mult**i for i in range(schedule.cycles or 1)))
-            cycle = (
-                f"cycle_steps = {first}  # the first of {schedule.cycles}; {mult} times as long from one to the next"
-            )
+            cycles, mult = schedule.cycles or 1, schedule.cycle_mult or 1
+            parts = sum(mult**i for i in range(cycles))
+            longer = f", then {mult} times as long" if mult > 1 else ""
+            cycle = f"cycle_steps = -(-{steps} // {parts})  # {-(-main_steps // parts)} of {n_steps}{longer}"
             restart = (
                 f"CosineAnnealingWarmRestarts(optimizer, T_0=cycle_steps, T_mult={mult}, eta_min={final} * peak_lr)"
             )
             return _Main((restart,), setup=(cycle,))
         case "wsd":
-            decay = min(max(round_half_up((schedule.decay_fraction or 0.0) * n_steps), 1), main_steps)
+            share = schedule.decay_fraction or 0.0
+            wanted = max(round_half_up(share * n_steps), 1)
+            decay = min(wanted, main_steps)
+            most = steps if wanted > main_steps or share + schedule.warmup_fraction >= 1 else ""
+            line = _share("decay_steps", share, most, decay, n_steps)
             fall = f"LinearLR(optimizer, start_factor=1.0, end_factor={final}, total_iters=decay_steps)"
-            line = _share("decay_steps", schedule.decay_fraction or 0.0, decay, n_steps)
             if decay == main_steps:
                 return _Main((fall,), setup=(line,))
             return _Main(("ConstantLR(optimizer, factor=1.0)", fall), ("n_steps - decay_steps",), (line,))
@@ -137,25 +176,21 @@ def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) 
             return None
 
 
-def _multistep(at: list[int], final: str, main_steps: int, warm: int) -> _Main:
+def _multistep(at: str, final: str, drops: int, *setup: str) -> _Main:
     # Several drops at one update count as often as they are named.
-    line = f"milestones = {at}  # of the {main_steps} updates{' after warm-up' if warm else ''}"
-    return _Main((f"MultiStepLR(optimizer, milestones=milestones, gamma={final} ** (1 / {len(at)}))",), setup=(line,))
+    gamma = final if drops == 1 else f"{final} ** (1 / {drops})"
+    fall = f"MultiStepLR(optimizer, milestones=milestones, gamma={gamma})"
+    return _Main((fall,), setup=(*setup, f"milestones = {at}"))
 
 
 def _function(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode:
     """Return a LambdaLR over the formula of ``lrsearch.shapes``."""
-    values = {
-        "final": num(schedule.final_fraction or 0.0),
-        "power": num(schedule.power or 1.0),
-        "rise": num(schedule.rise_fraction or 0.0),
-        "initial": num(schedule.initial_fraction or 0.0),
-        "cycles": str(schedule.cycles),
-    }
-    body = [text.format(**values) for text in SHAPES[schedule.family]]
+    body, numbers = SHAPES[schedule.family], NUMBERS[schedule.family]
+    values = ", ".join(num(getattr(schedule, field) or 0.0) for field in numbers.values())
     begin, ramp = ("max(step - warmup_steps, 0)", " * min((step + 1) / warmup_steps, 1)") if warm else ("step", "")
     setup = [
         *(_warmup_lines(schedule, warm, n_steps, body) or ["main_steps = n_steps"]),
+        f"{', '.join(numbers)} = {values}",
         "",
         "",
         "def factor(step):",
@@ -167,40 +202,45 @@ def _function(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCod
         "",
         "scheduler = LambdaLR(optimizer, factor)",
     ]
-    return SchedulerCode(("LambdaLR",), tuple(setup), (STEP,), needs_math=any("math." in text for text in body))
+    return SchedulerCode(("LambdaLR",), tuple(setup), ("scheduler",))
 
 
 def _plateau(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode:
     """Return torch's ReduceLROnPlateau, with the warm-up as a scheduler of its own."""
-    expression = (
-        f"ReduceLROnPlateau(optimizer, factor={num(schedule.drop_factor or 0.0)}, patience={schedule.patience_epochs}, "
-        f"min_lr={num(schedule.final_fraction or 0.0)} * peak_lr, eps=1e-8 * peak_lr)"
+    final = num(schedule.final_fraction or 0.0)
+    plateau = (
+        f"plateau = ReduceLROnPlateau(optimizer, factor={num(schedule.drop_factor or 0.0)}, "
+        f"patience={schedule.patience_epochs}, min_lr={final} * peak_lr, eps={PLATEAU_EPS} * peak_lr)"
     )
-    setup, imports = [f"plateau = {expression}"], ["ReduceLROnPlateau"]
-    per_step: tuple[str, ...] = ()
-    if warm:
-        ramp = "warmup = LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)"
-        setup = [*_warmup_lines(schedule, warm, n_steps, ()), ramp, *setup]
-        imports.insert(0, "LinearLR")
-        per_step = ("warmup.step()  # once per update, after optimizer.step()",)
-    after = ("plateau.step(validation_loss(model))  # once per epoch, on held-out images",)
-    return SchedulerCode(tuple(imports), tuple(setup), per_step, after)
+    if not warm:
+        return SchedulerCode(("ReduceLROnPlateau",), (plateau,), ("plateau",))
+    setup = (*_warmup_lines(schedule, warm, n_steps, ()), f"warmup = {WARMUP}", plateau)
+    floor: tuple[str, ...] = ()
+    if schedule.final_fraction:
+        # Or a drop during the warm-up would stop at the floor of the peak, not at that of the ramp.
+        floor = (
+            "# The floor warms up too.",
+            "warm = min((warmup.last_epoch + 1) / (warmup.total_iters + 1), 1)",
+            f"plateau.min_lrs = [{final} * warm * warmup.base_lrs[0]]",
+        )
+    return SchedulerCode(("LinearLR", "ReduceLROnPlateau"), setup, ("warmup", "plateau"), floor)
 
 
 def _warmup_lines(schedule: ScheduleConfig, warm: int, n_steps: int, used_by: Iterable[str]) -> list[str]:
     if not warm:
         return []
-    lines = [_share("warmup_steps", schedule.warmup_fraction, warm, n_steps)]
+    wanted = round_half_up(schedule.warmup_fraction * n_steps)
+    most = "n_steps - 1" if wanted > warm or schedule.warmup_fraction >= 0.5 else ""
+    lines = [_share("warmup_steps", schedule.warmup_fraction, most, warm, n_steps)]
     if any("main_steps" in text for text in used_by):
         lines.append("main_steps = n_steps - warmup_steps")
     return lines
 
 
-def _share(name: str, fraction: float, steps: int, n_steps: int) -> str:
-    """Return an assignment of a part of all updates: an expression that follows a changed ``n_steps`` where it can."""
-    if round(float(num(fraction)) * n_steps) == steps:
-        return f"{name} = round({num(fraction)} * n_steps)  # {steps}"
-    return f"{name} = {steps}  # {100 * fraction:.3g} % of n_steps"
+def _share(name: str, fraction: float, most: str, steps: int, n_steps: int) -> str:
+    """Return an assignment of a part of all updates, a half rounded up; ``steps`` is what it comes to."""
+    count = f"max(1, int({num(fraction)} * n_steps + 0.5))"
+    return f"{name} = {f'min({count}, {most})' if most else count}  # {steps} of {n_steps}"
 
 
 def _names(expressions: list[str]) -> tuple[str, ...]:
@@ -208,5 +248,5 @@ def _names(expressions: list[str]) -> tuple[str, ...]:
 
 
 def num(value: float) -> str:
-    """Return a number as code, to ten digits: the learning rates stay the same to a part in a thousand million."""
-    return f"{value:.10g}"
+    """Return a number as code, all its digits: the learning rates are those that were searched."""
+    return repr(value)

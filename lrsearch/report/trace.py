@@ -12,7 +12,7 @@ from lrsearch import schedules
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.report import words
-from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw
+from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import epoch, nested
 from lrsearch.report.schedule_curve import planned_lrs
@@ -40,9 +40,9 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     return {"schema": SCHEMA, **about, "trial": out}
 
 
-def render(trial: Trial, spec: StudySpec, width: int = 80) -> RenderableType:
-    """Return the trace for people, ``width`` columns wide."""
-    parts: list[RenderableType] = [_header(trial, spec), ""]
+def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool = False) -> RenderableType:
+    """Return the trace for people, ``width`` columns wide; ``weights_kept`` says that there is more to look at."""
+    parts: list[RenderableType] = [_header(trial, spec, weights_kept=weights_kept), ""]
     if trial.metrics:
         parts.append(_table(trial, spec, width))
         averaged = spec.objective.metric == "accuracy" and trial.metrics[-1].averaged_val_accuracy is not None
@@ -55,10 +55,10 @@ def render(trial: Trial, spec: StudySpec, width: int = 80) -> RenderableType:
     charts = [chart for chart in (_loss_chart(trial, width), _schedule_chart(trial, spec)) if chart is not None]
     width = min(width, WIDEST_CHART)
     epochs = trial.config.epochs
-    return Group(*parts, "", *draw(charts, width=width, ticks=_ticks(epochs, width), x_label="epoch"))
+    return Group(*parts, "", *draw(charts, width=width, ticks=epoch_ticks(epochs, width), x_label="epoch"))
 
 
-def _header(trial: Trial, spec: StudySpec) -> Table:
+def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
     config = trial.config
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
@@ -83,6 +83,8 @@ def _header(trial: Trial, spec: StudySpec) -> Table:
         rows["test"] = f"accuracy {test}, loss {words.number(trial.test_loss)} on {n_test(spec)} untouched images"
     if trial.weights_sha256:
         rows["weights"] = f"sha256 {trial.weights_sha256}"
+    if weights_kept:
+        rows["kept for"] = f"`lrsearch predict {spec.name} --trial {trial.number}`: what they make of an image"
     for name, text in rows.items():
         # As Text: a message or a device may hold square brackets, which a string would lose as markup.
         grid.add_row(name, Text(text))
@@ -148,8 +150,7 @@ def _schedule_chart(trial: Trial, spec: StudySpec) -> Chart | None:
     config = trial.config
     steps = spec.steps_per_epoch(config.batch_size)
     lrs = planned_lrs(trial, steps)
-    count = min(len(lrs), POINTS)
-    at = [round(i * (len(lrs) - 1) / max(count - 1, 1)) for i in range(count)]
+    at = thinned(len(lrs), POINTS)
     drawn = [float(lrs[i]) for i in at]
     ratio = 20 if config.schedule.family in FALLING_BY_FACTORS else math.inf
     frame = axes(drawn if len(set(drawn)) > 1 else [0.0, *drawn], config.epochs, log_ratio=ratio, label=words.rate)
@@ -177,10 +178,3 @@ def _end(trial: Trial) -> tuple[int, str, str] | None:
     if outcome.state in (State.PRUNED, State.FAILED) and done:
         return done, "x", f"{outcome.state} after {done} updates"
     return None
-
-
-def _ticks(epochs: int, width: int) -> list[int]:
-    """Return epochs to name under an axis: all, or every 2nd, 5th, 10th and so on."""
-    fit = max(width // 6, 2)
-    step = next(s * 10**e for e in range(9) for s in (1, 2, 5) if epochs / (s * 10**e) <= fit)
-    return list(range(step, epochs + 1, step))

@@ -44,6 +44,11 @@ class Artifacts:
         else:
             raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got a URL of '{scheme}'")
 
+    @property
+    def optunas(self) -> Any:
+        """Optuna's artifact store itself."""
+        return self._store
+
     def put(self, content: bytes, study: str, kind: str) -> str:
         """Keep ``content``; return its name.
 

@@ -206,6 +206,12 @@ def news(connection: sa.Connection, study_id: int, after: int, unfinished: Seque
     return sorted(out, key=lambda trial: trial._trial_id)  # noqa: SLF001 - Optuna has no public name for it
 
 
+def numbered(connection: sa.Connection, study_id: int, number: int) -> list[FrozenTrial]:
+    """Return the trial with that number, or nothing, as Optuna would read it."""
+    rows = connection.execute(sa.select(_trials).where(_of_study, _trials.c.number == number), {"study": study_id})
+    return _frozen(connection, rows.all())
+
+
 def _frozen(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[FrozenTrial]:
     ids = [row.trial_id for row in rows]
     params = _grouped(connection, _params, ids)

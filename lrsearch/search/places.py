@@ -9,8 +9,6 @@ from sqlalchemy import exc
 
 from lrsearch.errors import StorageError, UsageError
 
-DEFAULT_STORAGE = "./lrsearch.db"
-
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
 SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 NETWORK_FILE_SYSTEMS = frozenset(

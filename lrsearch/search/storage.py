@@ -32,10 +32,6 @@ LONGEST_DELAY_SECONDS = 5.0
 """Between two tries."""
 
 POSTGRES: dict[str, Any] = {
-    # One connection a process, and for a moment a second one where the heartbeat comes while it is in use, or where
-    # Optuna opens one within another: 64 workers fit into PostgreSQL's default of 100.
-    "pool_size": 1,
-    "max_overflow": 1,
     "pool_pre_ping": True,
 }
 POSTGRES_CONNECTION: dict[str, Any] = {
@@ -60,15 +56,16 @@ class Database:
         place: where it is; it is made if nothing is there.
         patience_seconds: for how long a lost connection is tried again; a command that a person waits for fails at
             once, a worker has patience.
+        connections: to a server, that are kept open; for a moment there may be twice as many.
     """
 
-    def __init__(self, place: Place, patience_seconds: float = 0.0) -> None:
+    def __init__(self, place: Place, patience_seconds: float = 0.0, connections: int = 1) -> None:
         self.place = place
         self.patience_seconds = patience_seconds
         self.leaving: Callable[[], bool] = lambda: False
         """Asked while the database does not answer: whether to give up on it."""
         self.optuna = self.patiently(
-            lambda: _open_sqlite(place) if isinstance(place, SqliteFile) else _open_postgres(place)
+            lambda: _open_sqlite(place) if isinstance(place, SqliteFile) else _open_postgres(place, connections)
         )
         self.engine = self.optuna.engine
 
@@ -156,7 +153,7 @@ def insert_if_absent(connection: sa.Connection, table: sa.Table) -> Any:
     return kind(table).on_conflict_do_nothing()
 
 
-def open_existing(place: Place, patience_seconds: float = 0.0) -> Database:
+def open_existing(place: Place, patience_seconds: float = 0.0, connections: int = 1) -> Database:
     """Open a database that must hold studies.
 
     Raises:
@@ -170,7 +167,7 @@ def open_existing(place: Place, patience_seconds: float = 0.0) -> Database:
         raise StorageError(
             f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage"
         )
-    return Database(place, patience_seconds)
+    return Database(place, patience_seconds, connections)
 
 
 def has_studies(place: Place) -> bool:
@@ -256,7 +253,7 @@ def _connection_settings(place: PostgresServer) -> dict[str, Any]:
     return ours
 
 
-def _open_postgres(place: PostgresServer) -> RDBStorage:
+def _open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     with closing(_unpooled(place)) as connection:
         there = set(sa.inspect(connection).get_table_names())
         complete = {*models.BaseModel.metadata.tables, *tables.metadata.tables} <= there
@@ -269,7 +266,10 @@ def _open_postgres(place: PostgresServer) -> RDBStorage:
                 _make_tables(place, once.engine)
             finally:
                 _close(once)
-    settings = {**POSTGRES, "connect_args": _connection_settings(place)}
+    # A worker has one, and for a moment a second one where the heartbeat comes while it is in use, or where Optuna
+    # opens one within another: 64 workers fit into PostgreSQL's default of 100.
+    pool = {"pool_size": connections, "max_overflow": connections}
+    settings = {**POSTGRES, **pool, "connect_args": _connection_settings(place)}
     return _optuna_storage(place, settings, skip_table_creation=True)
 
 

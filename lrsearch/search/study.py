@@ -67,21 +67,30 @@ class Study:
 
         What a person enqueued outside the space has no configuration and is none of them.
         """
-        params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in self.frozen_trials()}
+        return self._trials(self.frozen_trials())
+
+    def trial(self, number: int) -> Trial | None:
+        """Return one trial as ``trials`` has it, without reading the others; None where none has that number."""
+        with self.database.reading() as connection:
+            frozen = optuna_rows.numbered(connection, self.optuna_id, number)
+        found = self._trials(frozen, number)
+        return found[0] if found else None
+
+    def _trials(self, frozen: Iterable[FrozenTrial], number: int | None = None) -> list[Trial]:
+        params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in frozen}
         slots, epochs, interruptions = tables.slots, tables.epochs, tables.interruptions
+        mine = [table.c.study_id == self.id for table in (slots, epochs, interruptions)]
+        if number is not None:
+            of_number = sa.select(slots.c.id).where(mine[0], slots.c.number == number)
+            for i, key in enumerate((slots.c.id, epochs.c.slot_id, interruptions.c.slot_id)):
+                mine[i] = sa.and_(mine[i], key.in_(of_number))
         with self.database.reading() as connection:
             rows = connection.execute(
-                sa.select(slots)
-                .where(slots.c.study_id == self.id, slots.c.state != "reserved")
-                .order_by(slots.c.number)
+                sa.select(slots).where(mine[0], slots.c.state != "reserved").order_by(slots.c.number)
             ).all()
             held = lease.held(connection, self.id)
-            measured = connection.execute(
-                sa.select(epochs).where(epochs.c.study_id == self.id).order_by(epochs.c.epoch)
-            ).all()
-            ended = connection.execute(
-                sa.select(interruptions).where(interruptions.c.study_id == self.id).order_by(interruptions.c.attempt)
-            ).all()
+            measured = connection.execute(sa.select(epochs).where(mine[1]).order_by(epochs.c.epoch)).all()
+            ended = connection.execute(sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt)).all()
         by_slot: dict[str, list[EpochMetrics]] = {}
         for row in measured:
             by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))

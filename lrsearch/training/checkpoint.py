@@ -108,6 +108,14 @@ def encode_weights(model: nn.Module) -> bytes:
     return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()})
 
 
+def with_metadata(weights: bytes, about: Mapping[str, object]) -> bytes:
+    """Return what ``encode_weights`` returned with ``about`` in the header of the format; the tensors stay.
+
+    As JSON under the one key ``lrsearch``: the format writes several in any order, and equal files would differ.
+    """
+    return safetensors.torch.save(safetensors.torch.load(weights), {"lrsearch": json.dumps(about, sort_keys=True)})
+
+
 def load_weights(model: nn.Module, data: bytes) -> None:
     """Copy what ``encode_weights`` returned into ``model``, on its device.
 

@@ -57,6 +57,7 @@ class ImageSplits:
     train_labels: torch.Tensor
     """int64 ``[n]``, each in 0..n_classes-1."""
     validation_images: torch.Tensor
+    """May be none, see ``together``."""
     validation_labels: torch.Tensor
     test_images: torch.Tensor
     test_labels: torch.Tensor
@@ -93,6 +94,19 @@ class ImageSplits:
             validation_labels=self.validation_labels.to(device),
             test_images=self.test_images.to(device),
             test_labels=self.test_labels.to(device),
+        )
+
+    def together(self) -> "ImageSplits":
+        """Return splits that train on the training and the validation images together, and validate on none.
+
+        Normalisation stays: a learning rate that was found for images scaled in one way is kept for the same scale.
+        """
+        return replace(
+            self,
+            train_images=torch.cat((self.train_images, self.validation_images)),
+            train_labels=torch.cat((self.train_labels, self.validation_labels)),
+            validation_images=self.validation_images[:0],
+            validation_labels=self.validation_labels[:0],
         )
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:

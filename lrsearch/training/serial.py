@@ -1,8 +1,9 @@
 """The serial engine: one trial at a time, data resident on the device, no wait per update."""
 
+import math
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
 import torch
@@ -63,6 +64,14 @@ class SerialEngine:
     def versions(self) -> str:
         """What bitwise repetition depends on."""
         return devices.versions()
+
+    def on_all_images(self) -> "SerialEngine":
+        """Return an engine that trains on the training and the validation images together.
+
+        There is nothing left to validate on: validation scores are NaN, and no average of the weights is kept for them.
+        """
+        rules = replace(self.rules, averaging=False)
+        return SerialEngine(self.splits.together(), self._model_config, self._device, rules)
 
     def start(
         self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
@@ -126,6 +135,7 @@ class SerialTraining:
         self._update = optimizers.updater(self._optimizer)
         self._average = WeightAverage(self.model, self.steps_per_epoch) if rules.averaging else None
         self._plateau = plateau_of(config.schedule)
+        assert self._plateau is None or len(splits.validation_labels), "a plateau follows the validation loss"
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._step = 0
         self._initial_loss: float | None = None
@@ -135,6 +145,22 @@ class SerialTraining:
         self._losses: list[torch.Tensor] = []
         self._n_judged = 0
         self._seconds = 0.0
+
+    @property
+    def step(self) -> int:
+        """Updates made so far."""
+        return self._step
+
+    @property
+    def n_steps(self) -> int:
+        """Updates of the whole training."""
+        return len(self._lrs)
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next update; at the end, of the last one."""
+        scale = self._plateau.scale if self._plateau is not None else 1.0
+        return self._lrs[min(self._step, len(self._lrs) - 1)] * scale
 
     def epochs(self) -> Generator[EpochMetrics | Divergence | Paused]:
         """Train epoch by epoch, from where the training stands."""
@@ -289,7 +315,9 @@ class SerialTraining:
 
     @torch.no_grad()
     def _score(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return mean loss and accuracy ``[2]`` float64, on the device."""
+        """Return mean loss and accuracy ``[2]`` float64, on the device; NaN where there are no images."""
+        if not len(labels):
+            return torch.full((2,), math.nan, dtype=self._sum_dtype, device=self._device)
         model.eval()
         total = torch.zeros(2, dtype=self._sum_dtype, device=self._device)
         for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):

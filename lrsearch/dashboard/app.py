@@ -1,0 +1,45 @@
+"""The dashboard: optuna-dashboard's application over our storage, with our pages in it and a guard around it."""
+
+import logging
+from typing import Any
+
+from bottle import Bottle, HTTPError, response  # type: ignore[import-untyped]
+from optuna_dashboard._app import create_app  # type: ignore[import-untyped]
+
+from lrsearch.dashboard import pages
+from lrsearch.dashboard.current import Current
+from lrsearch.dashboard.guard import Access, Guard
+from lrsearch.dashboard.read_through import ReadThrough
+from lrsearch.dashboard.shown import WithOurs, add_pictures
+from lrsearch.search.storage import Database
+
+log = logging.getLogger(__name__)
+
+
+def routes(database: Database, store: Any) -> Bottle:
+    """Return the application without its guard: every route there is."""
+    current = Current()
+    app: Bottle = create_app(ReadThrough(database), artifact_store=store)
+    pages.add(app, database, current)
+    add_pictures(app, database)
+    app.install(WithOurs(database, current))
+    # The guard says in one sentence that something went wrong; Bottle's own page would tell more.
+    app.config["catchall"] = False
+    app.default_error_handler = _sentence
+    return app
+
+
+def build(database: Database, store: Any, access: Access) -> Guard:
+    """Return the application that is served.
+
+    Args:
+        database: holds the studies.
+        store: where files that a person uploads lie, an artifact store of Optuna's.
+        access: who may do what.
+    """
+    return Guard(routes(database, store), access)
+
+
+def _sentence(error: HTTPError) -> str:
+    response.content_type = "text/plain; charset=utf-8"
+    return f"{error.status_line}\n"

@@ -1,0 +1,70 @@
+"""The study's note and its chart inside optuna-dashboard: the answer as Markdown, accuracy against learning rate."""
+
+import json
+import math
+from collections import Counter
+from typing import Any
+
+from lrsearch.analysis.diagnosis import sentences
+from lrsearch.report import answer, words
+from lrsearch.report.material import Material
+from lrsearch.report.status import counts_words
+from lrsearch.trial import State, Trial
+
+SYMBOLS: dict[State, str] = {State.COMPLETE: "circle", State.PRUNED: "triangle-down-open", State.DIVERGED: "x"}
+COLOURS = {"sgd": "#0072b2", "adam": "#d55e00", "adamw": "#009e73", "rmsprop": "#cc79a7"}
+"""Told apart by people who see colours in whichever way. Source: Okabe and Ito, 2008."""
+
+
+def markdown(material: Material, report_url: str) -> str:
+    """Return the answer of the study as it stands."""
+    found = answer.build(material.trials, material.spec, material.place, budget=material.budget)
+    parts = [f"**{found.headline}**", "\n".join(f"- {name}: {value}" for name, value in found.facts.items())]
+    if found.against_baseline:
+        parts += ["### Your setting", found.against_baseline]
+    if found.winner is not None:
+        parts += ["### How sure", *found.how_sure()]
+    parts.append("### Too high, too low")
+    for one in found.diagnosis:
+        parts.append(f"**{one.optimizer}**: {counts_words(Counter(one.counts))}")
+        parts.append("\n".join(f"- {sentence}" for sentence in sentences(one)))
+    if found.winner is not None:
+        parts += ["### In PyTorch", f"```python\n{found.snippet.strip()}\n```"]
+    parts.append(f"[The whole report]({report_url})")
+    parts.append("*Kept up to date by lrsearch; what you save here takes its place.*")
+    return "\n\n".join(part for part in parts if part)
+
+
+def accuracy_against_lr(material: Material) -> str:
+    """Return a Plotly figure as JSON: a point a trial, its peak learning rate and the accuracy that it came to."""
+    traces: list[dict[str, Any]] = []
+    for optimizer, colour in COLOURS.items():
+        for state, symbol in SYMBOLS.items():
+            shown = [t for t in material.trials if t.config.optimizer.name == optimizer and t.state == state]
+            if shown:
+                marker = {"color": colour, "symbol": symbol, "size": 8}
+                traces.append(
+                    {
+                        "type": "scatter",
+                        "mode": "markers",
+                        "name": f"{optimizer} {state}",
+                        "marker": marker,
+                        "x": [t.config.optimizer.peak_lr for t in shown],
+                        "y": [_accuracy(t) for t in shown],
+                        "text": [f"trial {t.number}: {words.setting(t.config)}" for t in shown],
+                        "hoverinfo": "x+y+text",
+                    }
+                )
+    layout = {
+        "title": {"text": "Accuracy against peak learning rate"},
+        "xaxis": {"type": "log", "title": {"text": "peak learning rate"}},
+        "yaxis": {"title": {"text": "validation accuracy of the last epoch"}},
+        "margin": {"l": 60, "t": 50, "r": 20, "b": 50},
+    }
+    return json.dumps({"data": traces, "layout": layout}, allow_nan=False)
+
+
+def _accuracy(trial: Trial) -> float:
+    """Return the accuracy of the last epoch; a trial that diverged before its first one lies at the bottom."""
+    value = trial.metrics[-1].val_accuracy if trial.metrics else 0.0
+    return value if math.isfinite(value) else 0.0

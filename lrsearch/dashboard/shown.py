@@ -1,0 +1,146 @@
+"""What optuna-dashboard shows of ours: curves of every trial, the answer as the study's note, the spec as attributes.
+
+It is added to what optuna-dashboard tells its own page of a study, and is drawn when it is asked for; none of it is
+written. So nothing of it can grow stale, a database that is only read shows it too, a trial that is being trained shows
+how far it is, and a note that a person has saved is never touched. What optuna-dashboard copies or deletes (it copies a
+study to rename it) is what lies in the database.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from bottle import Bottle, HTTPResponse, Route  # type: ignore[import-untyped]
+from optuna.storages._rdb import models
+
+from lrsearch.dashboard import picture
+from lrsearch.dashboard.current import Current
+from lrsearch.domain import describe
+from lrsearch.errors import LrsearchError
+from lrsearch.search import space as spaces
+from lrsearch.search import study as studies
+from lrsearch.search.mirror import SLOT_ATTR
+from lrsearch.search.storage import Database
+from lrsearch.search.study import ID_ATTR, SPEC_ATTR, Study
+from lrsearch.spec import StudySpec
+from lrsearch.trial import Trial
+
+log = logging.getLogger(__name__)
+
+DETAIL = "/api/studies/<study_id:int>"
+"""optuna-dashboard's route of one study: all that its page knows of it."""
+PLOT = "accuracy-against-lr"
+
+Document = dict[str, Any]
+
+
+class WithOurs:
+    """A plugin of Bottle that adds what is ours to a study's document."""
+
+    name = "with-ours"
+    api = 2
+
+    def __init__(self, database: Database, current: Current) -> None:
+        self._database, self._current = database, current
+
+    def apply(self, callback: Callable[..., Any], route: Route) -> Callable[..., Any]:
+        """Return the callback of a route as it is to be called."""
+        if (route.method, route.rule) != ("GET", DETAIL):
+            return callback
+
+        def with_ours(study_id: int) -> Any:
+            found = callback(study_id=study_id)
+            if isinstance(found, dict) and ID_ATTR in _keys(found.get("user_attrs", [])):
+                self._add(found, study_id)
+            return found
+
+        return with_ours
+
+    def _add(self, found: Document, study_id: int) -> None:
+        try:
+            study = studies.get(self._database, found["name"])
+            snapshot = self._current.of(study)
+            found["plotly_graph_objects"].append({"id": PLOT, "graph_object": snapshot.plot()})
+            if not found["note"]["body"]:
+                found["note"]["body"] = snapshot.note()
+            theirs = [attr for attr in found["user_attrs"] if attr["key"] != SPEC_ATTR]
+            found["user_attrs"] = [*_spec_attrs(study.spec), *theirs]
+        except LrsearchError as error:
+            # Filed by another version, or deleted meanwhile: Optuna's own is shown all the same.
+            log.warning("%s", error)
+        for trial in (*found["trials"], *found["best_trials"]):
+            if SLOT_ATTR in _keys(trial["user_attrs"]):
+                _add_curves(trial, study_id)
+
+
+def add_pictures(app: Bottle, database: Database) -> None:
+    """Add the routes of what ``WithOurs`` names; no id of Optuna's artifacts has these letters."""
+
+    def curves(study_id: int, trial_id: int, epochs: int, ended: int) -> HTTPResponse:
+        del epochs, ended
+        found = _find(database, study_id, trial_id)
+        return _file(found and picture.svg(found[1], found[0].spec), "image/svg+xml")
+
+    def epochs_csv(study_id: int, trial_id: int, epochs: int, ended: int) -> HTTPResponse:
+        del epochs, ended
+        found = _find(database, study_id, trial_id)
+        return _file(found and picture.epochs_csv(found[1]), "text/csv; charset=utf-8")
+
+    app.get("/artifacts/<study_id:int>/<trial_id:int>/curves-<epochs:int>-<ended:int>", callback=curves)
+    app.get("/artifacts/<study_id:int>/<trial_id:int>/epochs-<epochs:int>-<ended:int>", callback=epochs_csv)
+
+
+def _add_curves(trial: Document, study_id: int) -> None:
+    """Add the picture of a trial, under another name after every epoch, so that a page which shows it asks anew."""
+    number, epochs = trial["number"], max((row["step"] for row in trial["intermediate_values"]), default=0)
+    now = f"{epochs}-{int(trial['state'] not in ('Running', 'Waiting'))}"
+    about = f"trial {number} loss and learning rate"
+    trial["artifacts"].append(
+        {"artifact_id": f"curves-{now}", "filename": f"{about}.svg", "mimetype": "image/svg+xml", "encoding": None}
+    )
+    if epochs:
+        name = f"trial {number} epochs.csv"
+        trial["artifacts"].append(
+            {"artifact_id": f"epochs-{now}", "filename": name, "mimetype": "text/csv", "encoding": None}
+        )
+    if not trial["note"]["body"]:
+        trial["note"]["body"] = f"![{about}](/artifacts/{study_id}/{trial['trial_id']}/curves-{now})"
+
+
+def _spec_attrs(spec: StudySpec) -> list[dict[str, str]]:
+    """Return the spec one key a line, in words."""
+    out = {f"spec {key}": _word(value) for key, value in spec.identity().items() if not key.startswith("space.")}
+    for name, domain, applies in spaces.rows(spec.space):
+        out[f"space {name}"] = describe(domain) + ("" if applies == "always" else f" ({applies})")
+    return [{"key": key, "value": value} for key, value in out.items()]
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _keys(attrs: list[dict[str, str]]) -> set[str]:
+    return {attr["key"] for attr in attrs}
+
+
+def _find(database: Database, study_id: int, trial_id: int) -> tuple[Study, Trial] | None:
+    """Return the trial with Optuna's id, and its study."""
+    trials, named = models.TrialModel.__table__, models.StudyModel.__table__
+    query = (
+        sa.select(named.c.study_name, trials.c.number)
+        .join(trials, trials.c.study_id == named.c.study_id)
+        .where(trials.c.trial_id == trial_id, trials.c.study_id == study_id)
+    )
+    with database.reading() as connection:
+        row = connection.execute(query).one_or_none()
+    study = None if row is None else studies.find(database, row.study_name)
+    trial = None if row is None or study is None else study.trial(row.number)
+    return None if study is None or trial is None else (study, trial)
+
+
+def _file(content: str | None, kind: str) -> HTTPResponse:
+    if content is None:
+        return HTTPResponse("there is no such trial\n", 404, {"Content-Type": "text/plain; charset=utf-8"})
+    return HTTPResponse(content, 200, {"Content-Type": kind})

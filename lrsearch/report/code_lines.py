@@ -1,0 +1,30 @@
+"""Lines of a program, as a formatter would break them."""
+
+
+def folded(line: str, width: int) -> list[str]:
+    """Return a call or list that is too long for a line as three lines, or as one line for each argument.
+
+    >>> folded("x = call(first=1, second=(2, 3))", 28)
+    ['x = call(', '    first=1, second=(2, 3)', ')']
+    >>> folded("x = call(first=1, second=(2, 3))", 20)
+    ['x = call(', '    first=1,', '    second=(2, 3),', ')']
+    """
+    begin = min((line.index(bracket) for bracket in "([" if bracket in line), default=-1) + 1
+    end = max(line.rfind(bracket) for bracket in ")]")
+    if len(line) <= width or "#" in line or not begin:
+        return [line]
+    inside, indent = line[begin:end], " " * (len(line) - len(line.lstrip()))
+    whole = f"{indent}    {inside}"
+    lines = [whole] if len(whole) <= width else [f"{indent}    {part}," for part in _arguments(inside)]
+    return [line[:begin], *lines, indent + line[end:]]
+
+
+def _arguments(inside: str) -> list[str]:
+    """Return what stands between the commas that are in no bracket."""
+    parts, depth, begin = [], 0, 0
+    for i, character in enumerate(inside):
+        depth += (character in "([") - (character in ")]")
+        if character == "," and depth == 0:
+            parts.append(inside[begin:i].strip())
+            begin = i + 1
+    return [*parts, inside[begin:].strip()]

@@ -1,0 +1,89 @@
+"""A trial as data: its setting and the learning rate of every update, as JSON or CSV, for other programs."""
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from lrsearch import __version__, schedules
+from lrsearch.errors import UsageError
+from lrsearch.report.optimizer_code import CLASSES, optimizer_arguments
+from lrsearch.report.plain import plain
+from lrsearch.report.schedule_curve import planned_lrs
+from lrsearch.report.scheduler_code import plateau_arguments
+from lrsearch.spec import StudySpec
+from lrsearch.trial import Trial
+
+SCHEMA = "lrsearch/export/1"
+
+
+def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
+    """Return the setting as torch takes it, and ``lr``, the learning rate at every update, all digits kept.
+
+    With plateau ``lr`` is None, because it depends on validation results; ``plateau`` then has the settings of torch's
+    scheduler and what the trial has recorded.
+    """
+    config, last = trial.config, trial.metrics[-1] if trial.metrics else None
+    steps = spec.steps_per_epoch(config.batch_size)
+    is_planned = config.schedule.family != "plateau"
+    return {
+        "schema": SCHEMA,
+        "made_by": f"lrsearch {__version__}",
+        "study": spec.name,
+        "trial": trial.number,
+        "state": trial.state.value,
+        "val_accuracy": plain(last.val_accuracy if last else None),
+        "val_loss": plain(last.val_loss if last else None),
+        "test_accuracy": plain(trial.test_accuracy),
+        "dataset": spec.dataset.model_dump(mode="json"),
+        "model": {"name": spec.model.name, "hidden": list(spec.model.hidden_resolved)},
+        "optimizer": {
+            "class": f"torch.optim.{CLASSES[config.optimizer.name]}",
+            "arguments": plain(optimizer_arguments(config.optimizer)),
+        },
+        "schedule": {
+            **{name: plain(value) for name, value in asdict(config.schedule).items() if value is not None},
+            "description": schedules.describe(config.schedule),
+        },
+        "batch_size": config.batch_size,
+        "drop_last": spec.training.drop_last,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "n_train": spec.dataset.n_train,
+        "steps_per_epoch": steps,
+        "n_steps": steps * config.epochs,
+        "warmup_steps": schedules.warmup_steps(config.schedule, steps * config.epochs),
+        "lr": planned_lrs(trial, steps).tolist() if is_planned else None,
+        "plateau": None if is_planned else _plateau(trial),
+    }
+
+
+def to_csv(trial: Trial, spec: StudySpec) -> str:
+    """Return ``step,epoch,lr`` for every update: steps from 0, the epoch under way from 1, the rate to all its digits.
+
+    Raises:
+        UsageError: the schedule is plateau, whose learning rate depends on validation results.
+    """
+    if trial.config.schedule.family == "plateau":
+        raise UsageError(
+            f"trial {trial.number} has the schedule plateau, whose learning rate depends on validation results and is "
+            f"no list made beforehand; export it --to json (what it recorded), torch or lightning"
+        )
+    steps = spec.steps_per_epoch(trial.config.batch_size)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("step", "epoch", "lr"))
+    for step, lr in enumerate(planned_lrs(trial, steps).tolist()):
+        writer.writerow((step, step // steps + 1, lr))
+    return out.getvalue()
+
+
+def _plateau(trial: Trial) -> dict[str, Any]:
+    """Return the settings of torch's scheduler, and by epoch the learning rate of the last update."""
+    arguments = plateau_arguments(trial.config.schedule, trial.config.optimizer.peak_lr)
+    recorded = [{"epoch": row.epoch, "lr": row.lr, "val_loss": plain(row.val_loss)} for row in trial.metrics]
+    return {
+        "class": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "arguments": arguments,
+        "epochs": recorded,
+    }

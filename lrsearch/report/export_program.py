@@ -1,0 +1,164 @@
+"""A trial as a program of its own, for PyTorch or Lightning: it needs no lrsearch, and has its learning rates."""
+
+import textwrap
+from functools import cache
+from typing import TYPE_CHECKING, Final, Literal
+
+from lrsearch import __version__, schedules
+from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.report import words
+from lrsearch.report.code_lines import folded
+from lrsearch.report.optimizer_code import optimizer_code
+from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
+from lrsearch.spec import POOL_SIZE, DatasetName, StudySpec
+from lrsearch.trial import Trial
+
+if TYPE_CHECKING:
+    import jinja2
+
+Framework = Literal["torch", "lightning"]
+
+WIDTH: Final = 88
+"""Characters beyond which a call is broken; what formatters have where nobody has told them."""
+
+TORCHVISION: Final[dict[DatasetName, str]] = {
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+}
+"""Classes of torchvision.datasets; digits come with scikit-learn."""
+
+SHAPES: Final[dict[DatasetName, tuple[int, int, int]]] = {
+    "digits": (1, 28, 28),
+    "mnist": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "cifar10": (3, 32, 32),
+}
+"""Channels, height and width of an image [pixels]."""
+
+N_CLASSES: Final = 10
+"""Of all data sets."""
+
+CNN_CHANNELS: Final = 10
+CNN_KERNEL: Final = 5
+CNN_POOL: Final = 2
+
+
+def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
+    """Return a program that trains the study's model with the trial's setting on the images that it was trained on."""
+    config = trial.config
+    code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs)
+    optimizer = f"return {optimizer_code(config.optimizer, 'parameters', 'PEAK_LR')}"
+    return (
+        _templates()
+        .get_template(f"{framework}.py.j2")
+        .render(
+            trial=trial,
+            spec=spec,
+            config=config,
+            head=_head(trial, spec, framework),
+            needs=_needs(trial, spec, framework),
+            layers=layers(spec),
+            code=code,
+            setup=_block(_setup(code)),
+            optimizer=_block([optimizer]),
+            peak_lr=num(config.optimizer.peak_lr),
+            torchvision_class=TORCHVISION.get(spec.dataset.name),
+            colour=SHAPES[spec.dataset.name][0] > 1,
+            size=SHAPES[spec.dataset.name][1],
+            n_pool=POOL_SIZE[spec.dataset.name],
+            n_train=spec.dataset.n_train,
+        )
+    )
+
+
+def layers(spec: StudySpec) -> list[str]:
+    """Return the modules of the study's model, as ``training.models`` builds it."""
+    channels, height, width = SHAPES[spec.dataset.name]
+    found = []
+    if spec.model.name == "cnn":
+        found += [f"nn.Conv2d({channels}, {CNN_CHANNELS}, {CNN_KERNEL})", "nn.ReLU()", f"nn.MaxPool2d({CNN_POOL})"]
+        channels = CNN_CHANNELS
+        height, width = (height - CNN_KERNEL + 1) // CNN_POOL, (width - CNN_KERNEL + 1) // CNN_POOL
+    found.append("nn.Flatten()")
+    n_in = channels * height * width
+    for n_out in spec.model.hidden_resolved:
+        found += [f"nn.Linear({n_in}, {n_out})", "nn.ReLU()"]
+        n_in = n_out
+    return [*found, f"nn.Linear({n_in}, {N_CLASSES})"]
+
+
+def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
+    """Return where the program comes from, as lines of a table."""
+    config = trial.config
+    optimizer = f"{words.optimizer(config.optimizer)}; peak lr {words.rate(config.optimizer.peak_lr)}"
+    steps = spec.steps_per_epoch(config.batch_size)
+    rows = {
+        "setting": f"{optimizer}; batch size {config.batch_size}",
+        "schedule": f"{schedules.describe(config.schedule)}; {config.epochs} epochs of {steps} updates",
+        "score": score(trial, spec),
+        "made by": f"lrsearch {__version__}: lrsearch export {spec.name} --trial {trial.number} --to {framework}",
+    }
+    lines = []
+    for name, text in rows.items():
+        lines += textwrap.wrap(
+            text, WIDTH, initial_indent=f"{name:<10}", subsequent_indent=" " * 10, break_on_hyphens=False
+        )
+    return "\n".join(lines)
+
+
+def score(trial: Trial, spec: StudySpec) -> str:
+    """Return how good the trial was, in words."""
+    if not trial.metrics:
+        return f"none, the trial is {trial.state}"
+    last, n = trial.metrics[-1], n_validation(spec)
+    said = (
+        f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)} on {n} images"
+    )
+    if trial.test_accuracy is not None:
+        said += f"; test accuracy {words.accuracy(trial.test_accuracy, n_test(spec))} on {n_test(spec)}"
+    if last.epoch < trial.config.epochs:
+        said += f"; {trial.state} after epoch {last.epoch}"
+    return said
+
+
+def _needs(trial: Trial, spec: StudySpec, framework: Framework) -> str:
+    """Return what the program needs, and what it keeps of the search."""
+    packages = "torchvision" if spec.dataset.name in TORCHVISION else "scikit-learn"
+    if framework == "lightning":
+        packages = f"lightning and {packages}"
+    kept = "The learning rate of every update is that of the search (--lr-log writes it down)"
+    if trial.config.schedule.family == "plateau":
+        kept = "The learning rate follows the validation loss as it did in the search (--lr-log writes it down)"
+    said = (
+        f"It needs {packages}, and no lrsearch. {kept}. It begins with the weights of the search and sees the images "
+    )
+    return textwrap.fill(f"{said}in the same order, so that it should come close to that score.", WIDTH)
+
+
+def _setup(code: SchedulerCode) -> list[str]:
+    """Return the lines that make the schedulers; in a function one line is left free where a module has two."""
+    lines: list[str] = ["peak_lr = PEAK_LR"] if any("peak_lr" in text for text in code.setup) else []
+    for text in code.setup:
+        if text or lines[-1]:
+            lines.append(text)
+    return lines
+
+
+def _block(lines: list[str]) -> str:
+    """Return the lines as the body of a function."""
+    return "\n".join(part for text in lines for part in folded(f"    {text}" if text else "", WIDTH))
+
+
+@cache
+def _templates() -> "jinja2.Environment":
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("lrsearch.report", "programs"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=jinja2.select_autoescape(),  # of HTML alone: these are programs
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,96 @@
+"""How a study was run: what it takes to know what its numbers are worth, and to run it again."""
+
+from collections import Counter
+
+import tomlkit
+
+from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.report import words
+from lrsearch.report.figure import plural
+from lrsearch.report.material import Material
+from lrsearch.report.plain import attempts
+from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
+from lrsearch.spec import StudySpec
+from lrsearch.trial import State
+
+NAMED = 6
+"""Workers, devices and versions that are named; the others are counted."""
+
+
+def facts(material: Material) -> dict[str, str]:
+    """Return how the study was run, each fact under its name."""
+    spec, trials = material.spec, material.trials
+    counts = Counter(t.state for t in trials)
+    goal = "accuracy, the higher the better" if spec.objective.metric == "accuracy" else "loss, the lower the better"
+    out = {
+        "data": f"{spec.dataset.name}: {spec.dataset.n_train} images to train on, {n_validation(spec)} to validate, "
+        f"{n_test(spec)} untouched ones to test",
+        "model": f"{spec.model.name}, hidden layers {', '.join(map(str, spec.model.hidden_resolved))}",
+        "objective": f"{goal}, on the validation images after the last of {plural(spec.epochs, 'epoch')}",
+        "budget": _budget(material),
+        "trials": counts_words(counts) if trials else "none yet",
+        "sampler": spec.sampler.name,
+        "pruner": _pruner(spec),
+        "seed": f"{spec.seed} (initial weights, batch order); {spec.dataset.split_seed} (which images validate)",
+        "time": f"{words.duration(trained_seconds(trials))} in training, all trials together",
+        "dates": _dates(material),
+        "devices": _listed(Counter(t.device for t in trials if t.device)),
+        "workers": _listed(Counter(t.worker for t in trials if t.worker)),
+        "versions": _listed(Counter(t.versions for t in trials if t.versions)),
+        "origin": _listed(Counter(t.origin for t in trials)),
+        "interruptions": _interrupted(material),
+        "database": material.place,
+    }
+    across = compared_across(trials)
+    if across:
+        out["caution"] = f"results are compared across {'; and '.join(across)}"
+    return out
+
+
+def study_file(spec: StudySpec) -> str:
+    """Return the study as a study file, all defaults filled in."""
+    return tomlkit.dumps(spec.to_plain())
+
+
+def _budget(material: Material) -> str:
+    done = sum(t.state.counts for t in material.trials)
+    parts = []
+    if material.budget.trials is not None:
+        parts.append(f"{done} of {plural(material.budget.trials, 'trial')} finished")
+    if material.budget.hours is not None:
+        parts.append(f"at most {words.duration(3600 * material.budget.hours)} of training")
+    failed = sum(t.state == State.FAILED for t in material.trials)
+    return ", ".join([*parts, f"{failed} failed (at most {material.budget.max_failures})"])
+
+
+def _pruner(spec: StudySpec) -> str:
+    first = spec.pruner.compares_from(spec.epochs)
+    if first is None:
+        return f"{spec.pruner.name}: every trial is trained through"
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in spec.pruner.resolved(spec.epochs).items())
+    return f"{spec.pruner.name} ({settings}): compares from epoch {first} on"
+
+
+def _dates(material: Material) -> str:
+    begun = [t.started_at for t in material.trials if t.started_at is not None]
+    ended = [t.ended_at for t in material.trials if t.ended_at is not None]
+    if not begun:
+        return words.NOTHING
+    running = any(t.state == State.RUNNING for t in material.trials)
+    last = "still running" if running or not ended else f"last end {words.moment(max(ended))}"
+    return f"first start {words.moment(min(begun))}, {last}"
+
+
+def _interrupted(material: Material) -> str:
+    counts = interruptions(material.trials)
+    if not counts:
+        return "none"
+    again = sum(attempts(t) > 1 for t in material.trials)
+    listed = ", ".join(f"{words.reason(reason)} {n}" for reason, n in counts.most_common())
+    return f"{plural(counts.total(), 'attempt')} ended before the trial did ({listed}); {again} went on in another one"
+
+
+def _listed(counts: Counter[str]) -> str:
+    shown = [f"{name} ({n})" for name, n in counts.most_common(NAMED)]
+    more = [f"and {len(counts) - NAMED} more"] if len(counts) > NAMED else []
+    return ", ".join([*shown, *more]) or words.NOTHING

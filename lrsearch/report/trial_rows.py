@@ -1,0 +1,62 @@
+"""The trials as the rows of the page's table, which its script sorts."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from lrsearch.analysis.precision import n_validation
+from lrsearch.report import words
+from lrsearch.report.figure import short
+from lrsearch.report.lines import ending
+from lrsearch.report.plain import attempts
+from lrsearch.spec import StudySpec
+from lrsearch.trial import Trial
+
+COLUMNS: tuple[tuple[str, str], ...] = (
+    ("trial", "count"),
+    ("state", "text"),
+    ("accuracy", "accuracy"),
+    ("loss", "number"),
+    ("epochs", "count"),
+    ("optimizer", "text"),
+    ("peak lr", "number"),
+    ("schedule", "text"),
+    ("warm-up", "number"),
+    ("batch", "count"),
+    ("time [s]", "number"),
+    ("tries", "count"),
+    ("origin", "text"),
+    ("how it ended", "text"),
+)
+"""Heading, and how the script writes and sorts what stands below it."""
+
+
+def trial_rows(trials: Sequence[Trial], spec: StudySpec, winner: Trial | None) -> dict[str, Any]:
+    """Return headings and rows, by number; scores are those of the last epoch."""
+    return {
+        "columns": [{"name": name, "kind": kind} for name, kind in COLUMNS],
+        "rows": [_row(t, spec) for t in trials],
+        "winner": None if winner is None else winner.number,
+        "digits": len(words.accuracy(0.5, n_validation(spec))) - 2,
+    }
+
+
+def _row(trial: Trial, spec: StudySpec) -> list[Any]:
+    last = trial.metrics[-1] if trial.metrics else None
+    config = trial.config
+    return [
+        trial.number,
+        "interrupted" if trial.interrupted else trial.state.value,
+        short(last.val_accuracy if last else None),
+        short(last.val_loss if last else None),
+        len(trial.metrics),
+        config.optimizer.name,
+        short(config.optimizer.peak_lr),
+        config.schedule.family,
+        short(config.schedule.warmup_fraction),
+        config.batch_size,
+        short(math.fsum(row.seconds for row in trial.metrics)),
+        attempts(trial),
+        trial.origin,
+        ending(trial.outcome, spec) if trial.outcome else f"under way at {trial.worker or words.NOTHING}",
+    ]
