@@ -179,8 +179,8 @@ def test_a_command_shown_can_be_typed(page: Path, line: str, folder: Path, capsy
         match program:
             case "lrsearch":
                 understand(words)
-                if words[0] == "worker":
-                    # It would train; tests/test_operate.py has it at work.
+                if words[0] in ("worker", "dashboard"):
+                    # They would train and serve; tests/test_operate.py and tests/test_dashboard.py have them at work.
                     continue
                 dry = ["--dry-run"] if words[0] == "run" and "--dry-run" not in words else []
                 assert cli.run([*words, *dry]) == 0, capsys.readouterr().err

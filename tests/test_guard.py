@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from conftest import DEADLINE_SECONDS, FakeEngine, claims_of, learning, make_spec, sentence, working
@@ -50,12 +51,12 @@ class Answer:
         return json.loads(self.body)
 
 
-def ask(app: Any, method: str, path: str, body: bytes = b"", address: str = "127.0.0.1", **headers: str) -> Answer:
+def ask(app: Any, method: str, url: str, body: bytes = b"", address: str = "127.0.0.1", **headers: str) -> Answer:
     """Ask an application as a server does."""
-    path, _, query = path.partition("?")
+    path, _, query = url.partition("?")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": method,
-        "PATH_INFO": path,
+        "PATH_INFO": unquote(path).encode().decode("latin-1"),
         "QUERY_STRING": query,
         "REMOTE_ADDR": address,
         "SERVER_NAME": "localhost",
@@ -383,6 +384,7 @@ def test_a_file_that_a_browser_would_run_is_shut_in(shown: Database, name: str, 
     assert found.body == b"<script>alert(1)</script>"
     assert ("sandbox" in (found.header("Content-Security-Policy") or "")) == boxed
     assert found.header("X-Content-Type-Options") == "nosniff"
+    assert found.header("Access-Control-Allow-Origin") is None, "optuna-dashboard's own has every site read it"
 
 
 def test_an_error_is_one_sentence_and_its_traceback_stays_here(

@@ -38,7 +38,7 @@ def loaded(commands: list[list[str]], folder: Path) -> dict[str, tuple[int, list
 
 def test_help_loads_neither_pytorch_nor_optuna_nor_sqlalchemy(tmp_path: Path) -> None:
     names = ("run", "worker", "init", "trials", "best", "show", "status", "extend", "stop", "enqueue", "doctor")
-    names += ("list", "delete")
+    names += ("list", "delete", "report", "dashboard", "predict", "train", "export", "show-schedule")
     commands = [["--help"], ["--version"], *([name, "--help"] for name in names), ["init"]]
     for argv, (code, names_seen) in loaded(commands, tmp_path).items():
         assert (code, names_seen) == (0, []), argv
@@ -48,6 +48,7 @@ def test_looking_at_a_study_loads_neither_pytorch_nor_torchvision(tmp_path: Path
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     commands = [["list"], ["status"], ["trials"], ["trials", "-f", "csv"], ["show", "0"], ["best"], ["best", "--json"]]
     commands += [["run", "--epochs", "3", "--dry-run"], ["run", "--epochs", "3", "--trials", "6", "--detach"]]
+    commands += [["report"], ["report", "-f", "json"], ["export", "--to", "torch"], ["show-schedule", "--trial", "best"]]
     commands += [
         ["status", "--watch"],
         ["extend", "--trials", "+1"],

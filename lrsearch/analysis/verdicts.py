@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 from lrsearch.analysis.precision import Tolerance, tolerance
 from lrsearch.analysis.ranking import best
@@ -53,6 +54,7 @@ def rung_score(row: EpochMetrics, metric: str) -> float:
     return row.val_accuracy if row.averaged_val_accuracy is None else row.averaged_val_accuracy
 
 
+@lru_cache(maxsize=4096)
 def risen(schedule: ScheduleConfig, epoch: int, epochs: int) -> bool:
     """Whether the learning rate has reached its peak within ``epoch`` completed epochs.
 

@@ -1,10 +1,8 @@
 """The dashboard: optuna-dashboard's application over our storage, with our pages in it and a guard around it."""
 
-import logging
 from typing import Any
 
-from bottle import Bottle, HTTPError, response  # type: ignore[import-untyped]
-from optuna_dashboard._app import create_app  # type: ignore[import-untyped]
+from bottle import Bottle, HTTPError, response
 
 from lrsearch.dashboard import pages
 from lrsearch.dashboard.current import Current
@@ -13,13 +11,14 @@ from lrsearch.dashboard.read_through import ReadThrough
 from lrsearch.dashboard.shown import WithOurs, add_pictures
 from lrsearch.search.storage import Database
 
-log = logging.getLogger(__name__)
-
 
 def routes(database: Database, store: Any) -> Bottle:
     """Return the application without its guard: every route there is."""
+    # Not above: it sets environment variables and draws random numbers when it is imported.
+    from optuna_dashboard import wsgi
+
     current = Current()
-    app: Bottle = create_app(ReadThrough(database), artifact_store=store)
+    app: Bottle = wsgi(ReadThrough(database), artifact_store=store)
     pages.add(app, database, current)
     add_pictures(app, database)
     app.install(WithOurs(database, current))

@@ -30,7 +30,7 @@ T = TypeVar("T")
 KEPT = 8
 """Studies of which the last state is kept in memory, some five megabytes each."""
 REST = 4.0
-"""A state is shown for at least so many times as long as it took to build: a large study that is being searched."""
+"""A state is shown for at least so many times as long as it took to read: a large study that is being searched."""
 
 
 class Current:
@@ -62,7 +62,6 @@ class Current:
                 return last
             begun = self._clock()
             snapshot = Snapshot(study, etag, gather(study))
-            snapshot.update()
             now = self._clock()
             entry.last, entry.rests_until = snapshot, now + REST * (now - begun)
             return snapshot

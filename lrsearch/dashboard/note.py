@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from lrsearch.analysis.diagnosis import sentences
-from lrsearch.report import answer, words
+from lrsearch.report import answer
 from lrsearch.report.material import Material
 from lrsearch.report.status import counts_words
 from lrsearch.trial import State, Trial
@@ -49,9 +49,9 @@ def accuracy_against_lr(material: Material) -> str:
                         "mode": "markers",
                         "name": f"{optimizer} {state}",
                         "marker": marker,
-                        "x": [t.config.optimizer.peak_lr for t in shown],
-                        "y": [_accuracy(t) for t in shown],
-                        "text": [f"trial {t.number}: {words.setting(t.config)}" for t in shown],
+                        "x": [_short(t.config.optimizer.peak_lr) for t in shown],
+                        "y": [_short(_accuracy(t)) for t in shown],
+                        "text": [f"trial {t.number}" for t in shown],
                         "hoverinfo": "x+y+text",
                     }
                 )
@@ -62,6 +62,11 @@ def accuracy_against_lr(material: Material) -> str:
         "margin": {"l": 60, "t": 50, "r": 20, "b": 50},
     }
     return json.dumps({"data": traces, "layout": layout}, allow_nan=False)
+
+
+def _short(value: float) -> float:
+    """Return as many digits as are seen: a page asks for all points again and again."""
+    return float(f"{value:.4g}")
 
 
 def _accuracy(trial: Trial) -> float:

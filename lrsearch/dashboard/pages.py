@@ -5,7 +5,7 @@ from typing import Any
 
 import jinja2
 import sqlalchemy as sa
-from bottle import Bottle, HTTPResponse, request  # type: ignore[import-untyped]
+from bottle import Bottle, HTTPResponse, request
 
 from lrsearch.dashboard.current import Current, Snapshot, dashboard_url_of, report_url_of
 from lrsearch.errors import StorageError, UnknownNameError

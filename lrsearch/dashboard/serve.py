@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import waitress  # type: ignore[import-untyped]
+import waitress
 
 from lrsearch.dashboard.guard import Application
 from lrsearch.errors import LrsearchError, UsageError
@@ -54,21 +54,21 @@ def bound(app: Application, address: str, port: int, *, read_only: bool = False)
     Raises:
         LrsearchError: the port is taken, or the address is not this machine's.
     """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return waitress.create_server(
-            app,
-            host=address,
-            port=port,
-            threads=THREADS,
-            ident=None,
-            max_request_body_size=LARGEST_QUESTION if read_only else LARGEST_UPLOAD,
-            asyncore_use_poll=True,
-        )
-    except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-        hint = "; --port 0 takes any that is free" if taken else ""
+        listening = socket.create_server((address, port), family=family)
+    except OSError as error:
+        hint = "; --port 0 takes any that is free" if error.errno == errno.EADDRINUSE else ""
+        why = error.strerror.partition(" (while")[0] if error.strerror else str(error)
         raise LrsearchError(f"the dashboard cannot listen at {address}, port {port}: {why}{hint}") from None
+    return waitress.create_server(
+        app,
+        sockets=[listening],
+        threads=THREADS,
+        ident=None,
+        max_request_body_size=LARGEST_QUESTION if read_only else LARGEST_UPLOAD,
+        asyncore_use_poll=True,
+    )
 
 
 def url_of(address: str, port: int) -> str:

@@ -9,11 +9,13 @@ study to rename it) is what lies in the database.
 import json
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from bottle import Bottle, HTTPResponse, Route  # type: ignore[import-untyped]
+from bottle import Bottle, HTTPResponse, Route
 from optuna.storages._rdb import models
+from pydantic import ValidationError
 
 from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
@@ -29,8 +31,8 @@ from lrsearch.trial import Trial
 
 log = logging.getLogger(__name__)
 
-DETAIL = "/api/studies/<study_id:int>"
-"""optuna-dashboard's route of one study: all that its page knows of it."""
+LIST, DETAIL = "/api/studies", "/api/studies/<study_id:int>"
+"""optuna-dashboard's routes of the studies, and of one with its trials: all that its pages know."""
 PLOT = "accuracy-against-lr"
 
 Document = dict[str, Any]
@@ -47,29 +49,34 @@ class WithOurs:
 
     def apply(self, callback: Callable[..., Any], route: Route) -> Callable[..., Any]:
         """Return the callback of a route as it is to be called."""
-        if (route.method, route.rule) != ("GET", DETAIL):
-            return callback
 
-        def with_ours(study_id: int) -> Any:
+        def detail(study_id: int) -> Any:
             found = callback(study_id=study_id)
+            # An error is a text.
             if isinstance(found, dict) and ID_ATTR in _keys(found.get("user_attrs", [])):
                 self._add(found, study_id)
             return found
 
-        return with_ours
+        def listed() -> Any:
+            found = callback()
+            if isinstance(found, dict):
+                for summary in found["study_summaries"]:
+                    summary["user_attrs"] = _in_words(summary["user_attrs"])
+            return found
+
+        ours: dict[tuple[str, str], Callable[..., Any]] = {("GET", DETAIL): detail, ("GET", LIST): listed}
+        return ours.get((route.method, route.rule), callback)
 
     def _add(self, found: Document, study_id: int) -> None:
         try:
-            study = studies.get(self._database, found["name"])
-            snapshot = self._current.of(study)
+            snapshot = self._current.of(studies.get(self._database, found["name"]))
             found["plotly_graph_objects"].append({"id": PLOT, "graph_object": snapshot.plot()})
             if not found["note"]["body"]:
                 found["note"]["body"] = snapshot.note()
-            theirs = [attr for attr in found["user_attrs"] if attr["key"] != SPEC_ATTR]
-            found["user_attrs"] = [*_spec_attrs(study.spec), *theirs]
         except LrsearchError as error:
             # Filed by another version, or deleted meanwhile: Optuna's own is shown all the same.
             log.warning("%s", error)
+        found["user_attrs"] = _in_words(found["user_attrs"])
         for trial in (*found["trials"], *found["best_trials"]):
             if SLOT_ATTR in _keys(trial["user_attrs"]):
                 _add_curves(trial, study_id)
@@ -109,12 +116,26 @@ def _add_curves(trial: Document, study_id: int) -> None:
         trial["note"]["body"] = f"![{about}](/artifacts/{study_id}/{trial['trial_id']}/curves-{now})"
 
 
-def _spec_attrs(spec: StudySpec) -> list[dict[str, str]]:
-    """Return the spec one key a line, in words."""
+def _in_words(attrs: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return the attributes of a study with the spec one key each, in place of its JSON."""
+    text = next((attr["value"] for attr in attrs if attr["key"] == SPEC_ATTR), None)
+    spec = () if text is None else _spec_attrs(text)
+    return [{"key": key, "value": value} for key, value in spec] + [
+        a for a in attrs if not spec or a["key"] != SPEC_ATTR
+    ]
+
+
+@lru_cache(maxsize=256)
+def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
+    try:
+        spec = StudySpec.model_validate_json(text)
+    except ValidationError:
+        # Of another version.
+        return ()
     out = {f"spec {key}": _word(value) for key, value in spec.identity().items() if not key.startswith("space.")}
     for name, domain, applies in spaces.rows(spec.space):
         out[f"space {name}"] = describe(domain) + ("" if applies == "always" else f" ({applies})")
-    return [{"key": key, "value": value} for key, value in out.items()]
+    return tuple(out.items())
 
 
 def _word(value: Any) -> str:

@@ -106,7 +106,7 @@ def cost_figure(trials: Sequence[Trial]) -> Figure:
             "xaxis": {"title": {"text": "epochs"}, "range": [0, None]},
             "yaxis": {"autorange": "reversed", "automargin": True},
         },
-        n_marks=2 * len(found),
+        n_marks=2 * len(found) if total else 0,
         empty="" if total else "Nothing has been trained yet.",
         header=("state", "trials", "epochs trained", "epochs saved", "time in training", "time saved, about"),
         rows=rows,

@@ -94,11 +94,16 @@ def symbol(state: State, index: int) -> str:
     return SYMBOLS[state][0 if index < N_COLOURS else 1]
 
 
-def marker(state: State, index: int) -> dict[str, Any]:
-    """Return how Plotly draws such a trial."""
+def marker(state: State, index: int, n: int) -> dict[str, Any]:
+    """Return how Plotly draws such a trial among ``n`` of all states: of many smaller."""
     thin = state in (State.PRUNED, State.FAILED, State.RUNNING)
     line = {"width": 1.6, "color": colour(index)} if thin else {"width": 0.8, "color": "@paper"}
-    return {"symbol": symbol(state, index), "size": SIZES[state], "color": colour(index), "line": line}
+    return {
+        "symbol": symbol(state, index),
+        "size": round(SIZES[state] * (1 if n <= 500 else 0.6)),
+        "color": colour(index),
+        "line": line,
+    }
 
 
 def hover(trial: Trial, spec: StudySpec) -> str:

@@ -6,6 +6,8 @@ from lrsearch.report import words
 from lrsearch.report.figure import Figure, plural, short
 from lrsearch.report.material import ImportanceRow, ImportanceTable, Material
 
+WORTH_NAMING = 0.01
+"""A smaller share is not named, even where it beats chance."""
 NAMED = 4
 """Parameters that are named in a sentence."""
 
@@ -35,29 +37,34 @@ def importance_figure(material: Material) -> Figure:
                 "name": name,
                 "y": names,
                 "x": [short(row.share) if row else 0 for row in mine],
-                "marker": {"color": f"@{look}"},
+                # Hollow where chance would give as much.
+                "marker": {
+                    "color": [f"@{look}" if row and row.share > row.by_chance else "@hollow" for row in mine],
+                    "line": {"color": f"@{look}", "width": 1.5},
+                },
                 "meta": {"kind": "bar"},
                 "offsetgroup": name,
                 "hovertemplate": f"%{{y}}, {name}: %{{x:.0%}}<extra></extra>",
             }
         )
-        if table is first:
-            data.append(
-                {
-                    "type": "scatter",
-                    "mode": "markers",
-                    "y": names,
-                    "x": [short(min(row.by_chance, 1.0)) if row else None for row in mine],
-                    "marker": {
-                        "symbol": "line-ns-open",
-                        "size": 14,
-                        "color": "@ink",
-                        "line": {"width": 2.5, "color": "@ink"},
-                    },
-                    "meta": {"kind": "chance"},
-                    "hovertemplate": "%{y}: chance gives up to %{x:.0%}<extra></extra>",
-                }
-            )
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "orientation": "h",
+                "y": names,
+                "x": [short(min(row.by_chance, 1.0)) if row else None for row in mine],
+                "marker": {
+                    "symbol": "line-ns-open",
+                    "size": 9,
+                    "color": "@ink",
+                    "line": {"width": 2.5, "color": "@ink"},
+                },
+                "offsetgroup": name,
+                "meta": {"kind": "chance"},
+                "hovertemplate": f"%{{y}}, {name}: chance gives up to %{{x:.0%}}<extra></extra>",
+            }
+        )
     return Figure(
         key="importance",
         title="Which parameters matter",
@@ -65,6 +72,7 @@ def importance_figure(material: Material) -> Figure:
         data=tuple(data),
         layout={
             "barmode": "group",
+            "scattermode": "group",
             "xaxis": {"title": {"text": "share of all contributions"}, "tickformat": ".0%", "rangemode": "tozero"},
             "yaxis": {"autorange": "reversed", "automargin": True},
         },
@@ -73,8 +81,8 @@ def importance_figure(material: Material) -> Figure:
         header=("parameter", "all that ended", "chance", "trials", "complete only", "chance", "trials"),
         rows=_rows(names, ended, complete),
         note="PED-ANOVA asks in which parameters the best trials differ from all. Upright strokes: the largest "
-        "contribution in 19 drawings in which the best were chosen at random; a bar that ends before its stroke is no "
-        "evidence. A parameter of one optimizer or one schedule is judged by the trials that have it."
+        "contribution in 19 drawings in which the best were chosen at random; a bar that ends before its stroke is "
+        "hollow, and no evidence. A parameter of one optimizer or one schedule is judged by the trials that have it."
         if series
         else "",
         keys=(*((look, name) for name, _, look in series), ("stroke", "chance")) if series else (),
@@ -107,7 +115,7 @@ def _too_few(ended: ImportanceTable | None) -> str:
 def _finding(ended: ImportanceTable | None, complete: ImportanceTable | None) -> str:
     if ended is None or not ended.parameters:
         return ""
-    clear = [row for row in ended.parameters if row.share > row.by_chance]
+    clear = [row for row in ended.parameters if row.share > max(row.by_chance, WORTH_NAMING)]
     if clear:
         named = ", ".join(f"{row.parameter} ({100 * row.share:.0f} %)" for row in clear[:NAMED])
         more = f" and {len(clear) - NAMED} more" if len(clear) > NAMED else ""

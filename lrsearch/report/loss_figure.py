@@ -52,7 +52,7 @@ def loss_figure(material: Material, winner: Trial | None) -> Figure:
     if missing:
         notes.append(f"{plural(missing, 'trial')} without a completed epoch whose loss is a number: no line.")
     if stride > 1:
-        notes.append(f"Of so many epochs every {stride}th is drawn, and the last of each trial.")
+        notes.append(f"Of {stride} epochs one is drawn, and the last of each trial.")
     return Figure(
         key="loss",
         title="Validation loss, epoch by epoch",
@@ -73,7 +73,7 @@ def loss_figure(material: Material, winner: Trial | None) -> Figure:
 
 def _faintness(n: int) -> float:
     """Return how opaque a line is among ``n``: many lines must not become one dark patch."""
-    return 0.7 if n <= 60 else 0.4 if n <= 400 else 0.15
+    return 0.7 if n <= 60 else 0.4 if n <= 400 else 0.06
 
 
 def _curves(trials: Sequence[Trial], stride: int) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
     order = families(spec, material.trials)
     data: list[dict[str, Any]] = []
     for (state, family, _), trials in grouped(mine).items():
-        look = marker(state, order.index(family))
+        look = marker(state, order.index(family), len(mine))
         scored = [t for t in trials if score(t, spec) is not None]
         # What has no score stands on a band below the axis: a learning rate at which training broke down is a result.
         unscored = [t for t in trials if score(t, spec) is None and state != State.RUNNING]

@@ -1,5 +1,6 @@
 """Every trial as a line across its settings to its score."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from math import ceil, log10
@@ -16,6 +17,8 @@ from lrsearch.trial import OptimizerConfig, ScheduleConfig, Trial
 
 BEST = 0.1
 """Part of the complete trials that is called the best."""
+MOST_BEST = 20
+"""Of them at most: more thick lines hide each other."""
 ABSENT = -0.14
 """Where a line runs below an axis whose parameter the trial does not have."""
 SHIFT = 0.035
@@ -53,16 +56,16 @@ def parallel_figure(material: Material, order: Sequence[Trial]) -> Figure:
     spec, trials = material.spec, material.trials
     axes = _axes(trials, spec)
     scales = [_Scale(axis, trials) for axis in axes]
-    n_best = min(len(order), max(1, ceil(BEST * len(order)))) if order else 0
+    n_best = min(MOST_BEST, ceil(BEST * len(order)))
     best = {t.number for t in order[:n_best]}
     data: list[dict[str, Any]] = []
     for chosen in (False, True):
         for (state, family, optimizer), found in grouped([t for t in trials if (t.number in best) is chosen]).items():
-            look = {"color": "@winner" if chosen else f"@state-{state}", "width": 2.5 if chosen else 1}
+            look = {"color": "@winner" if chosen else f"@state-{state}", "width": 2 if chosen else 1}
             lines = _lines(found, scales, spec)
             opacity = 0.95 if chosen else 0.6 if len(trials) <= 100 else 0.35 if len(trials) <= 500 else 0.12
-            about = {"mode": "lines", "line": look, "opacity": opacity, "meta": meta("trial", state, family, optimizer)}
-            data.append(lines | about)
+            about = meta("trial", state, family, optimizer)
+            data.append(lines | {"mode": "lines", "line": look, "opacity": opacity, "meta": about})
     said = f"{'The best one' if n_best == 1 else f'The best {n_best}'} of {plural(len(order), 'complete trial')}"
     return Figure(
         key="parallel",
@@ -72,24 +75,21 @@ def parallel_figure(material: Material, order: Sequence[Trial]) -> Figure:
         layout={
             "xaxis": {
                 "range": [-0.35, len(axes) - 0.65],
-                "tickvals": list(range(len(axes))),
-                "ticktext": [axis.name.replace(" ", "<br>") for axis in axes],
-                "tickangle": 0,
-                "side": "top",
+                "visible": False,
                 "showgrid": False,
                 "fixedrange": True,
             },
             "yaxis": {"range": [ABSENT - 0.08, 1.08], "visible": False, "fixedrange": True},
             "shapes": [_upright(i) for i in range(len(axes))],
-            "annotations": [note for i, scale in enumerate(scales) for note in scale.ticks(i)],
+            "annotations": [note for i, scale in enumerate(scales) for note in (scale.heading(i), *scale.ticks(i))],
         },
         n_marks=len(trials) if axes else 0,
         empty="" if trials else "No trial has been started yet.",
         header=("parameter", f"the best {n_best}", "all trials"),
         rows=tuple((axis.name, _spread(order[:n_best], axis), _spread(trials, axis)) for axis in axes),
-        note="Each line is a trial; the thick ones are the best tenth of the complete trials. Lines through one choice "
-        "are spread a little, so that they do not hide each other. Below an axis run the trials that do not have that "
-        "parameter, or have no score.",
+        note="Each line is a trial; the thick ones are the best tenth of the complete trials, 20 at most. Lines "
+        "through one choice are spread a little, so that they do not hide each other. Below an axis run the trials "
+        "that do not have that parameter, or have no score.",
         views={"wide": 90 * len(axes)},
     )
 
@@ -115,6 +115,12 @@ class _Scale:
             spread = SHIFT * (2 * ((nth * 0.618034) % 1) - 1)
             return self._choice(value) + (spread if len(self.choices) > 1 else 0)
         return self._number(self.axis.bend(value))
+
+    def heading(self, at: int) -> dict[str, Any]:
+        """Return the name above the axis."""
+        text, font = self.axis.name.replace(" ", "<br>"), {"size": 13, "color": "@muted"}
+        place = {"x": at, "xanchor": "center", "y": 1, "yref": "paper", "yanchor": "bottom"}
+        return {**place, "text": text, "showarrow": False, "font": font}
 
     def ticks(self, at: int) -> list[dict[str, Any]]:
         """Return the labels beside the axis."""
@@ -223,8 +229,7 @@ def _spread(trials: Sequence[Trial], axis: Axis) -> str:
     if numbers:
         low, high = words.rate(min(numbers)), words.rate(max(numbers))
         return low if low == high else f"{low} to {high}"
-    counts = sorted({str(v): values.count(v) for v in values}.items(), key=lambda item: -item[1])
-    return ", ".join(f"{choice} ({n})" for choice, n in counts)
+    return ", ".join(f"{choice} ({n})" for choice, n in Counter(values).most_common())
 
 
 def _finding(who: str, best: Sequence[Trial], axes: Sequence[Axis]) -> str:

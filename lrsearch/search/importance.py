@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
@@ -94,11 +93,17 @@ def _study(trials: Sequence[Trial], distributions: Mapping[str, BaseDistribution
         mine = {name: kind for name, kind in distributions.items() if name in trial.params}
         params = {name: trial.params[name] for name in mine}
         study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, params=params, distributions=mine))
+    # One object for all: Optuna compares the distributions of every trial, and equal ones that are two cost time.
+    for kept in study.get_trials(deepcopy=False):
+        kept.distributions = {name: distributions[name] for name in kept.params}
     return study
 
 
 def _contributions(study: optuna.Study, ranks: Sequence[int], n_top: int, names: list[str]) -> dict[str, float]:
     """Return what each parameter contributes to a rank below ``n_top``, where trial i has rank ``ranks[i]``."""
+    # Here, because it loads scikit-learn, for another method.
+    from optuna.importance import PedAnovaImportanceEvaluator
+
     # Half a trial less: Optuna rounds the quantile up to whole trials.
     evaluator = PedAnovaImportanceEvaluator(target_quantile=(n_top - 0.5) / len(ranks), evaluate_on_local=True)
     with warnings.catch_warnings():

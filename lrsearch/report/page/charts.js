@@ -6,6 +6,7 @@ const charts = {
   figures: {},
   drawn: new Map(),   // key -> the JSON that was drawn last
   zoom: new Map(),    // key -> counted up to forget a zoom
+  paper: 0,           // width of the paper that is printed on, or 0
 
   async all(first) {
     for (const key of Object.keys(charts.figures)) {
@@ -48,6 +49,7 @@ const charts = {
       uirevision: `${scale} ${filters.along} ${charts.zoom.get(key) || 0}`,
     });
     if (figure.views.bars || key === "cost") layout.height = 96 + 34 * (figure.views.bars || figure.data[0].y.length);
+    if (charts.paper) layout.width = key.startsWith("lr-") ? charts.paper / 2 - 12 : charts.paper;
     if (layout.height) { layout.bargap = 0.25; layout.margin.t = 10; }
     for (const name of ["xaxis", "yaxis", "yaxis2"]) if (layout[name]) {
       layout[name] = { gridcolor: c.grid, linecolor: c.axis, tickcolor: c.axis, zeroline: false, automargin: true,
@@ -146,15 +148,4 @@ const charts = {
     }
   },
   keys(prefix) { return Object.keys(charts.figures).filter((key) => key.startsWith(prefix)); },
-
-  // On paper a chart is as wide as the paper.
-  fit(width) {
-    for (const key of charts.keys("")) {
-      const place = document.querySelector(`[data-chart="${key}"]`);
-      if (place && place.layout) {
-        if (width) Plotly.relayout(place, { width: key.startsWith("lr-") ? width / 2 - 24 : width });
-        else Plotly.relayout(place, { width: null, autosize: true });
-      }
-    }
-  },
 };

@@ -33,17 +33,19 @@ const page = {
       for (const id of open) document.getElementById(id)?.setAttribute("open", "");
       if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
     }
+    const drawing = [];
     for (const [key, figure] of Object.entries(data.figures)) {
       const text = JSON.stringify(figure);
       if (charts.drawn.get(key) === text) continue;
       charts.drawn.set(key, text);
       charts.figures[key] = figure;
-      charts.draw(key);
+      drawing.push(charts.draw(key));
     }
     table.trials = data.trials;
     table.draw();
     filters.counted(data.states);
     page.keys();
+    return Promise.all(drawing);
   },
 
   // Which line of the schedules is which trial.
@@ -51,8 +53,12 @@ const page = {
     const figure = charts.figures.schedule, list = document.getElementById("schedule-keys");
     const traces = figure.empty ? [] : [...figure.data].sort((a, b) => a.meta.place - b.meta.place);
     list.replaceChildren(...traces.map((trace) => {
-      const item = document.createElement("li"), line = document.createElement("span");
-      line.className = `line place-${trace.meta.place}`;
+      const item = document.createElement("li"), drawing = "http://www.w3.org/2000/svg";
+      const line = document.createElementNS(drawing, "svg"), stroke = document.createElementNS(drawing, "path");
+      line.setAttribute("class", `dash place-${trace.meta.place}`);
+      line.setAttribute("aria-hidden", "true");
+      stroke.setAttribute("d", "M0 5H40");
+      line.append(stroke);
       item.append(line, `trial ${trace.meta.number}, ${trace.meta.family.replaceAll("_", " ")}`);
       return item;
     }));
@@ -82,19 +88,23 @@ const page = {
     setTimeout(() => { button.textContent = "Copy"; }, 2000);
   },
 
+  // At once, not one after the other: the browser prints when this returns.
+  printed(width) {
+    charts.paper = width;
+    charts.keys("").forEach(charts.draw);
+  },
+
   print() {
     let before = null;
     addEventListener("beforeprint", () => {
       before ??= document.documentElement.dataset.theme || "auto";
       theme.apply("light");
-      charts.all();
-      charts.fit(680);
+      page.printed(680);
     });
     addEventListener("afterprint", () => {
       theme.apply(before || "auto");
       before = null;
-      charts.fit(0);
-      charts.all();
+      page.printed(0);
     });
   },
 };
