@@ -19,7 +19,7 @@ def gather(study: Study) -> Material:
         tuple(trials),
         study.budget(),
         str(study.database.place),
-        of_ended=importances(complete, (), study.spec),
+        of_ended=importances(complete, ended_early, study.spec),
         of_complete=importances(complete, (), study.spec),
         read_at=datetime.now(UTC),
     )

@@ -48,7 +48,8 @@ def test_looking_at_a_study_loads_neither_pytorch_nor_torchvision(tmp_path: Path
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     commands = [["list"], ["status"], ["trials"], ["trials", "-f", "csv"], ["show", "0"], ["best"], ["best", "--json"]]
     commands += [["run", "--epochs", "3", "--dry-run"], ["run", "--epochs", "3", "--trials", "6", "--detach"]]
-    commands += [["report"], ["report", "-f", "json"], ["export", "--to", "torch"], ["show-schedule", "--trial", "best"]]
+    commands += [["report"], ["report", "-f", "json"]]
+    commands += [["export", "--to", "torch"], ["show-schedule", "--trial", "best"]]
     commands += [
         ["status", "--watch"],
         ["extend", "--trials", "+1"],
