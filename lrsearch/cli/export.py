@@ -1,13 +1,13 @@
 """`lrsearch export`: a trial as a program or as data; torch is not loaded for it."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, TrialOption, chosen, opened
-from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.errors import EXIT_OK
+from lrsearch.report.text_file import check_free, write
 
 if TYPE_CHECKING:
     from lrsearch.spec import StudySpec
@@ -29,10 +29,8 @@ def export(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> int:
     """Print a program that trains with the setting of a trial, or its learning rate at every update."""
-    if output is not None and output.is_dir():
-        raise UsageError(f"{output} is a folder; name a file in it")
-    if output is not None and output.exists() and not force:
-        raise UsageError(f"{output} exists already; name another file, or overwrite it with --force")
+    if output is not None:
+        check_free(output, force=force)
     with opened(storage) as database:
         from lrsearch.search import study as studies
 
@@ -41,7 +39,7 @@ def export(
     if output is None:
         print(text, end="")
         return EXIT_OK
-    _write(output, text)
+    write(output, text)
     run = f"; run it with: python {output}" if to in ("torch", "lightning") else ""
     print(f"wrote {output}{run}")
     return EXIT_OK
@@ -63,15 +61,3 @@ def _text(trial: "Trial", spec: "StudySpec", to: Target) -> str:
             from lrsearch.report.export import to_csv
 
             return to_csv(trial, spec)
-
-
-def _write(output: Path, text: str) -> None:
-    """Write all of it, or nothing."""
-    partial = output.with_name(f".{output.name}.partial")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(output)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise UsageError(f"{output} cannot be written: {error.strerror}") from None

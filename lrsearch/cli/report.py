@@ -9,6 +9,7 @@ import typer
 
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, opened
 from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.report import words
 
 if TYPE_CHECKING:
     from lrsearch.report.material import Material
@@ -47,7 +48,7 @@ def report(
     as_what = form or ENDINGS.get(Path(output or "").suffix.lower(), "html")
     with opened(storage) as database:
         from lrsearch.gather import gather
-        from lrsearch.report import report_file
+        from lrsearch.report import report_file, text_file
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
@@ -60,8 +61,8 @@ def report(
     if path is None:
         sys.stdout.write(text)
     else:
-        report_file.write(path, text)
-        print(f"wrote {path} ({len(text.encode()) / 1e6:.1f} MB)", file=sys.stderr)
+        text_file.write(path, text)
+        print(f"wrote {path} ({words.file_size(len(text.encode()))})", file=sys.stderr)
     return EXIT_OK
 
 

@@ -1,10 +1,9 @@
-"""A report in a file: whole or not at all, and never in the place of something that is no report."""
+"""A report in a file: never in the place of something that is no report."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
-from lrsearch.errors import LrsearchError, UsageError
+from lrsearch.errors import UsageError
+from lrsearch.report.text_file import check_folder
 
 HEAD = 2000
 """Bytes in which a report says that it is one."""
@@ -18,31 +17,9 @@ def check(path: Path, *, force: bool) -> None:
     Raises:
         UsageError: there is no such folder, or something stands there that is no report and ``force`` was not given.
     """
-    if not path.parent.is_dir():
-        raise UsageError(f"the report cannot be written to {path}: there is no folder {path.parent}")
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise UsageError(f"the report cannot be written to {path}: that is no file")
-    if not force and not _is_report(path):
+    check_folder(path)
+    if path.exists() and not force and not _is_report(path):
         raise UsageError(f"{path} exists and is no report of lrsearch: name another file with -o, or add --force")
-
-
-def write(path: Path, text: str) -> None:
-    """Write the report; whoever reads the file meanwhile finds the old one or the new one.
-
-    Raises:
-        LrsearchError: the file cannot be written.
-    """
-    path = path.resolve()  # A link stays a link.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, "utf-8", newline="\n")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise LrsearchError(f"the report cannot be written to {path}: {error.strerror}") from error
 
 
 def _is_report(path: Path) -> bool:

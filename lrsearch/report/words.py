@@ -116,3 +116,12 @@ def optimizer(config: OptimizerConfig) -> str:
         f"{n.replace('_', ' ')} {v:g}" if not isinstance(v, bool) else n for n, v in optimizer_settings(config).items()
     ]
     return ", ".join([config.name, *words])
+
+
+def file_size(n_bytes: int) -> str:
+    """Return the size of a file.
+
+    >>> file_size(4_200), file_size(5_030_000)
+    ('4.2 kB', '5.0 MB')
+    """
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes / 1e3:.1f} kB"

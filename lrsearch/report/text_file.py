@@ -1,0 +1,48 @@
+"""A text in a file: whole or not at all."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from lrsearch.errors import UsageError
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Make sure that a file may be written there; ``force`` allows one that is there already.
+
+    Raises:
+        UsageError: it may not.
+    """
+    check_folder(path)
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists already; name another file, or overwrite it with --force")
+
+
+def check_folder(path: Path) -> None:
+    """Make sure that there is a folder for the file, and that nothing but a file is in its place.
+
+    Raises:
+        UsageError: there is none, or something is.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
+    if path.exists() and not path.is_file():
+        what = "a folder; name a file in it" if path.is_dir() else "no file; name another"
+        raise UsageError(f"{path} is {what}")
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text; whoever reads the file meanwhile finds what was there or all of what is new.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    whole = path.resolve()  # A link stays a link.
+    part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, "utf-8", newline="\n")
+        part.replace(whole)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
