@@ -304,8 +304,8 @@ def test_markdown_and_json_go_to_stdout(in_folder: InProcess) -> None:
     ("argv", "said"),
     [
         (["-o", "no/where.html"], "there is no folder no"),
-        (["-o", "."], "that is no file"),
-        (["-o", "/dev/null"], "that is no file"),
+        (["-o", "."], ". is a folder; name a file in it"),
+        (["-o", "/dev/null"], "/dev/null is no file; name another"),
         (["-o", ""], "-o takes the name of a file"),
         (["nobody"], "there is no study 'nobody'"),
         (["-f", "pdf"], "--format must be one of html, markdown, json, got 'pdf'"),
