@@ -37,7 +37,7 @@ from conftest import wait_until
 
 from lrsearch import __version__, study_file
 from lrsearch.cli import app
-from lrsearch.cli import search as search_command
+from lrsearch.cli import searching
 from lrsearch.spec import StudySpec
 
 pytest_plugins = ["command_line"]
@@ -148,7 +148,7 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
     database = Database(SqliteFile(tmp_path / "a.db"))
     filed = create(database, StudySpec(name="probe"))
     going = (event for event in events())
-    search_command._follow(going, filed, stderr(), 0.0, live=False, quiet=False)
+    searching.follow(going, filed, stderr(), 0.0, live=False, quiet=False)
     database.close()
     assert message in capsys.readouterr().err
 

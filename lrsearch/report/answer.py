@@ -1,6 +1,5 @@
 """The end of a run: the winner, how sure, what was too high and too low, a program to paste, what to type next."""
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
 from lrsearch.analysis.ranking import ranked
 from lrsearch.report import words
+from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
@@ -23,18 +23,8 @@ from lrsearch.spec import BudgetSpec, StudySpec
 from lrsearch.trial import State, Trial
 
 SCHEMA = "lrsearch/answer/1"
-DEFAULT_PLACE = "lrsearch.db"
-MORE_TRIALS = 50
 NAMED = 5
 """Trials close to the best that are named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Something to type next."""
-
-    command: str
-    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +208,7 @@ def build(
         why_none="" if winner is not None else _why_none(trials),
         close=tuple(near),
         diagnosis=diagnose(trials, spec),
-        next_steps=_next_steps(
+        next_steps=next_steps(
             trials, spec, winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
         ),
     )
@@ -256,36 +246,6 @@ def _why_none(trials: Sequence[Trial]) -> str:
     if all(t.state == State.DIVERGED for t in ended):
         return f"{said}: every learning rate was too high."
     return f"{said}."
-
-
-def _next_steps(
-    trials: Sequence[Trial],
-    spec: StudySpec,
-    winner: Trial | None,
-    budget: BudgetSpec,
-    run_command: str,
-    tools: str,
-    options: str,
-) -> tuple[Step, ...]:
-    steps, name = [], shlex.quote(spec.name)  # Whoever renames a study in the dashboard is free to type anything.
-    looked_at = winner or (trials[-1] if trials else None)
-    if looked_at is not None:
-        steps.append(Step(f"{tools}lrsearch show {looked_at.number} {name}{options}", "its training, epoch by epoch"))
-    steps.append(Step(f"{tools}lrsearch trials {name}{options}", "all trials"))
-    total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
-    again = run_command or "the same command with"
-    steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
-    steps.append(Step(f"{tools}lrsearch dashboard{options}", "look at it in a browser"))
-    return tuple(steps)
-
-
-def storage_words(place: str, given: str | None) -> str:
-    """Return `` --storage ...`` as it must stand in a command, or nothing."""
-    if given is not None:
-        return f" {given}" if given else ""
-    path = place.removeprefix("sqlite:///")
-    elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
-    return f" --storage {shlex.quote(path)}" if elsewhere else ""
 
 
 def _value(trial: Trial) -> float:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 from lrsearch.analysis.ranking import ranked
 from lrsearch.report import answer, provenance
-from lrsearch.report.answer import Answer, Step
+from lrsearch.report.answer import Answer
 from lrsearch.report.cost import cost_figure
 from lrsearch.report.figure import Figure
 from lrsearch.report.importance_figure import importance_figure
 from lrsearch.report.loss_figure import loss_figure
 from lrsearch.report.lr_figures import lr_figures
 from lrsearch.report.material import Material
+from lrsearch.report.next_steps import Step, storage_words
 from lrsearch.report.parallel_figure import parallel_figure
 from lrsearch.report.schedule_figure import schedule_figure
 from lrsearch.trial import Trial
@@ -58,7 +59,7 @@ def contents(material: Material) -> Contents:
 
 def _answer(material: Material) -> Answer:
     """Return the answer, its commands as they go on with a study whose first command nobody remembers."""
-    name, where = shlex.quote(material.spec.name), answer.storage_words(material.place, None)
+    name, where = shlex.quote(material.spec.name), storage_words(material.place, None)
     extend = f"lrsearch extend {name}{where}"
     said = answer.build(material.trials, material.spec, material.place, budget=material.budget, run_command=extend)
     steps: list[Step] = []

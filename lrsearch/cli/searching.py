@@ -1,0 +1,194 @@
+"""What `lrsearch run` does once it knows what is wanted: search here, show it, print the answer."""
+
+import shlex
+import sys
+import time
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrsearch.cli import interrupts
+from lrsearch.cli.options import print_json, stderr, stdout, tools
+from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, EXIT_TERMINATED, StorageError
+from lrsearch.events import EndReason
+from lrsearch.spec import StudySpec
+from lrsearch.trial import Reason
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lrsearch.events import Event, SearchEnded
+    from lrsearch.search.keeper import Leave
+    from lrsearch.search.places import Place
+    from lrsearch.search.study import Study
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for on the command line."""
+
+    spec: StudySpec
+    where: "Place"
+    storage_option: str
+    """``--storage`` for the commands to type next."""
+    explicit_budget: bool
+    explicit_workers: bool
+    artifacts: str | None
+    data_dir: Path | None
+    device: str
+    threads: int | None
+    n_workers: int | None
+    """None: chosen by the machine."""
+    workers_per_gpu: int
+    as_json: bool
+    quiet: bool
+
+
+def file(asked: Asked) -> "Study":
+    """File the study, or find it again."""
+    from lrsearch.search import filing
+
+    return filing.file_study(
+        asked.spec,
+        asked.where,
+        explicit_budget=asked.explicit_budget,
+        explicit_workers=asked.explicit_workers,
+        artifacts=asked.artifacts,
+    )
+
+
+def search(asked: Asked) -> int:
+    """Work on the study in this process, or by several, until its budget is used up or somebody asks to leave."""
+    begun = time.monotonic()
+    console = stderr()
+    live = console.is_terminal and not console.is_dumb_terminal and not asked.quiet
+    from lrsearch.search import filing
+    from lrsearch.search.keeper import Leave
+
+    leave, engine, spec = Leave(), None, asked.spec
+    if asked.n_workers != 1:
+        from lrsearch import local_workers
+
+        local_workers.warm_up()
+    with interrupts.raised() as check:
+        filing.check(spec, asked.where)
+        if asked.n_workers == 1:
+            with _doing(console, "loading PyTorch", live=live):
+                from lrsearch import launch
+            with _doing(console, f"loading {spec.dataset.name}", live=live):
+                here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
+                engine = launch.prepare(spec, here)
+        check()
+        study = file(asked)
+    with closing(study.database):
+        try:
+            artifacts = filing.artifacts_of(study, asked.artifacts)
+            events = _by_several(asked, leave) if engine is None else launch.search(study, engine, artifacts, leave)
+            with interrupts.asked(leave):
+                end = follow(events, study, console, begun, live=live, quiet=asked.quiet)
+            if end is not None and end.reason == EndReason.LEFT:
+                return _left(study, leave)
+            if engine is not None:
+                with interrupts.raised(), _doing(console, "judging the winner by the test images", live=live):
+                    launch.test_winner(study, engine, artifacts)
+        except StorageError:
+            if leave.asked:
+                # Left while the database did not answer.
+                return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+            raise
+        except KeyboardInterrupt:
+            return _left(study, leave)
+        except BrokenPipeError:
+            # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
+            return EXIT_INTERRUPTED
+        return _answer(study, asked)
+
+
+def _by_several(asked: Asked, leave: "Leave") -> "Generator[Event]":
+    from lrsearch import local_workers
+
+    gpus = local_workers.count_gpus() if asked.device in ("auto", "cuda") else 0
+    n = asked.n_workers or local_workers.how_many(gpus, asked.workers_per_gpu)
+    orders = local_workers.orders(
+        asked.where,
+        asked.spec.name,
+        n,
+        device=asked.device,
+        gpus=gpus,
+        threads=asked.threads,
+        data_dir=asked.data_dir,
+        artifacts=asked.artifacts,
+    )
+    return local_workers.search(orders, leave)
+
+
+def _left(study: "Study", leave: "Leave") -> int:
+    n = sum(t.state.counts for t in study.trials())
+    finished = "1 finished trial is" if n == 1 else f"{n} finished trials are"
+    print(f"lrsearch: interrupted; {finished} kept; the same command goes on from there", file=sys.stderr)
+    return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+
+
+def _answer(study: "Study", asked: Asked) -> int:
+    from lrsearch.report import answer
+
+    found = answer.build(
+        study.trials(),
+        study.spec,
+        str(asked.where),
+        budget=study.budget(),
+        run_command=_again(sys.argv[1:]),
+        tools=tools(),
+        storage_option=asked.storage_option,
+    )
+    if asked.as_json:
+        print_json(found.to_json())
+    else:
+        # Not cropped: its commands are there to be pasted.
+        stdout().print(found.render(), crop=False)
+    return EXIT_OK if found.winner is not None else EXIT_NOTHING_FEASIBLE
+
+
+def _doing(console: "Console", what: str, *, live: bool) -> "AbstractContextManager[object]":
+    return console.status(f"{what} ...") if live else nullcontext()
+
+
+def follow(
+    events: "Generator[Event]", study: "Study", console: "Console", begun: float, *, live: bool, quiet: bool
+) -> "SearchEnded | None":
+    """Show what the workers say: a live view on a terminal, a line an event elsewhere; return how it ended."""
+    from lrsearch.events import SearchEnded
+    from lrsearch.report.lines import line
+
+    if live:
+        from lrsearch.report.live import LiveView
+
+    end = None
+    with closing(events), ExitStack() as shown:
+        view = shown.enter_context(LiveView(console, study.spec, study.budget(), study.trials())) if live else None
+        for event in events:
+            if view is not None:
+                view.on(event)
+            elif not quiet:
+                print(line(event, time.monotonic() - begun, study.spec), file=sys.stderr, flush=True)
+            if isinstance(event, SearchEnded):
+                end = event
+    return end
+
+
+def _again(words: list[str]) -> str:
+    """Return the command that was typed, without ``--trials N`` and ``--set budget.trials=N``."""
+    kept: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name not in ("--trials", "--set"):
+            kept.append(word)
+            continue
+        if not equals:
+            value = next(rest, "")
+        if name == "--set" and value.partition("=")[0].strip() != "budget.trials":
+            kept += ["--set", value]
+    return f"{tools()}{shlex.join(['lrsearch', *kept])}"

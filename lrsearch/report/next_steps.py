@@ -1,0 +1,64 @@
+"""What to type after an answer."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.trial import Trial
+
+DEFAULT_PLACE = "lrsearch.db"
+MORE_TRIALS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to type next."""
+
+    command: str
+    what: str
+
+
+def next_steps(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    winner: Trial | None,
+    budget: BudgetSpec,
+    run_command: str,
+    tools: str,
+    options: str,
+) -> tuple[Step, ...]:
+    """Return what to type next, the likeliest first.
+
+    Args:
+        trials: all of the study.
+        spec: the study.
+        winner: its best trial, or None.
+        budget: the one that stands.
+        run_command: what goes on with the search, without ``--trials``; "the same command" where it is empty.
+        tools: what stands before ``lrsearch`` where it is not on the path.
+        options: ``--storage`` as the commands need it, with a space before it.
+    """
+    steps, name = [], shlex.quote(spec.name)  # Whoever renames a study in the dashboard is free to type anything.
+    looked_at = winner or (trials[-1] if trials else None)
+    if looked_at is not None:
+        steps.append(Step(f"{tools}lrsearch show {looked_at.number} {name}{options}", "its training, epoch by epoch"))
+    steps.append(Step(f"{tools}lrsearch trials {name}{options}", "all trials"))
+    total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
+    again = run_command or "the same command with"
+    steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
+    if winner is not None:
+        # That schedule follows the validation loss.
+        on = " --on train" if winner.config.schedule.family == "plateau" else ""
+        steps.append(Step(f"{tools}lrsearch train {name}{on}{options}", "train the winner for keeps"))
+    steps.append(Step(f"{tools}lrsearch dashboard{options}", "look at it in a browser"))
+    return tuple(steps)
+
+
+def storage_words(place: str, given: str | None) -> str:
+    """Return `` --storage ...`` as it must stand in a command, or nothing."""
+    if given is not None:
+        return f" {given}" if given else ""
+    path = place.removeprefix("sqlite:///")
+    elsewhere = path not in (DEFAULT_PLACE, f"./{DEFAULT_PLACE}")
+    return f" --storage {shlex.quote(path)}" if elsewhere else ""
