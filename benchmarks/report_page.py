@@ -38,8 +38,7 @@ BEGUN = datetime(2026, 11, 22, 8, 0, tzinfo=UTC).replace(tzinfo=None)
 def study(folder: Path, n: int) -> Path:
     """Write a study of ``n`` finished trials, many in one transaction, through the product's own statements."""
     from lrsearch import study_file
-    from lrsearch.search import optuna_rows, space
-    from lrsearch.search import study as studies
+    from lrsearch.search import creation, optuna_rows, space
     from lrsearch.search.mirror import SLOT_ATTR
     from lrsearch.search.places import parse_place
     from lrsearch.search.storage import Database
@@ -50,7 +49,7 @@ def study(folder: Path, n: int) -> Path:
     random.seed(n)
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=n))
     with closing(Database(parse_place(str(path)))) as database:
-        filed = studies.create(database, spec)
+        filed = creation.create(database, spec)
         for first in range(0, n, 500):
             slot_rows, epoch_rows = [], []
             with database.writing() as connection:

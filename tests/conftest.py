@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
 from lrsearch.events import Event
-from lrsearch.search import lease, optuna_rows, retries, rung
+from lrsearch.search import creation, lease, optuna_rows, retries, rung
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts
 from lrsearch.search.claims import Claim, Claims
@@ -422,7 +422,7 @@ def work_in_child(place: str, spec_json: str, kill: Kill | None = None, gate: st
     if gate is not None:
         wait_until(Path(gate).exists)
     with closing(Database(parse_place(place))) as database:
-        for _ in working(claims_of(studies.create(database, spec)), FakeEngine(learning)):
+        for _ in working(claims_of(creation.create(database, spec)), FakeEngine(learning)):
             pass
 
 

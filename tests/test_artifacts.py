@@ -10,6 +10,7 @@ import pytest
 from conftest import FakeEngine, claims_of, finished, learning, make_spec, sentence, started, working
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import PREFIX, Artifacts, default_for
 from lrsearch.search.places import SqliteFile, parse_place
@@ -96,7 +97,7 @@ def work_on_a_full_disk(path: str, folder: str, said: str) -> None:
     mounts.alone()
     mounts.tmpfs(Path(folder), 1 << 16)
     with closing(Database(SqliteFile(Path(path)))) as database:
-        study = studies.create(database, make_spec(budget={"trials": 2}), folder)
+        study = creation.create(database, make_spec(budget={"trials": 2}), folder)
         filled = Path(folder) / "filled"
         try:
             for _ in working(claims_of(study), FakeEngine(learning)):

@@ -36,8 +36,7 @@ from command_line import (
 from conftest import wait_until
 
 from lrsearch import __version__, study_file
-from lrsearch.cli import app
-from lrsearch.cli import searching
+from lrsearch.cli import app, searching
 from lrsearch.spec import StudySpec
 
 pytest_plugins = ["command_line"]
@@ -135,9 +134,9 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
 ) -> None:
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
+    from lrsearch.search.creation import create
     from lrsearch.search.places import SqliteFile
     from lrsearch.search.storage import Database
-    from lrsearch.search.study import create
     from lrsearch.trial import Outcome, Reason, State
 
     message = "RuntimeError: [enforce fail at x.cpp:12] :fire: [red] /path"
@@ -428,12 +427,12 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 
 
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
-    from lrsearch.search import study as studies
+    from lrsearch.search import creation
     from lrsearch.search.places import SqliteFile
     from lrsearch.search.storage import Database
 
     database = Database(SqliteFile(tmp_path / "lrsearch.db"))
-    studies.create(database, StudySpec(name="empty"))
+    creation.create(database, StudySpec(name="empty"))
     database.close()
     for command in (["trials"], ["trials", "--json"], ["trials", "-f", "csv"], ["status"], ["list"]):
         assert lrsearch(*command).code == 0

@@ -77,14 +77,14 @@ def the_study(folder: Path, finished: Finished) -> None:
 
 def two_studies(folder: Path, finished: Finished) -> None:
     """Lay a database there that holds the finished study and a second one without trials."""
-    from lrsearch.search import study as studies
+    from lrsearch.search import creation
     from lrsearch.search.places import SqliteFile
     from lrsearch.search.storage import Database
     from lrsearch.spec import StudySpec
 
     the_study(folder, finished)
     database = Database(SqliteFile(folder / "lrsearch.db"))
-    studies.create(database, StudySpec(name="other"))
+    creation.create(database, StudySpec(name="other"))
     database.close()
 
 

@@ -33,6 +33,7 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current, report_url_of, update_url_of
 from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.store import Files
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, parse_place
 from lrsearch.search.storage import Database
@@ -133,7 +134,7 @@ def test_a_taken_port_is_said(lrsearch: InProcess, database: Database) -> None:
 def test_the_password_is_nowhere_to_be_seen(database: Database, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET)
     (tmp_path / "password").chmod(0o600)
-    studies.create(database, make_spec())
+    creation.create(database, make_spec())
     options = ("--host", "0.0.0.0", "--password-file", "password", "--json", "--read-only")
     process = Running(("dashboard", "--port", "0", *options), tmp_path)
     try:
@@ -164,7 +165,7 @@ def test_the_password_is_nowhere_to_be_seen(database: Database, tmp_path: Path) 
 @pytest.fixture
 def shown(database: Database) -> Any:
     """The application over a database with a study of some trials, and the study."""
-    study = studies.create(database, make_spec(budget={"trials": 3}))
+    study = creation.create(database, make_spec(budget={"trials": 3}))
     search(study)
     return dashboard.build(database, Files(str(database.place) + ".files"), Access()), study
 
@@ -227,7 +228,7 @@ def test_every_trial_has_its_picture_and_its_epochs(shown: Any) -> None:
 
 
 def test_a_trial_that_is_being_trained_is_drawn_anew_after_every_epoch(database: Database, tmp_path: Path) -> None:
-    study = studies.create(database, make_spec(space={**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": 0.1}}}))
+    study = creation.create(database, make_spec(space={**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": 0.1}}}))
     app = dashboard.routes(database, Files(str(tmp_path / "files")))
     seen = []
     events = working(claims_of(study), FakeEngine(learning))
@@ -287,7 +288,7 @@ def test_the_update_says_when_there_is_nothing_new(shown: Any) -> None:
 
 
 def test_everything_that_changes_is_news(database: Database) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 2}))
+    study = creation.create(database, make_spec(budget={"trials": 2}))
     current = Current(lambda: 0.0)  # takes no time, so that nothing rests
     seen = [current.of(study).etag]
     for event in working(claims_of(study), FakeEngine(learning)):
@@ -455,7 +456,7 @@ def test_the_list_of_studies_can_be_used_by_everyone(served: str, browser: Brows
 
 @needs_chromium
 def test_a_browser_asks_for_the_password(database: Database, tmp_path: Path, browser: Browser) -> None:
-    search(studies.create(database, make_spec(budget={"trials": 3})))
+    search(creation.create(database, make_spec(budget={"trials": 3})))
     with serving(tmp_path, LRSEARCH_DASHBOARD_PASSWORD=SECRET) as (process, url):
         with looking(browser) as stranger, pytest.raises(BrowserError, match="ERR_INVALID_AUTH_CREDENTIALS"):
             stranger.page.goto(f"{url}/lr")
@@ -475,7 +476,7 @@ def test_a_browser_asks_for_the_password(database: Database, tmp_path: Path, bro
 
 def test_over_postgresql(postgres_place: Place, tmp_path: Path) -> None:
     with closing(Database(postgres_place)) as database:
-        search(studies.create(database, make_spec(budget={"trials": 3})))
+        search(creation.create(database, make_spec(budget={"trials": 3})))
     url = url_of(postgres_place)
     with serving(tmp_path, LRSEARCH_STORAGE=url, LRSEARCH_ARTIFACTS=str(tmp_path)) as (process, address):
         assert get(f"{address}/healthz")[0] == 200
@@ -504,7 +505,7 @@ def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     with Server.start(tmp_path / "server") as server:
         url = server.create_database()
         with closing(Database(parse_place(url))) as database:
-            search(studies.create(database, make_spec(budget={"trials": 2})))
+            search(creation.create(database, make_spec(budget={"trials": 2})))
         with serving(tmp_path, LRSEARCH_STORAGE=url) as (process, address):
             assert get(f"{address}/lr/probe?update")[0] == 200
             server.stop("immediate")

@@ -29,8 +29,7 @@ from conftest import (
 from postgres import Account
 
 from lrsearch.search import check as checks
-from lrsearch.search import health, leftovers, tables
-from lrsearch.search import study as studies
+from lrsearch.search import creation, health, leftovers, tables
 from lrsearch.search.artifacts import Artifacts, default_for
 from lrsearch.search.check import Level
 from lrsearch.search.places import SqliteFile
@@ -46,7 +45,7 @@ LONG_AGO = "2020-01-01 00:00:00.000000"
 
 @pytest.fixture
 def study(database: Database) -> Study:
-    return studies.create(database, make_spec())
+    return creation.create(database, make_spec())
 
 
 @pytest.fixture
@@ -91,7 +90,7 @@ def die_with_a_lease(url: str, spec_json: str) -> None:
 
     spec = StudySpec.model_validate_json(spec_json)
     with closing(Database(parse_place(url))) as database:
-        claimed(claims_of(studies.create(database, spec)))
+        claimed(claims_of(creation.create(database, spec)))
         os._exit(1)
 
 
@@ -184,7 +183,7 @@ def counts(database: Database) -> dict[str, int]:
 def test_what_a_study_left_that_was_deleted_with_optuna_is_removed(
     doctor: InProcess, study: Study, database: Database
 ) -> None:
-    other = studies.create(database, make_spec("other"))
+    other = creation.create(database, make_spec("other"))
     claims = claims_of(other)
     claims.release(claimed(claims))
     claims.leave()

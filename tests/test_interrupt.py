@@ -20,6 +20,7 @@ from conftest import FakeEngine, claims_of, learning, leases_held, make_spec, wo
 
 from lrsearch.cli import interrupts
 from lrsearch.events import SearchEnded
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import SqliteFile
@@ -151,7 +152,7 @@ def test_wherever_in_the_database_work_an_interrupt_comes_nothing_is_lost(tmp_pa
     spec = make_spec(budget={"trials": 2}, epochs=2, pruner={"name": "asha"})
     template = tmp_path / "template.db"
     with closing(Database(SqliteFile(template))) as database:
-        studies.create(database, spec)
+        creation.create(database, spec)
     for k in range(0, 1000, 3):  # by threes: no two of them in one transaction would be told apart
         path = tmp_path / f"{k}.db"
         shutil.copy(template, path)

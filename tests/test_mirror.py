@@ -30,6 +30,7 @@ from conftest import (
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from lrsearch.search import creation
 from lrsearch.search import space as spaces
 from lrsearch.search import study as studies
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
@@ -50,7 +51,7 @@ SGD_COSINE: dict[str, Any] = {
 def searched(path: Path, spec: StudySpec, script: Script = learning) -> list[Trial]:
     """Search in one go, in this process; return the trials."""
     with closing(Database(SqliteFile(path))) as database:
-        study = studies.create(database, spec)
+        study = creation.create(database, spec)
         for _ in working(claims_of(study), FakeEngine(script)):
             pass
         return study.trials()
@@ -143,7 +144,7 @@ def test_qmc_goes_on_with_its_sequence_in_another_process(tmp_path: Path, kills:
 def test_qmc_repeats_nothing_when_several_processes_draw_at_once(tmp_path: Path) -> None:
     path, gate = tmp_path / "many.db", tmp_path / "gate"
     with closing(Database(SqliteFile(path))) as database:
-        studies.create(database, QMC)
+        creation.create(database, QMC)
     workers = [started(work_in_child, str(path), QMC.to_json(), None, str(gate)) for _ in range(3)]
     gate.touch()
     assert [finished(process) for process in workers] == [0, 0, 0]
@@ -195,7 +196,7 @@ def count_too_high(path: Path, spec: StudySpec, *, diverge: bool) -> int:
             yield RuntimeError("broken")
 
     with closing(Database(SqliteFile(path))) as database:
-        study = studies.create(database, spec)
+        study = creation.create(database, spec)
         claims = claims_of(study)
         events = working(claims, FakeEngine(script))
         with closing(events):
@@ -343,7 +344,7 @@ def test_trials_of_a_plain_optuna_script_teach_the_sampler(tmp_path: Path) -> No
     spec = make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 12}, sampler={"name": "tpe"})
     path = tmp_path / "x.db"
     with closing(Database(SqliteFile(path))) as database:
-        study = studies.create(database, spec)
+        study = creation.create(database, spec)
         claim = claimed(claims_of(study))
         claims_of(study).release(claim)
         (known,) = study.frozen_trials()

@@ -25,6 +25,7 @@ from conftest import (
 
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
@@ -39,7 +40,7 @@ SLOW = ("--model", "cnn", "--epochs", "1000", "--set", "workers.lease_seconds=1.
 
 @pytest.fixture
 def study(database: Database) -> Study:
-    return studies.create(database, make_spec())
+    return creation.create(database, make_spec())
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ from conftest import (
 )
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claim, Claims
 from lrsearch.search.filing import artifacts_of
@@ -52,7 +53,7 @@ LONG = 3600.0
 def study_of(database: Database, folder: Path | None = None, **tables: Any) -> Study:
     """File a study of one trial, whose artifacts lie in a folder."""
     spec = make_spec(**{"budget": {"trials": 1}, "space": SGD, **tables})
-    return studies.create(database, spec, None if folder is None else str(folder))
+    return creation.create(database, spec, None if folder is None else str(folder))
 
 
 def failed(reason: Reason, epoch: int = 0) -> Outcome:
@@ -333,7 +334,7 @@ def test_a_process_killed_around_its_checkpoints_repeats_at_most_one_interval(
 ) -> None:
     spec = make_spec(budget={"trials": 1}, epochs=3, space=SGD, workers=EVERY_EPOCH)
     with closing(Database(place)) as database:
-        studies.create(database, spec, str(tmp_path / "kept"))
+        creation.create(database, spec, str(tmp_path / "kept"))
     assert finished(started(work_in_child, url_of(place), spec.to_json(), kill)) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)

@@ -42,7 +42,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import explain, filing, processes
+from lrsearch.search import creation, explain, filing, processes
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.storage import Database, check_new, has_studies, open_existing
@@ -56,7 +56,7 @@ def searched(place: SqliteFile, *specs: StudySpec) -> None:
     """Make a database with studies that are searched through."""
     with closing(Database(place)) as database:
         for spec in specs or (SPEC,):
-            for _ in working(claims_of(studies.create(database, spec)), FakeEngine(learning)):
+            for _ in working(claims_of(creation.create(database, spec)), FakeEngine(learning)):
                 pass
 
 
@@ -235,8 +235,8 @@ def run_as_nobody(path: str, folder: str, answer: str) -> None:
     said = []
     for action in (
         lambda: studies.get(open_existing(SqliteFile(Path(path))), None).trials(),
-        lambda: studies.create(Database(SqliteFile(Path(path))), make_spec("new")),
-        lambda: studies.create(Database(SqliteFile(Path(folder) / "new.db")), make_spec("new")),
+        lambda: creation.create(Database(SqliteFile(Path(path))), make_spec("new")),
+        lambda: creation.create(Database(SqliteFile(Path(folder) / "new.db")), make_spec("new")),
     ):
         try:
             said.append(f"did {action() is not None}")
@@ -306,7 +306,7 @@ def test_a_database_that_another_process_locks_is_refused_after_a_while_and_whol
         wait_until(held.exists)
         words = (str(place), "locked by another process", "0.2 s")
         refused(claims.claim, *words)
-        refused(lambda: studies.create(database, make_spec("new")), *words)
+        refused(lambda: creation.create(database, make_spec("new")), *words)
         refused(lambda: study.set_budget(SPEC.budget), *words)
         assert len(study.trials()) == 3, "readers go on reading"
         release.touch()
@@ -380,7 +380,7 @@ def work_on_another_machine(path: str, said: str) -> None:
 
 
 def test_a_worker_on_a_second_machine_is_refused_in_favour_of_postgresql(database: Database, tmp_path: Path) -> None:
-    claims = claims_of(studies.create(database, SPEC))
+    claims = claims_of(creation.create(database, SPEC))
     claimed(claims)
     said = tmp_path / "said"
     process = started(work_on_another_machine, str(database.place), str(said))
@@ -412,11 +412,11 @@ def test_a_spec_of_another_version_is_refused(place: SqliteFile, spec: str) -> N
 
 
 def test_another_study_under_the_same_name_is_refused_with_the_differences_and_a_free_name(database: Database) -> None:
-    studies.create(database, make_spec())
-    studies.create(database, make_spec("probe-2"))
+    creation.create(database, make_spec())
+    creation.create(database, make_spec("probe-2"))
     other = make_spec(epochs=9, space={"batch_size": 16}, baseline="sgd lr=0.1 cosine")
     with pytest.raises(IdentityError) as error:
-        studies.create(database, other)
+        creation.create(database, other)
     said = sentence(error)
     assert error.value.exit_code == EXIT_USAGE
     for words in (
@@ -433,16 +433,16 @@ def test_another_study_under_the_same_name_is_refused_with_the_differences_and_a
 
 
 def test_of_many_differences_four_are_told_and_the_others_counted(database: Database) -> None:
-    studies.create(database, make_spec())
+    creation.create(database, make_spec())
     other = make_spec(epochs=9, seed=3, dataset={"limit": 900}, model={"name": "cnn"}, objective={"metric": "loss"})
     with pytest.raises(IdentityError) as error:
-        studies.create(database, other)
+        creation.create(database, other)
     assert "and 1 more" in sentence(error)
 
 
 def test_the_same_study_is_found_again_whatever_its_budget(database: Database) -> None:
-    one = studies.create(database, make_spec(budget={"trials": 5}))
-    again = studies.create(database, make_spec(budget={"trials": 9, "hours": 2}))
+    one = creation.create(database, make_spec(budget={"trials": 5}))
+    again = creation.create(database, make_spec(budget={"trials": 9, "hours": 2}))
     assert again.id == one.id
     assert again.budget() == make_spec(budget={"trials": 5}).budget, "a budget is raised on purpose or not at all"
 
@@ -460,7 +460,7 @@ def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Sqli
     plain_optuna(place.path, "probe-2")
     with closing(Database(place)) as database:
         with pytest.raises(UsageError) as error:
-            studies.create(database, make_spec())
+            creation.create(database, make_spec())
         said = sentence(error)
         assert "'probe' that lrsearch did not make" in said
         assert said.endswith("--name probe-3")
@@ -474,15 +474,15 @@ def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Sqli
 def test_the_only_study_needs_no_name_and_one_of_several_does(database: Database) -> None:
     with pytest.raises(UnknownNameError, match="holds no study yet"):
         studies.get(database, None)
-    studies.create(database, make_spec("one"))
+    creation.create(database, make_spec("one"))
     assert studies.get(database, None).name == "one"
-    studies.create(database, make_spec("two"))
+    creation.create(database, make_spec("two"))
     with pytest.raises(UnknownNameError, match="2 studies, name one of them: one, two"):
         studies.get(database, None)
 
 
 def test_an_unknown_study_is_refused_with_the_nearest_name(database: Database) -> None:
-    studies.create(database, make_spec("digits"))
+    creation.create(database, make_spec("digits"))
     with pytest.raises(UnknownNameError) as error:
         studies.get(database, "digit")
     assert error.value.exit_code == EXIT_USAGE
@@ -491,12 +491,12 @@ def test_an_unknown_study_is_refused_with_the_nearest_name(database: Database) -
 
 
 def test_the_list_counts_every_study_by_itself(database: Database) -> None:
-    one = claims_of(studies.create(database, make_spec("one", budget={"trials": 9})))
+    one = claims_of(creation.create(database, make_spec("one", budget={"trials": 9})))
     one.end(claimed(one), complete(0.5))
     one.end(claimed(one), complete(0.6))
     one.end(claimed(one), DIVERGED)
     claimed(one)
-    studies.create(database, make_spec("two", dataset={"name": "mnist"}, model={"name": "cnn"}))
+    creation.create(database, make_spec("two", dataset={"name": "mnist"}, model={"name": "cnn"}))
     listed = {s.name: s for s in studies.summaries(database)}
     assert list(listed) == ["one", "two"]
     assert listed["one"].counts == {State.COMPLETE: 2, State.DIVERGED: 1, State.RUNNING: 1}
@@ -598,7 +598,7 @@ def test_a_process_killed_while_it_deletes_leaves_a_whole_study_or_none(
 
 def test_a_worker_whose_study_is_deleted_is_told_so(place: SqliteFile) -> None:
     with closing(Database(place)) as database:
-        claims = claims_of(studies.create(database, SPEC))
+        claims = claims_of(creation.create(database, SPEC))
         claim = claimed(claims)
         with closing(Database(place)) as other:
             studies.delete(other, "probe")

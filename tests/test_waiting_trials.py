@@ -26,6 +26,7 @@ from conftest import (
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claims
 from lrsearch.search.places import Place
@@ -40,7 +41,7 @@ FREE: dict[str, Any] = {**SGD, "batch_size": [16, 32, 64]}
 
 
 def study_of(database: Database, n_trials: int = 3, **tables: Any) -> Study:
-    return studies.create(database, make_spec(**{"budget": {"trials": n_trials}, "space": SGD, **tables}))
+    return creation.create(database, make_spec(**{"budget": {"trials": n_trials}, "space": SGD, **tables}))
 
 
 def enqueue(study: Study, *settings: dict[str, Any]) -> None:
@@ -167,7 +168,7 @@ def test_a_trial_that_plain_optuna_took_from_a_worker_that_died_is_left_to_it(
 ) -> None:
     spec = make_spec(budget={"trials": 2}, space=SGD)
     with closing(Database(place)) as database:
-        enqueue(studies.create(database, spec), {"peak_lr_sgd": 0.25})
+        enqueue(creation.create(database, spec), {"peak_lr_sgd": 0.25})
     assert finished(started(work_in_child, url_of(place), spec.to_json(), Kill("reserve", "after"))) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)
@@ -197,7 +198,7 @@ def test_a_process_killed_while_it_takes_an_enqueued_trial_loses_nothing(
 ) -> None:
     spec = make_spec(budget={"trials": 2}, space=FREE)
     with closing(Database(place)) as database:
-        enqueue(studies.create(database, spec), {"peak_lr_sgd": 0.25})
+        enqueue(creation.create(database, spec), {"peak_lr_sgd": 0.25})
     assert finished(started(work_in_child, url_of(place), spec.to_json(), kill)) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)

@@ -29,6 +29,7 @@ from optuna.trial import FrozenTrial
 from lrsearch import worker
 from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
+from lrsearch.search import creation
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claim, Claims, Told
 from lrsearch.search.places import Place
@@ -73,7 +74,7 @@ def told(events: Iterable[Event]) -> list[str]:
 def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
     """Train one trial; return how it ended, after checking that the study remembers it so."""
     budget = {"trials": 1, "max_failures": 0}
-    study = studies.create(database, make_spec(budget=budget, epochs=3, workers=NO_RETRIES, **tables))
+    study = creation.create(database, make_spec(budget=budget, epochs=3, workers=NO_RETRIES, **tables))
     engine = FakeEngine(script)
     events = list(working(claims_of(study), engine))
     (ended,) = (event.outcome for event in events if isinstance(event, TrialEnded))
@@ -89,7 +90,7 @@ def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
 
 def test_a_search_says_what_it_does_in_order(database: Database) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
-    study = studies.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner, workers=NO_RETRIES))
+    study = creation.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner, workers=NO_RETRIES))
     script = in_turn(
         [measured(1, 0.5), measured(2, 0.75)],
         [measured(1, 0.25)],
@@ -117,7 +118,7 @@ def test_a_search_says_what_it_does_in_order(database: Database) -> None:
 
 
 def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(database: Database) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 1}))
+    study = creation.create(database, make_spec(budget={"trials": 1}))
     engine = FakeEngine(learning)
     with closing(working(claims_of(study, [Initial("baseline", {})]), engine)) as events:
         event = next(events)
@@ -130,7 +131,7 @@ def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(databa
 
 
 def test_every_event_is_said_after_the_study_has_it(database: Database) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 3}, epochs=3))
+    study = creation.create(database, make_spec(budget={"trials": 3}, epochs=3))
     for event in working(claims_of(study), FakeEngine(learning)):
         trials = {t.number: t for t in study.trials()}
         match event:
@@ -167,7 +168,7 @@ def test_a_pruned_trial_says_its_score_and_the_cut(
     database: Database, metric: str, good: EpochMetrics, bad: EpochMetrics, words: str
 ) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
-    study = studies.create(
+    study = creation.create(
         database, make_spec(epochs=2, budget={"trials": 2}, pruner=pruner, objective={"metric": metric})
     )
     engine = FakeEngine(in_turn([good, replace(good, epoch=2)], [bad, replace(bad, epoch=2)]))
@@ -249,7 +250,7 @@ def test_an_engine_that_cannot_even_begin_fails_the_trial(database: Database) ->
             raise MemoryError("no room for the model")
 
     budget = {"trials": 1, "max_failures": 1}
-    study = studies.create(database, make_spec(budget=budget, workers=NO_RETRIES))
+    study = creation.create(database, make_spec(budget=budget, workers=NO_RETRIES))
     events = list(working(claims_of(study), NoRoom(learning)))
     assert told(events) == ["> 0", "< 0 failed", "> 1", "< 1 failed", "= max_failures"]
     assert {t.outcome.reason for t in study.trials() if t.outcome} == {Reason.OUT_OF_MEMORY}
@@ -266,7 +267,9 @@ def lose(study: Study) -> Claim:
 
 @pytest.mark.parametrize("after", [TrialStarted, EpochDone])
 def test_a_worker_that_lost_its_trial_drops_it_and_takes_another(database: Database, after: type) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 2}, epochs=3, space={**ONE_SHAPE, "optimizer": "sgd"}))
+    study = creation.create(
+        database, make_spec(budget={"trials": 2}, epochs=3, space={**ONE_SHAPE, "optimizer": "sgd"})
+    )
     engine = FakeEngine(always(measured(1), measured(2), measured(3)))
     events: list[Event] = []
     taken = None
@@ -285,7 +288,7 @@ def test_a_worker_that_lost_its_trial_drops_it_and_takes_another(database: Datab
 
 
 def test_a_trial_lost_while_its_last_epoch_was_shown_is_not_told(database: Database) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 1}, epochs=1))
+    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=1))
     events = []
     for event in working(claims_of(study), FakeEngine(always(measured(1, 0.5)))):
         events.append(event)
@@ -307,7 +310,7 @@ def test_a_trial_lost_while_its_last_epoch_was_shown_is_not_told(database: Datab
 def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
     database: Database, n_events: int, how: str
 ) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 2}, epochs=2))
+    study = creation.create(database, make_spec(budget={"trials": 2}, epochs=2))
     engine = FakeEngine(always(measured(1), measured(2)))
     events = working(claims_of(study), engine)
     for _ in range(n_events):
@@ -335,7 +338,7 @@ def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
 def test_an_interrupt_in_the_middle_of_training_holds_nothing_and_is_no_outcome(
     database: Database, error: BaseException
 ) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 1}, epochs=2))
+    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=2))
     with pytest.raises(type(error)):
         list(working(claims_of(study), FakeEngine(always(measured(1), error))))
     assert leases_held(database) == 0
@@ -366,7 +369,7 @@ class Interrupted(Claims):
 
 @pytest.mark.parametrize(("at", "finished"), [("draw", 0), ("before end", 0), ("after end", 1)])
 def test_an_interrupt_while_the_study_is_spoken_to_holds_nothing(database: Database, at: str, finished: int) -> None:
-    study = studies.create(database, make_spec(budget={"trials": 2}))
+    study = creation.create(database, make_spec(budget={"trials": 2}))
     claims = Interrupted(study, [], "fake device", "fake 1.0")
     claims.at = at
     with pytest.raises(KeyboardInterrupt):
@@ -424,7 +427,7 @@ def test_a_real_engine_searches_and_two_searches_are_alike(place: Place) -> None
     for _ in range(2):
         engine = worker.build_engine(spec, device_name="cpu", threads=1, data_dir=None, progress=False)
         with closing(Database(place)) as database:
-            study = studies.create(database, spec)
+            study = creation.create(database, spec)
             list(working(claims_of(study), engine))
             outcomes.append([t.outcome for t in study.trials()])
             studies.delete(database, study.name)

@@ -169,8 +169,7 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
-    from lrsearch.search import portfolio, space
-    from lrsearch.search import study as studies
+    from lrsearch.search import creation, portfolio, space
 
     initial = portfolio.initial(spec)
     if as_json:
@@ -182,7 +181,7 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
         print(tomlkit.dumps(spec.to_plain()))
         stdout().print(tables.space_table(space.rows(spec.space)))
     # Last, so that what was asked for is seen; and it ends as the run would.
-    studies.check_free(where, spec)
+    creation.check_free(where, spec)
     return EXIT_OK
 
 

@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
-from lrsearch.search import portfolio
+from lrsearch.search import creation, portfolio
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts, default_for
 from lrsearch.search.places import Place
@@ -23,7 +23,7 @@ def check(spec: StudySpec, place: Place) -> None:
         StorageError: no database can be at the place.
     """
     portfolio.initial(spec)
-    studies.check_free(place, spec)
+    creation.check_free(place, spec)
 
 
 def file_study(
@@ -41,7 +41,7 @@ def file_study(
     """
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
-        study = studies.create(database, spec, None if artifacts is None else _anywhere(artifacts))
+        study = creation.create(database, spec, None if artifacts is None else _anywhere(artifacts))
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget
         if not explicit_budget:

@@ -1,33 +1,26 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
-import uuid
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from lrsearch import __version__
-from lrsearch.errors import IdentityError, StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import budget as budgets
 from lrsearch.search import lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
-from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.places import Place
-from lrsearch.search.storage import Database, check_new, has_studies, study_names
-from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec, differences
+from lrsearch.search.storage import Database
+from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
 
 ID_ATTR = "lrsearch:id"
 SPEC_ATTR = "lrsearch:spec"
-METRIC_NAMES_ATTR = "study:metric_names"
-"""Optuna's own: where ``Study.set_metric_names`` keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,85 +198,6 @@ def get(database: Database, name: str | None) -> Study:
     return study
 
 
-def check_free(place: Place, spec: StudySpec) -> None:
-    """Make sure that the spec could be filed or resumed at the place, without changing anything.
-
-    Raises:
-        IdentityError: another study has the name.
-        UsageError: a study that is not lrsearch's has the name.
-        StorageError: no studies can be kept there.
-    """
-    check_new(place)
-    taken = study_names(place)
-    if spec.name not in taken:
-        return
-    if not has_studies(place):
-        raise _not_ours(place, spec.name, taken)
-    with closing(Database(place)) as database:
-        existing = find(database, spec.name)
-        if existing is None:
-            raise _not_ours(place, spec.name, taken)
-        check_identity(existing, spec)
-
-
-def check_identity(study: Study, spec: StudySpec) -> None:
-    """Make sure that a spec is that of the study.
-
-    Raises:
-        IdentityError: it is another one under the same name; with the differences and a free name.
-    """
-    changed = differences(study.spec, spec)
-    if not changed:
-        return
-    free = _free_name(study.name, study_names(study.database.place))
-    shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
-    more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
-    raise IdentityError(
-        f"the study '{study.name}' in {study.database.place} is another one: {shown}{more}. "
-        f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
-    )
-
-
-def create(database: Database, spec: StudySpec, artifacts: str | None = None) -> Study:
-    """Return the study of the spec, made if there is none of that name yet.
-
-    Raises:
-        IdentityError: another study has the name.
-        UsageError: a study that is not lrsearch's has the name.
-    """
-    found = find(database, spec.name)
-    if found is None:
-        # In one transaction: several processes may file the same study at once, and any of them may be killed.
-        with database.writing() as connection:
-            study_id = str(uuid.uuid4())
-            made = optuna_rows.create_study(
-                connection,
-                spec.name,
-                StudyDirection[spec.objective.direction.upper()],
-                {SPEC_ATTR: spec.to_json(), ID_ATTR: study_id},
-                {METRIC_NAMES_ATTR: [f"validation {spec.objective.metric}"]},
-            )
-            if made:
-                connection.execute(
-                    tables.studies.insert().values(
-                        id=study_id,
-                        name=spec.name,
-                        budget_trials=spec.budget.trials,
-                        budget_hours=spec.budget.hours,
-                        max_failures=spec.budget.max_failures,
-                        revision=0,
-                        created_at=now(),
-                        version=__version__,
-                        artifacts=artifacts,
-                    )
-                )
-        found = find(database, spec.name)
-    if found is None:
-        raise _not_ours(database.place, spec.name, study_names(database.place))
-    check_identity(found, spec)
-    return found
-
-
 def check_version(study: Study) -> None:
     """Make sure that this lrsearch trains as the one that filed the study: versions agree but for the last number.
 
@@ -357,23 +271,6 @@ def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
     optuna_id = database.patiently(lambda: database.optuna.get_study_id_from_name(name))
     # Whoever renames a study in the dashboard renames it here too.
     return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), optuna_id)
-
-
-def _free_name(name: str, taken: Collection[str]) -> str:
-    n = 2
-    while f"{name}-{n}" in taken:
-        n += 1
-    return f"{name}-{n}"
-
-
-def _not_ours(place: Place, name: str, taken: Collection[str]) -> UsageError:
-    return UsageError(
-        f"{place} holds an Optuna study '{name}' that lrsearch did not make: add --name {_free_name(name, taken)}"
-    )
-
-
-def _show(value: object) -> str:
-    return "absent" if value is None else str(value)
 
 
 def _trial(
