@@ -215,7 +215,7 @@ CASES: dict[str, Case] = {
     "an option without its value": Case(("run", "--set"), 2, ("--set", "KEY=VALUE")),
     "init of no .toml": Case(("init", "study.yaml"), 2, ("study.yaml", ".toml")),
     "init where a file lies": Case(("init", "bad.toml"), 2, ("bad.toml", "exists", "--force"), file("seed = 1")),
-    "init in no folder": Case(("init", "none/study.toml"), 2, ("none/study.toml", "No such file or directory")),
+    "init in no folder": Case(("init", "none/study.toml"), 2, ("none/study.toml", "there is no folder none")),
     "LRSEARCH_TRIALS of no trials": Case(
         ("run",), 2, ("LRSEARCH_TRIALS (for --trials): budget.trials", "got 0"), environment=(("LRSEARCH_TRIALS", "0"),)
     ),
