@@ -1,0 +1,1 @@
+"""Workers as actors of a Ray cluster, which places them, restarts them and forwards their logs."""
