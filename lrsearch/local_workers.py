@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -24,38 +24,12 @@ from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import Place
+from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 from lrsearch.trial import Reason
 
 log = logging.getLogger(__name__)
 
-MAX_DEATHS = 3
-"""Of one worker in a row, without an epoch in between."""
-GRACE_SECONDS = 30.0
-"""In which a worker that is asked to leave keeps what it has in hand; then it is killed."""
 POLL_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What one worker process is to do."""
-
-    place: Place
-    study: str
-    device: str
-    gpu: int | None
-    """The one GPU that it sees, or None."""
-    threads: int
-    data_dir: Path | None
-    artifacts: str | None
-    log_level: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """What a worker says in place of an event when an error ends it."""
-
-    kind: type[errors.LrsearchError]
-    message: str
 
 
 @dataclass
@@ -137,7 +111,7 @@ def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
             ready = connection.wait([w.events for w in workers if not w.ended], POLL_SECONDS)
             for worker in [w for w in workers if w.events in ready]:
                 said = _receive(worker)
-                if isinstance(said, _Failed):
+                if isinstance(said, Failed):
                     raise said.kind(said.message)
                 if isinstance(said, SearchEnded):
                     worker.ended = True
@@ -175,9 +149,9 @@ def _replace(context: BaseContext, workers: list[_Worker], dead: _Worker) -> Wor
     return WorkerReplaced(f"{what}; process {fresh.process.pid} takes its place")
 
 
-def _receive(worker: _Worker) -> Event | _Failed | None:
+def _receive(worker: _Worker) -> Event | Failed | None:
     try:
-        said: Event | _Failed = worker.events.recv()
+        said: Event | Failed = worker.events.recv()
     except (EOFError, OSError):
         return None
     return said
@@ -239,44 +213,12 @@ def _serve(order: Order, events: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     logging.basicConfig(level=order.log_level, format="lrsearch: %(message)s")
-    code = errors.EXIT_OK
     try:
-        try:
-            _work(order, events, leave)
-        except errors.LrsearchError as error:
-            code = error.exit_code
-            events.send(_Failed(type(error), str(error)))
-        except Exception as error:
-            code = errors.EXIT_FAILURE
-            first = (str(error).strip().splitlines() or ["no message"])[0]
-            log.debug("the traceback", exc_info=True)
-            events.send(_Failed(errors.LrsearchError, f"a defect of lrsearch: {type(error).__name__}: {first}"))
+        code = serve(order, leave, events.send)
     except OSError:
         # Whoever started us is gone.
         code = errors.EXIT_FAILURE
     events.close()
     # Taking PyTorch down piece by piece takes half a second.
     sys.stderr.flush()
-    os._exit(errors.EXIT_TERMINATED if leave.asked and code == errors.EXIT_OK else code)
-
-
-def _work(order: Order, events: Connection, leave: Leave) -> None:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    from lrsearch import launch
-    from lrsearch.search import filing
-    from lrsearch.search import study as studies
-    from lrsearch.search.storage import PATIENCE_SECONDS, Database
-
-    with closing(Database(order.place, PATIENCE_SECONDS)) as database:
-        study = studies.get(database, order.study)
-        studies.check_version(study)
-        artifacts = filing.artifacts_of(study, order.artifacts)
-        here = launch.Here(order.device, order.threads, order.data_dir, progress=False)
-        engine = launch.prepare(study.spec, here)
-        with closing(launch.search(study, engine, artifacts, leave, wait=True)) as stream:
-            for event in stream:
-                if isinstance(event, SearchEnded) and event.reason != EndReason.LEFT:
-                    launch.test_winner(study, engine, artifacts)
-                events.send(event)
+    os._exit(code)

@@ -26,7 +26,7 @@ from lrsearch.cli import (
     usage,
     worker,
 )
-from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError
+from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError, UsageError
 
 app = typer.Typer(
     name="lrsearch",
@@ -73,24 +73,32 @@ def _root(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line; LRSEARCH_DEBUG=1).")
     ] = False,
+    log_format: Annotated[
+        log.Format,
+        typer.Option(
+            log.OPTION,
+            envvar=log.VARIABLE,
+            help="text or json: of what goes to stderr, one object a line (anywhere on the line).",
+        ),
+    ] = "text",
 ) -> None:
-    del version, debug
+    del version, debug, log_format
 
 
 def run(argv: list[str]) -> int:
     """Run one command; return the exit code. Every error ends here, as one sentence on stderr."""
     debug = "--debug" in argv or os.environ.get("LRSEARCH_DEBUG", "") not in ("", "0")
-    words = [word for word in argv if word != "--debug"]
-    log.install(tracebacks=debug)
-    try:
-        code = _call(list(words))  # typer takes words out of the list that it is given
-        # Here, and not when Python ends: what cannot be written is an error like any other.
-        sys.stdout.flush()
-    except (Exception, KeyboardInterrupt, SystemExit) as error:  # a person never meets a traceback unasked
-        if debug:
-            traceback.print_exc()
-        return _end(error, words)
-    return code
+    words, as_json = log.to_the_front([word for word in argv if word != "--debug"])
+    with log.installed(tracebacks=debug, as_json=as_json):
+        try:
+            code = _call(list(words))  # typer takes words out of the list that it is given
+            # Here, and not when Python ends: what cannot be written is an error like any other.
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt, SystemExit) as error:  # a person never meets a traceback unasked
+            if debug and not as_json:
+                traceback.print_exc()
+            return _end(error, words)
+        return code
 
 
 def _call(words: list[str]) -> int:
@@ -108,16 +116,16 @@ def _end(error: BaseException, words: list[str]) -> int:
     """Say in one sentence what went wrong; return the exit code."""
     match error:
         case LrsearchError():
-            _say(str(error))
-            return error.exit_code
+            return _say(str(error), error.exit_code, error)
         case TyperException():
             message = error.format_message()
             if message.startswith("Usage:"):
                 # No command given: typer's error is its help.
+                if log.as_json():
+                    return _say("a command must be given, got none (see `lrsearch --help`)", EXIT_USAGE, error)
                 print(message, file=sys.stderr)
                 return EXIT_USAGE
-            _say(usage.sentence(error, typer.main.get_command(app), words))
-            return int(error.exit_code)
+            return _say(usage.sentence(error, typer.main.get_command(app), words), int(error.exit_code), error)
         case BrokenPipeError() | SystemExit():
             # The reader has gone (`lrsearch trials | head`), of which rich makes a SystemExit: nothing to say, and
             # nothing to flush into.
@@ -125,23 +133,24 @@ def _end(error: BaseException, words: list[str]) -> int:
             return EXIT_OK
         case OSError(errno=errno.ENOSPC | errno.EIO | errno.EDQUOT | errno.EFBIG, filename=None):
             _drop_output()
-            _say(f"the output cannot be written: {error.strerror}")
-            return EXIT_FAILURE
+            return _say(f"the output cannot be written: {error.strerror}", EXIT_FAILURE, error)
         case KeyboardInterrupt() | EOFError() | typer.Abort():
             return EXIT_INTERRUPTED
         case _:
             first = (str(error).strip().splitlines() or ["no message"])[0]
-            _say(
+            said = (
                 f"a defect of lrsearch: {type(error).__name__}: {first}; "
                 f"run it again with --debug and report what it shows"
             )
-            return EXIT_FAILURE
+            return _say(said, EXIT_FAILURE, error)
 
 
 def _drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _say(sentence: str) -> None:
+def _say(sentence: str, code: int, error: BaseException) -> int:
     # One line, also where a name that was typed holds a line break.
-    print("lrsearch:", "\\n".join(sentence.splitlines()), file=sys.stderr)
+    kind = UsageError.__name__ if isinstance(error, TyperException) else type(error).__name__
+    log.say("\\n".join(sentence.splitlines()), code, error, kind)
+    return code

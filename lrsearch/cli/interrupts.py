@@ -15,7 +15,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from lrsearch.errors import EXIT_INTERRUPTED
+from lrsearch.cli import log
+from lrsearch.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
     from lrsearch.search.keeper import Leave
@@ -30,7 +31,7 @@ NOT_WITHIN = ("lrsearch.search", "importlib._bootstrap", "importlib._bootstrap_e
 def end_at_once(_signum: int = signal.SIGINT, _frame: FrameType | None = None) -> None:
     """End the process now. Safe at any moment, as a kill is: whatever is written is written in whole transactions."""
     with suppress(OSError, ValueError, AttributeError):
-        if os.isatty(2):
+        if os.isatty(2) and not log.as_json():
             os.write(2, RESTORE_TERMINAL.encode())
     os._exit(EXIT_INTERRUPTED)
 
@@ -39,6 +40,10 @@ def install() -> None:
     """Have an interrupt end the process at once, unless it is to be ignored (`nohup`, `&` in a script)."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, end_at_once)
+    if os.getpid() == 1:
+        # The first process of a container gets no signal that it has no handler for: it could not be stopped while
+        # PyTorch is imported.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))
 
 
 def leave() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from lrsearch.analysis.ranking import best
+from lrsearch.cli import log
 from lrsearch.errors import NothingFeasibleError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -167,7 +168,11 @@ def _console(file: TextIO, width: int | None) -> "Console":
 
     # With NO_COLOR rich would still write bold and dim.
     plain = os.environ.get("NO_COLOR", "") != ""
-    return Console(file=file, highlight=False, width=width, color_system=None if plain else "auto")
+    # Nothing may make a terminal of a log that is JSON, not even FORCE_COLOR.
+    terminal = False if file is sys.stderr and log.as_json() else None
+    return Console(
+        file=file, highlight=False, width=width, color_system=None if plain else "auto", force_terminal=terminal
+    )
 
 
 def tools() -> str:

@@ -77,12 +77,28 @@ def run(
             "--workers",
             envvar="LRSEARCH_WORKERS",
             metavar="N|auto",
-            help="Worker processes on this machine; auto: one per GPU, else one per core.",
+            help="Worker processes on this machine, or with --ray; auto: one per GPU, else one per core.",
         ),
     ] = "1",
     workers_per_gpu: Annotated[
         int, typer.Option("--workers-per-gpu", min=1, help="Workers that share a GPU, with --workers auto.")
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="auto|local|HOST:PORT|ray://HOST:PORT",
+            help="Workers on a Ray cluster; auto: that of RAY_ADDRESS or this machine, else one that is started here.",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-worker",
+            min=0,
+            help="GPUs of a worker, with --ray: 1 if the cluster has any; .5: two share one.",
+        ),
+    ] = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="File the study for workers elsewhere, print its name and return.")
     ] = False,
@@ -111,6 +127,7 @@ def run(
     if dry_run:
         return _dry_run(spec, where, as_json=as_json)
     n = _workers(workers, workers_per_gpu)
+    _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
         spec=spec,
         where=where,
@@ -123,6 +140,8 @@ def run(
         threads=threads,
         n_workers=n,
         workers_per_gpu=workers_per_gpu,
+        ray=ray,
+        gpus_per_worker=gpus_per_worker,
         as_json=as_json,
         quiet=quiet,
     )
@@ -138,6 +157,24 @@ def _workers(text: str, per_gpu: int) -> int | None:
     if per_gpu > 1:
         raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
     return int(text)
+
+
+def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place", device: str, *, detach: bool) -> None:
+    if ray is None:
+        if gpus is not None:
+            raise UsageError("--gpus-per-worker goes with --ray; on this machine: --workers auto --workers-per-gpu N")
+        return
+    if detach:
+        raise UsageError("--detach files the study for workers elsewhere, and --ray starts them: give one of the two")
+    if per_gpu > 1:
+        raise UsageError(f"with --ray a worker's part of a GPU is --gpus-per-worker {1 / per_gpu:.3g}")
+    if gpus is not None and gpus > 1 and not gpus.is_integer():
+        raise UsageError(f"--gpus-per-worker must be a whole number, or less than 1, got {gpus:g}")
+    if ":" in device:
+        raise UsageError(f"--device {device} names a device of one machine: with --ray give cuda, cpu or auto")
+    from lrsearch import ray_cluster
+
+    ray_cluster.check(ray, where)
 
 
 def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where: "Place") -> StudySpec:

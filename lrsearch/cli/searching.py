@@ -1,5 +1,6 @@
 """What `lrsearch run` does once it knows what is wanted: search here, show it, print the answer."""
 
+import logging
 import shlex
 import sys
 import time
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lrsearch.events import Event, SearchEnded
+    from lrsearch.ray_cluster import Cluster
     from lrsearch.search.keeper import Leave
     from lrsearch.search.places import Place
     from lrsearch.search.study import Study
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class Asked:
     n_workers: int | None
     """None: chosen by the machine."""
     workers_per_gpu: int
+    ray: str | None
+    """The cluster that the workers are to run on, or None for this machine."""
+    gpus_per_worker: float | None
     as_json: bool
     quiet: bool
 
@@ -68,42 +75,88 @@ def search(asked: Asked) -> int:
     from lrsearch.search.keeper import Leave
 
     leave, engine, spec = Leave(), None, asked.spec
-    if asked.n_workers != 1:
+    alone = asked.ray is None and asked.n_workers == 1
+    if asked.ray is None and not alone:
         from lrsearch import local_workers
 
         local_workers.warm_up()
-    with interrupts.raised() as check:
-        filing.check(spec, asked.where)
-        if asked.n_workers == 1:
-            with _doing(console, "loading PyTorch", live=live):
-                from lrsearch import launch
-            with _doing(console, f"loading {spec.dataset.name}", live=live):
-                here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
-                engine = launch.prepare(spec, here)
-        check()
-        study = file(asked)
-    with closing(study.database):
-        try:
-            artifacts = filing.artifacts_of(study, asked.artifacts)
-            events = _by_several(asked, leave) if engine is None else launch.search(study, engine, artifacts, leave)
-            with interrupts.asked(leave):
-                end = follow(events, study, console, begun, live=live, quiet=asked.quiet)
-            if end is not None and end.reason == EndReason.LEFT:
+    with ExitStack() as joined:
+        with interrupts.raised():
+            filing.check(spec, asked.where)
+            if alone:
+                with _doing(console, "loading PyTorch", live=live):
+                    from lrsearch import launch
+                with _doing(console, f"loading {spec.dataset.name}", live=live):
+                    here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
+                    engine = launch.prepare(spec, here)
+        # An interrupt ends this process at once meanwhile: there is nothing to keep, and Ray does not expect one.
+        cluster = (
+            None if asked.ray is None else joined.enter_context(_cluster(asked.ray, asked.where, console, live=live))
+        )
+        with interrupts.raised():
+            study = file(asked)
+        with closing(study.database):
+            try:
+                artifacts = filing.artifacts_of(study, asked.artifacts)
+                if engine is not None:
+                    events = launch.search(study, engine, artifacts, leave)
+                elif cluster is not None:
+                    events = _by_ray(asked, cluster, artifacts.where, leave)
+                else:
+                    events = _by_several(asked, leave)
+                with interrupts.asked(leave):
+                    end = follow(events, study, console, begun, live=live, quiet=asked.quiet)
+                if end is not None and end.reason == EndReason.LEFT:
+                    return _left(study, leave)
+                if engine is not None:
+                    with interrupts.raised(), _doing(console, "judging the winner by the test images", live=live):
+                        launch.test_winner(study, engine, artifacts)
+            except StorageError:
+                if leave.asked:
+                    # Left while the database did not answer.
+                    return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+                raise
+            except KeyboardInterrupt:
                 return _left(study, leave)
-            if engine is not None:
-                with interrupts.raised(), _doing(console, "judging the winner by the test images", live=live):
-                    launch.test_winner(study, engine, artifacts)
-        except StorageError:
-            if leave.asked:
-                # Left while the database did not answer.
-                return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
-            raise
-        except KeyboardInterrupt:
-            return _left(study, leave)
-        except BrokenPipeError:
-            # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
-            return EXIT_INTERRUPTED
-        return _answer(study, asked)
+            except BrokenPipeError:
+                # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
+                return EXIT_INTERRUPTED
+            # stdout is kept from Ray until here.
+            joined.close()
+            return _answer(study, asked)
+
+
+def _cluster(address: str, where: "Place", console: "Console", *, live: bool) -> "AbstractContextManager[Cluster]":
+    from lrsearch import ray_cluster
+
+    if live:
+        # No moving one, which would have to put the cursor back.
+        console.print("reaching the Ray cluster ...", style="dim")
+    return ray_cluster.joined(address, where)
+
+
+def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") -> "Generator[Event]":
+    from lrsearch import ray_cluster, ray_workers
+
+    if not cluster.started_here and ray_cluster.is_private(artifacts):
+        log.warning(
+            "the checkpoints lie in %s, which each node has for itself: a trial whose node is lost starts again; "
+            "with several nodes name a folder that all of them mount, or s3://BUCKET, with --artifacts",
+            artifacts,
+        )
+    gpus = asked.gpus_per_worker
+    if gpus is None:
+        gpus = float(asked.device == "cuda" or (asked.device == "auto" and cluster.has_gpus()))
+    needs = ray_cluster.Needs(asked.threads or 1, gpus)
+    order = ray_workers.order(
+        asked.where,
+        asked.spec.name,
+        needs,
+        device=asked.device,
+        data_dir=asked.data_dir,
+        artifacts=asked.artifacts,
+    )
+    return ray_workers.search(cluster, order, asked.n_workers or max(1, cluster.room(needs)), needs, leave)
 
 
 def _by_several(asked: Asked, leave: "Leave") -> "Generator[Event]":

@@ -1,6 +1,5 @@
 """`lrsearch worker`: join a study on any machine, or serve every open study there is."""
 
-import sys
 import threading
 import time
 from contextlib import closing
@@ -8,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lrsearch.cli import interrupts
+from lrsearch.cli import interrupts, log
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -68,12 +67,12 @@ def worker(
         check_new(where)
     with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
         if study is None and not quiet:
-            print(f"0.0s = serving every open study in {where}", file=sys.stderr, flush=True)
+            log.remark(f"serving every open study in {where}", "0.0s =")
         if study is not None:
             # A slip of the keys is said before PyTorch is loaded.
             studies.get(database, study)
         from lrsearch import launch
-        from lrsearch.report.lines import line
+        from lrsearch.search import processes
 
         if max_hours is not None:
             timer = threading.Timer(3600 * max_hours, leave_in_time)
@@ -81,14 +80,12 @@ def worker(
             timer.start()
         here = launch.Here(device, threads, data_dir, progress=False)
         limits = launch.Limits(max_trials, exit_when_idle=exit_when_idle)
+        told = log.Events(begun, named=study is None, worker=str(processes.this_process()))
         try:
             with closing(launch.serve(database, study, here, artifacts, leave, limits)) as stream:
                 for served, event in stream:
                     if not quiet:
-                        named = "" if study is not None else f" {served.name}"
-                        text = line(event, time.monotonic() - begun, served.spec)
-                        seconds, _, words = text.partition(" ")
-                        print(f"{seconds}{named} {words}", file=sys.stderr, flush=True)
+                        told.tell(event, served.spec)
         except StorageError:
             # Asked to leave while the database did not answer.
             if not leave.asked:

@@ -4,7 +4,7 @@ from typing import Any
 
 from bottle import Bottle, HTTPError, response
 
-from lrsearch.dashboard import pages
+from lrsearch.dashboard import metrics, pages
 from lrsearch.dashboard.current import Current
 from lrsearch.dashboard.guard import Access, Guard
 from lrsearch.dashboard.read_through import ReadThrough
@@ -20,6 +20,7 @@ def routes(database: Database, store: Any) -> Bottle:
     current = Current()
     app: Bottle = wsgi(ReadThrough(database), artifact_store=store)
     pages.add(app, database, current)
+    metrics.add(app, database)
     add_pictures(app, database)
     app.install(WithOurs(database, current))
     # The guard says in one sentence that something went wrong; Bottle's own page would tell more.

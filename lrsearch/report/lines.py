@@ -33,10 +33,11 @@ def line(event: Event, elapsed_seconds: float, spec: StudySpec) -> str:
     ``>`` a trial starts, ``.`` an epoch, ``<`` complete, ``x`` pruned, ``!`` diverged, ``?`` failed, ``~`` interrupted,
     ``=`` the end.
     """
-    return f"{elapsed_seconds:.1f}s {_words(event, spec)}"
+    return f"{elapsed_seconds:.1f}s {words_of(event, spec)}"
 
 
-def _words(event: Event, spec: StudySpec) -> str:
+def words_of(event: Event, spec: StudySpec) -> str:
+    """Return the event as a line has it, without the time."""
     match event:
         case TrialStarted(trial=trial, resumed=resumed):
             notes = [trial.origin] if trial.origin != "sampler" else []

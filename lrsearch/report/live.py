@@ -49,6 +49,8 @@ class LiveView:
             get_renderable=lambda: render(self._state, self._clock()),
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
+            # What is written there goes where it was sent: on a Ray cluster to nobody.
+            redirect_stdout=False,
         )
 
     def __enter__(self) -> Self:

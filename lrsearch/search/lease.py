@@ -153,15 +153,16 @@ def drop_dead(connection: sa.Connection, study: str, *, look_at_processes: bool)
 def of_dead_processes(connection: sa.Connection, study: str) -> list[Dead]:
     """Return the leases of processes that this one can see to have ended; nothing is removed."""
     rows = connection.execute(_OF_STUDY, {"study": study}).all()
-    return [Dead(row.slot_id, row.token, "its worker's process has ended") for row in rows if _process_ended(row)]
+    return [Dead(row.slot_id, row.token, "its worker's process has ended") for row in rows if process_ended(row)]
 
 
 def held(connection: sa.Connection, study: str) -> set[str]:
     """Return the slots that a worker holds who, as far as can be seen, lives."""
     rows = connection.execute(_OF_STUDY, {"study": study}).all()
-    return {row.slot_id for row in rows if not row.expired and not _process_ended(row)}
+    return {row.slot_id for row in rows if not row.expired and not process_ended(row)}
 
 
-def _process_ended(row: sa.Row[Any]) -> bool:
+def process_ended(row: sa.Row[Any]) -> bool:
+    """Whether the process of a row of our workers can be seen to have ended; False where it cannot be seen."""
     visible = row.process_space == processes.process_space()
     return bool(visible and not processes.lives(row.pid, row.process_started))

@@ -1,0 +1,262 @@
+"""Workers on a real Ray cluster of three nodes: one node is lost, the driver is interrupted, and nothing is left."""
+
+import http.server
+import importlib.util
+import os
+import re
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+import ray_nodes
+from command_line import InProcess, Result, Running, one_line
+from conftest import forkserver, wait_until
+from postgres import Account
+from ray_nodes import Nodes
+from test_secrets import traces
+
+from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
+from lrsearch.search import at_work
+from lrsearch.search import study as studies
+from lrsearch.search.places import parse_place
+from lrsearch.search.storage import Database
+from lrsearch.trial import State
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+import chaos
+import chaos_check
+
+pytest_plugins = ["command_line"]
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'lrsearch[ray]'"
+)
+
+N_TRIALS, N_EPOCHS = 10, 40
+STUDY = f"""
+name = "far"
+epochs = {N_EPOCHS}
+dataset.name = "digits"
+budget.trials = {N_TRIALS}
+pruner.name = "none"
+sampler.portfolio = false
+workers.checkpoint_seconds = 0
+space.batch_size = 32
+"""
+ENDING = re.compile(r"^[\d.]+s [<!] (\d+) ", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    with ray_nodes.three_nodes() as made:
+        yield made
+
+
+def start(nodes: Nodes, url: str, folder: Path, *more: str) -> Running:
+    """Start a search on the cluster, the password of its database in the environment alone."""
+    (folder / "far.toml").write_text(STUDY)
+    argv = ["run", "far.toml", "--ray", nodes.address, "--artifacts", str(folder / "artifacts"), *more]
+    return Running(argv, folder, LRSEARCH_STORAGE=url, PYTHONPATH=ray_nodes.environment()["PYTHONPATH"])
+
+
+def under_way(url: str) -> set[int]:
+    """Return the process ids of workers that have a trial in hand of which an epoch has been accepted."""
+    with closing(Database(parse_place(url))) as database:
+        study = studies.find(database, "far")
+        if study is None:
+            return set()
+        begun = {t.number for t in study.trials() if t.metrics and t.outcome is None}
+        return {int(w.name.rpartition(":")[2]) for w in at_work.living(study) if w.number in begun}
+
+
+def check_no_password(nodes: Nodes, account: Account, result: Result, told: str) -> None:
+    logs = [path for path in nodes.folder.rglob("*") if path.is_file()]
+    assert any("worker-" in path.name for path in logs), "Ray's logs are looked at"
+    found = {str(path): traces(account.password, path.read_bytes().decode("latin-1")) for path in logs}
+    found |= {"stdout": traces(account.password, result.out), "stderr": traces(account.password, result.err)}
+    found["state"] = traces(account.password, told)
+    assert {where: forms for where, forms in found.items() if forms} == {}
+
+
+def test_a_node_is_lost_and_the_budget_is_exact_and_each_trial_as_it_is_anywhere(
+    nodes: Nodes, tmp_path: Path, postgres_server: Account, postgres_url: str
+) -> None:
+    process = start(nodes, postgres_url, tmp_path, "--workers", "4", "--json")
+    place = parse_place(postgres_url)
+    # Not the first: the driver is attached to it.
+    last = len(nodes.raylets) - 1
+    wait_until(lambda: process.process.poll() is not None or len(under_way(postgres_url)) == 4)
+    assert process.process.poll() is None, process.read("stderr")
+    on = [set(nodes.workers(k)) for k in range(last + 1)]
+    assert sum(map(len, on)) == 4, "Ray has placed them"
+    lost = last if on[last] else last - 1
+    (dead, *_) = sorted(under_way(postgres_url) - on[lost])
+    os.kill(dead, signal.SIGKILL)
+    nodes.remove(lost)
+    commands = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
+    assert traces(postgres_server.password, "\n".join(commands)) == []
+    result = process.result()
+    assert result.code == EXIT_OK, result.err
+    with closing(Database(place)) as database:
+        study = studies.get(database, "far")
+        seen = chaos_check.read(study, tmp_path / "artifacts", [])
+    assert [*chaos_check._budget(seen), *chaos_check._optuna(seen), *chaos_check._repeated_work(seen)] == []
+    told = [int(number) for number in ENDING.findall(result.err)]
+    assert len(told) == len(set(told)), "each trial ended once"
+    tellers = {int(row["worker"].rpartition(":")[2]) for row in seen.slots}
+    assert tellers - set.union(*on), "those in the place of the lost have finished trials"
+    assert {row["reason"] for row in seen.interruptions} == {"lost"}
+    assert re.search(
+        rf"^[\d.]+s ~ worker process {dead} on \S+ ended before its time; process \d+ on ", result.err, re.MULTILINE
+    )
+    for pid in on[lost]:
+        assert re.search(rf"~ worker process {pid} on \S+ was lost with its node; process \d+ on \S+ takes", result.err)
+    assert set(result.document["winner"]) >= {"number"}
+    assert sum(t.test_accuracy is not None for t in seen.trials) == 1, "the winner was judged, once"
+    # The same settings, trained here one after another.
+    assert {t.state for t in seen.trials} <= {State.COMPLETE, State.DIVERGED}
+    seen.repeated = chaos.repeated(seen.spec, {t.number: t.config for t in seen.trials}, forkserver())
+    assert len(seen.repeated) == N_TRIALS
+    assert [*chaos_check._uninterrupted(seen)] == []
+    alive, groups, in_use, words = nodes.left()
+    assert (alive, groups, in_use) == (0, 0, False)
+    check_no_password(nodes, postgres_server, result, words)
+
+
+def test_ctrl_c_leaves_the_cluster_clean_and_keeps_what_was_in_hand(
+    nodes: Nodes, tmp_path: Path, postgres_server: Account, postgres_url: str
+) -> None:
+    process = start(nodes, postgres_url, tmp_path, "--workers", "2", "--set", "epochs=5000")
+    assert process.wait_for(lambda p: len(under_way(postgres_url)) == 2), process.read("stderr")
+    process.send(signal.SIGINT)
+    result = process.result()
+    assert result.code == EXIT_INTERRUPTED, result.err
+    assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; 0 finished trials are kept")
+    with closing(Database(parse_place(postgres_url))) as database:
+        study = studies.get(database, "far")
+        seen = chaos_check.read(study, tmp_path / "artifacts", [])
+        assert at_work.living(study) == []
+    assert seen.n_leases == 0, "the trials were given back"
+    assert [row["reason"] for row in seen.interruptions] == ["preempted"] * 2
+    assert all(row["step"] > 0 for row in seen.interruptions), "from there they go on"
+    alive, groups, in_use, words = nodes.left()
+    assert (alive, groups, in_use) == (0, 0, False)
+    assert not any(nodes.workers(k) for k in range(len(nodes.raylets)))
+    check_no_password(nodes, postgres_server, result, words)
+
+
+def test_more_than_any_node_has_is_said_and_ctrl_c_ends_it(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
+    process = start(nodes, postgres_url, tmp_path, "--workers", "3", "--gpus-per-worker", "2")
+    assert process.wait_for(lambda p: "waiting" in p.read("stderr"))
+    process.send(signal.SIGINT)
+    result = process.result()
+    assert result.code == EXIT_INTERRUPTED, result.err
+    assert "= waiting: no resources for 3 of 3 workers: each needs 1 CPU and 2 GPUs, and no node" in result.err
+    assert "Traceback" not in result.err
+    assert nodes.left()[:3] == (0, 0, False)
+
+
+def test_a_worker_that_cannot_start_ends_the_search_in_one_sentence(
+    nodes: Nodes, tmp_path: Path, postgres_url: str
+) -> None:
+    process = start(nodes, postgres_url, tmp_path, "--gpus-per-worker", "0", "--device", "cuda")
+    result = process.result()
+    assert result.code != EXIT_OK
+    last = result.err.splitlines()[-1]
+    assert re.match(r"lrsearch: worker \d+ on [\d.]+: ", last), result.err
+    assert "Traceback" not in result.err
+    assert nodes.left()[:3] == (0, 0, False)
+
+
+def test_a_cluster_that_is_started_here_takes_a_file_and_ends_with_the_search(tmp_path: Path) -> None:
+    with ray_nodes.short_folder() as folder:
+        (tmp_path / "far.toml").write_text(STUDY)
+        process = Running(
+            ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"],
+            tmp_path,
+            RAY_TMPDIR=str(folder),
+            PYTHONPATH=ray_nodes.environment()["PYTHONPATH"],
+        )
+        assert process.wait_for(lambda p: ". 0 epoch 2/" in p.read("stderr")), process.read("stderr")
+        family = psutil.Process(process.process.pid).children(recursive=True)
+        assert any(map(ray_nodes.is_worker, family))
+        process.send(signal.SIGTERM)
+        result = process.result()
+        _, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == []
+    assert result.code == EXIT_TERMINATED, result.err
+    assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; ")
+    assert "artifacts" not in result.err, "one machine sees its own folder"
+    assert (tmp_path / "lrsearch.db").exists()
+
+
+# --- what cannot be meant, or reached --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--ray", "foo"], "got 'foo'"),
+        (["--ray", "http://head:8265"], "got 'http://head:8265'"),
+        (["--ray", "head:6379"], "PostgreSQL"),
+        (["--ray", "local", "--detach"], "--detach"),
+        (["--ray", "local", "--gpus-per-worker", "1.5"], "got 1.5"),
+        (["--ray", "local", "--workers-per-gpu", "4", "--workers", "auto"], "--gpus-per-worker 0.25"),
+        (["--ray", "local", "--device", "cuda:1"], "cuda:1"),
+        (["--gpus-per-worker", "1"], "--ray"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_refused(lrsearch: InProcess, words: list[str], said: str) -> None:
+    result = lrsearch("run", "digits", *words)
+    assert result.code == EXIT_USAGE
+    assert said in one_line(result)
+    assert not Path("lrsearch.db").exists()
+
+
+def test_ray_that_is_not_installed_is_named(lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    result = lrsearch("run", "digits", "--ray", "local")
+    assert result.code == EXIT_USAGE
+    assert "pip install 'lrsearch[ray]'" in one_line(result)
+
+
+class _Web(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def web_port() -> Iterator[int]:
+    """The port of a web server, as Ray's own dashboard is one."""
+    with http.server.HTTPServer(("127.0.0.1", 0), _Web) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_a_cluster_that_is_not_there_is_said_in_one_sentence(
+    lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch, postgres_url: str, web_port: int, form: str
+) -> None:
+    monkeypatch.setenv("LRSEARCH_STORAGE", postgres_url)
+    for address, said in (
+        ("127.0.0.1:1", "Connection refused"),
+        (f"127.0.0.1:{web_port}", "not Ray"),
+        ("nobody.invalid:6379", "not known"),
+    ):
+        result = lrsearch("run", "digits", "--ray", form.format(address))
+        assert result.code == EXIT_FAILURE
+        assert f"the Ray cluster at {form.format(address)} cannot be joined: " in one_line(result)
+        assert said in result.err
+
+
+def test_no_name_of_a_cluster_is_auto(lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "elsewhere:6379")
+    assert "PostgreSQL" in one_line(lrsearch("run", "digits", "--ray", "auto"))
