@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from command_line import Finished, InProcess, Result, Running, at_a_terminal, end_of, run_python
-from conftest import FakeEngine, claims_of, learning, leases_held, make_spec, working
+from conftest import DEADLINE_SECONDS, FakeEngine, claims_of, learning, leases_held, make_spec, working
 
 from lrsearch.cli import interrupts
 from lrsearch.events import SearchEnded
@@ -245,6 +246,18 @@ def pids_in(database: Path) -> list[int]:
         return [pid for (pid,) in connection.execute("SELECT pid FROM lrsearch_workers")]
 
 
+def trainer_in(database: Path) -> int:
+    """Return the process of a worker that holds a trial."""
+    query = "SELECT pid FROM lrsearch_workers JOIN lrsearch_leases ON worker_id = lrsearch_workers.id"
+    until = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < until:
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+            found = connection.execute(query).fetchone()
+        if found is not None:
+            return int(found[0])
+    raise AssertionError("no worker has taken a trial")
+
+
 def test_two_workers_leave_when_asked_and_a_killed_one_is_replaced(tmp_path: Path, lrsearch: InProcess) -> None:
     argv = ("run", "--trials", "5", "--epochs", "6", "--model", "cnn", "--workers", "2")
     database, ended = tmp_path / "lrsearch.db", list[str]()
@@ -262,7 +275,7 @@ def test_two_workers_leave_when_asked_and_a_killed_one_is_replaced(tmp_path: Pat
         ended += ENDING.findall(result.err)
     process = Running(argv, tmp_path)
     assert process.wait_for(said(r"\. \d epoch \d/6"))
-    victim = pids_in(database)[0]
+    victim = trainer_in(database)
     os.kill(victim, signal.SIGKILL)
     result = process.result()
     assert result.code == 0, result.err

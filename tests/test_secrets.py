@@ -251,4 +251,4 @@ def test_a_run_with_two_workers_leaves_the_password_nowhere(
     for where, text in (("processes", seen), ("out", result.out), ("err", result.err), *written):
         assert traces(postgres_server.password, text) == [], where
     assert traces(postgres_server.password, "\n".join(files)) == []
-    assert f"{postgres_server.user}@{postgres_server.host}:{postgres_server.port}/" in result.out, "where it lies"
+    assert "  lrsearch dashboard  #" in result.out, "the place is in the environment"
