@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
+from lrsearch.report import json_log
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import Place
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
@@ -62,6 +63,7 @@ def orders(
         data_dir,
         artifacts,
         logging.getLogger("lrsearch").getEffectiveLevel(),
+        json_log.installed() is not None,
     )
     if gpus == 0 or device not in ("auto", "cuda"):
         return [base] * n
@@ -212,7 +214,7 @@ def _serve(order: Order, events: Connection) -> None:
     signal.signal(signal.SIGTERM, lambda *_: leave.ask(Reason.PREEMPTED))
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    logging.basicConfig(level=order.log_level, format="lrsearch: %(message)s")
+    json_log.take_up(order.log_level, as_json=order.log_json)
     try:
         code = serve(order, leave, events.send)
     except OSError:

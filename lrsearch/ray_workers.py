@@ -23,6 +23,7 @@ from typing import Any
 from lrsearch import __version__, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.ray_cluster import Cluster, Needs
+from lrsearch.report import json_log
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
@@ -92,7 +93,7 @@ class Worker:
         self._leave.ask(Reason.PREEMPTED)
 
     def _work(self, order: Order, reached_before: bool) -> None:  # noqa: FBT001 - the thread's target
-        logging.basicConfig(level=order.log_level, format="lrsearch: %(message)s", force=True)
+        json_log.take_up(order.log_level, as_json=order.log_json)
         code = serve(order, self._leave, self._say, reached_before=reached_before)
         if self._preempted:
             # The node ends. Ray starts the worker again elsewhere if its process has failed, and only then.
@@ -145,6 +146,7 @@ def order(
         None if data_dir is None else data_dir.absolute(),
         None if artifacts is None else artifacts if "://" in artifacts else str(Path(artifacts).absolute()),
         logging.getLogger("lrsearch").getEffectiveLevel(),
+        json_log.installed() is not None,
     )
 
 

@@ -32,6 +32,8 @@ class Order:
     data_dir: Path | None
     artifacts: str | None
     log_level: int
+    log_json: bool = False
+    """Whether what it says is written as lines of JSON."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.cli import interrupts
+from lrsearch.cli.log import Events
 from lrsearch.cli.options import print_json, stderr, stdout, tools
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, EXIT_TERMINATED, StorageError
 from lrsearch.events import EndReason
@@ -213,19 +214,18 @@ def follow(
 ) -> "SearchEnded | None":
     """Show what the workers say: a live view on a terminal, a line an event elsewhere; return how it ended."""
     from lrsearch.events import SearchEnded
-    from lrsearch.report.lines import line
 
     if live:
         from lrsearch.report.live import LiveView
 
-    end = None
+    end, told = None, Events(begun)
     with closing(events), ExitStack() as shown:
         view = shown.enter_context(LiveView(console, study.spec, study.budget(), study.trials())) if live else None
         for event in events:
             if view is not None:
                 view.on(event)
             elif not quiet:
-                print(line(event, time.monotonic() - begun, study.spec), file=sys.stderr, flush=True)
+                told.tell(event, study.spec)
             if isinstance(event, SearchEnded):
                 end = event
     return end
