@@ -388,7 +388,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "lease in checkpointed": (lease, "renew"),
     "lease in end": (lease, "drop"),
     "rows in end": (optuna_rows, "end"),
-    "filing the study": (studies, "create"),
+    "filing the study": (creation, "create"),
     "rows in filing": (optuna_rows, "create_study"),
     "rows in deleting": (optuna_rows, "delete_study"),
     "deleting the study": (studies, "delete"),
