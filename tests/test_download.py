@@ -1,5 +1,6 @@
 """Downloads run torchvision's own code against a real server on this machine; corrupt files are real files."""
 
+import gc
 import gzip
 import hashlib
 import io
@@ -9,6 +10,7 @@ import sys
 import tarfile
 import threading
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +34,15 @@ IDX = download.IDX_FILES
 def _no_proxy_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let urllib look at the environment anew: it keeps the proxies that a test before this one had set."""
     monkeypatch.setattr(urllib.request, "_opener", None)
+
+
+@pytest.fixture(autouse=True)
+def _answers_that_torchvision_leaves_open() -> Iterator[None]:
+    """Collect the answers of refused downloads here, quietly: their sockets would warn within some later test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 # --- small sets in the real formats, and a server for them ------------------------------------------------------------
