@@ -74,7 +74,7 @@ class Settings:
     pruner: str = "asha"
     sampler: str = "tpe"
     seed: int = 0
-    limit: float = math.inf
+    limit: float | None = None
     """After so long plain Optuna's workers take no further trial [seconds]."""
 
 
@@ -238,7 +238,7 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
 
     def work() -> None:
         nonlocal until
-        until = time.perf_counter() + settings.limit
+        until = math.inf if settings.limit is None else time.perf_counter() + settings.limit
         while (trial := clocks.time("claim", claim)) is not None:
             state, value = train(trial)
             clocks.time("end", study.tell, trial, value, state)
@@ -451,12 +451,18 @@ def _figures(
 # --- what is printed -------------------------------------------------------------------------------------------------
 
 
+def budget(f: dict[str, Any]) -> str:
+    """Return in words whether the budget of trials was kept."""
+    over = int(f["over_budget"])
+    return "exact" if over == 0 else f"{over} over" if over > 0 else "stopped before"
+
+
 def shown(f: dict[str, Any]) -> str:
     """Return one run in words."""
     s, share, cores = f["settings"], f["share"], f["cores"]
     head = f"""\
 {s["who"]}, {s["workers"]} workers, {s["trials"]} trials of {s["seconds"]:g} s, {s["pruner"]}, {s["sampler"]}
-  wall {f["wall"]} s, ideal {f["ideal"]} s; {f["finished"]} trials, {f["over_budget"]} over the budget; {f["mix"]}
+  wall {f["wall"]} s, ideal {f["ideal"]} s; {f["finished"]} trials, {budget(f)}; {f["mix"]}
   a worker's time: training {share["training"]} % (woken late {f["woken_late"]} %), waiting for the database \
 {share["database"]} % (worst worker {f["worst_worker_database_share"]} %), sampling {share["sampling"]} %, \
 rest {share["rest"]} %
@@ -492,7 +498,7 @@ COLUMNS = {
     "claims/s": lambda f: f"{f['claims_per_second']:.1f}",
     "claim p50 / p95 / max [ms]": lambda f: " / ".join(f"{f['steps']['claim'][k]:.0f}" for k in ("p50", "p95", "max")),
     "report p50 / p95 [ms]": lambda f: " / ".join(f"{f['steps']['report'][k]:.0f}" for k in ("p50", "p95")),
-    "over budget": lambda f: f["over_budget"],
+    "budget": budget,
 }
 COSTS = {
     **{key: COLUMNS[key] for key in ("", "pruner", "sampler", "workers")},
@@ -541,7 +547,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--optuna", action="store_true", help="plain Optuna beside it")
-    p.add_argument("--limit", type=float, default=math.inf, help="end plain Optuna after so many seconds")
+    p.add_argument("--limit", type=float, help="end plain Optuna after so many seconds")
     p.add_argument("--record", action="store_true", help="all runs of docs/fleet.md, as tables")
     p.add_argument("--json", action="store_true")
     o = p.parse_args(argv)
@@ -549,21 +555,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     plan = list(recorded()) if o.record else [ours, *([replace(ours, who="Optuna")] if o.optuna else [])]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    runs = []
-    for settings in plan:
-        # A server of its own each time: what one leaves for the checkpointer and autovacuum is not the next one's.
-        with tempfile.TemporaryDirectory() as folder, Server.start(Path(folder)) as server:
-            if settings.who == "Optuna":
-                # Its default pool keeps more than two connections a worker.
-                server.account.execute("ALTER SYSTEM SET max_connections = 500")
-                server.restart()
-            runs.append(run(settings, server, context))
-        if not o.json:
-            print(shown(runs[-1]), flush=True)
-    if o.json:
-        print(json.dumps({"schema": "lrsearch/fleet/1", "runs": runs}, indent=2))
-    elif o.record:
-        print(f"\n{table(COLUMNS, runs)}\n\n{table(COSTS, runs)}")
+    runs: list[dict[str, Any]] = []
+    try:
+        for settings in plan:
+            # A server of its own each time: what one leaves for the checkpointer and autovacuum is not the next one's.
+            with tempfile.TemporaryDirectory() as folder, Server.start(Path(folder)) as server:
+                if settings.who == "Optuna":
+                    # Its default pool keeps two connections a worker.
+                    server.account.execute("ALTER SYSTEM SET max_connections = 500")
+                    server.restart()
+                runs.append(run(settings, server, context))
+            if not o.json:
+                print(shown(runs[-1]), flush=True)
+    finally:
+        # What there is, if it is interrupted.
+        if o.json:
+            print(json.dumps({"schema": "lrsearch/fleet/1", "runs": runs}, indent=2))
+        elif o.record:
+            print(f"\n{table(COLUMNS, runs)}\n\n{table(COSTS, runs)}")
 
 
 if __name__ == "__main__":
