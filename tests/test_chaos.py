@@ -123,7 +123,9 @@ def overwritten_score(seen: Evidence) -> None:
 
 
 def second_ending(seen: Evidence) -> None:
-    says(seen, "1.0s > trial 0 sgd (resumed)", "1.1s < 0 complete 0.9")
+    # Twice: whoever ended it in truth may have been killed before it could say so.
+    for _ in range(2):
+        says(seen, "1.0s > trial 0 sgd (resumed)", "1.1s < 0 complete 0.9")
 
 
 def second_acceptance(seen: Evidence) -> None:
@@ -200,7 +202,7 @@ TAMPERED: list[tuple[Callable[[Evidence], None], str]] = [
     (running_in_optuna, "Optuna knows 1 trials that are RUNNING"),
     (other_state_in_optuna, "in our table and PRUNED in Optuna's"),
     (overwritten_score, "0.123"),
-    (second_ending, "trial 0 has ended 2 times"),
+    (second_ending, "trial 0 has ended"),
     (second_acceptance, "epoch 1 of trial 0 was accepted"),
     (lost_epoch, "is not in the table"),
     (silent_ending, "nobody told the end of trial"),
