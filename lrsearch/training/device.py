@@ -25,9 +25,9 @@ def resolve(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # read it back: 'meta' lets itself be allocated, and holds nothing
-    # Nothing is left out here: these are torch's own four ways to say no. RuntimeError for a wrong name, AssertionError
-    # from a build without CUDA, NotImplementedError from 'meta', ImportError where a backend's package is missing.
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+    # torch's own ways to say no: RuntimeError for a wrong name, and its subclass for 'meta'; AssertionError from a build
+    # without CUDA; ImportError where a backend's package is missing.
+    except (RuntimeError, AssertionError, ImportError) as error:
         # torch's first sentence: others are about its own build, or go on for a page.
         first = re.split(r"(?<=\.)\s|\n", str(error).strip(), maxsplit=1)[0].rstrip(".") or type(error).__name__
         raise DeviceError(
