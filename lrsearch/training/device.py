@@ -25,8 +25,8 @@ def resolve(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()  # read it back: 'meta' lets itself be allocated, and holds nothing
-    # torch's own ways to say no: RuntimeError for a wrong name, and its subclass for 'meta'; AssertionError from a build
-    # without CUDA; ImportError where a backend's package is missing.
+    # torch's own ways to say no: RuntimeError for a wrong name, and a subclass of it for 'meta'; AssertionError from a
+    # build without CUDA; ImportError where a backend's package is missing.
     except (RuntimeError, AssertionError, ImportError) as error:
         # torch's first sentence: others are about its own build, or go on for a page.
         first = re.split(r"(?<=\.)\s|\n", str(error).strip(), maxsplit=1)[0].rstrip(".") or type(error).__name__
