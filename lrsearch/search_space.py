@@ -3,7 +3,7 @@
 A table of the file is a class here and a key is a field, so that defaults, bounds and errors stand in one place.
 """
 
-from typing import Annotated, ClassVar, Self, get_args
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
@@ -31,6 +31,25 @@ SELF_RISING: frozenset[ScheduleFamily] = frozenset({"one_cycle", "triangular"})
 
 DEFAULT_OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adamw")
 DEFAULT_SCHEDULES: tuple[ScheduleFamily, ...] = ("constant", "step", "linear", "cosine", "one_cycle", "wsd")
+
+
+NEUTRAL_SHAPE: dict[str, Any] = {
+    "final_fraction": 1e-3,
+    "drops": 2,
+    "milestones": (0.5, 0.75),
+    "power": 1.0,
+    "rise_fraction": 0.3,
+    "initial_fraction": 0.04,
+    "cycles": 1,
+    "cycle_mult": 1,
+    "decay_fraction": 0.2,
+    "drop_factor": 0.1,
+    "patience_epochs": 2,
+}
+"""What a setting takes for a field of its schedule that it does not name."""
+
+SHORT = {"lr": "peak_lr", "batch": "batch_size", "warmup": "warmup_fraction", "final": "final_fraction"}
+"""Words of a setting that may be typed for a field: ``"sgd lr=0.1 cosine warmup=0.05"``."""
 
 
 class Strict(BaseModel):

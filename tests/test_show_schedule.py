@@ -15,11 +15,12 @@ from rich.console import Console
 from trials_by_hand import config, epoch, trial
 
 from lrsearch import schedules
-from lrsearch.cli.schedule import EPOCHS, FAMILIES, STEPS_PER_EPOCH, UNSAID, parse
+from lrsearch.cli.schedule import EPOCHS, STEPS_PER_EPOCH, parse
 from lrsearch.report import schedule_drawing, words
 from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.schedule_drawing import Drawn, Turn, turns
 from lrsearch.search.portfolio import NEUTRAL
+from lrsearch.search_space import NEUTRAL_SHAPE, SCHEDULES
 from lrsearch.trial import ScheduleConfig, Trial
 
 pytest_plugins = ["command_line"]
@@ -39,7 +40,7 @@ SAID: dict[str, tuple[str, Any]] = {
 }
 """Of every field a value as it is typed and as it is meant."""
 
-DRAWABLE = tuple(family for family in FAMILIES if family != "plateau")
+DRAWABLE = tuple(family for family in SCHEDULES if family != "plateau")
 
 
 def render(drawn: list[Drawn], width: int = 100) -> str:
@@ -82,11 +83,9 @@ def test_a_family_alone_is_drawn(family: Any, lrsearch: InProcess) -> None:
 
 
 def test_what_a_setting_leaves_out_is_what_a_baseline_takes() -> None:
-    assert {name: value for name, value in UNSAID.items() if name != "milestones"} == {
-        name: NEUTRAL[name] for name in UNSAID if name != "milestones"
-    }
+    assert NEUTRAL_SHAPE.items() <= NEUTRAL.items()
     needed = {name for names in schedules.SHAPE_FIELDS.values() for name in names}
-    assert set(UNSAID) == needed == set(SAID)
+    assert set(NEUTRAL_SHAPE) == needed == set(SAID)
 
 
 def test_a_setting_as_it_is_typed_without_quotes_is_one_schedule(lrsearch: InProcess) -> None:

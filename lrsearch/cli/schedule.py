@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +19,8 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_OK, UsageError, nearest
-from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily
+from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SHORT
+from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 
 if TYPE_CHECKING:
     from lrsearch.report.schedule_drawing import Drawn
@@ -28,26 +29,6 @@ EPOCHS = 10
 STEPS_PER_EPOCH = 100
 MOST_STEPS = 10_000_000
 """Of one schedule: beyond this it is a slip of the keyboard."""
-
-FAMILIES: tuple[ScheduleFamily, ...] = get_args(ScheduleFamily)
-OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
-SHORT = {"lr": "peak_lr", "batch": "batch_size", "warmup": "warmup_fraction", "final": "final_fraction"}
-"""As in the study file's baseline."""
-
-UNSAID: dict[str, Any] = {
-    "final_fraction": 1e-3,
-    "drops": 2,
-    "milestones": (0.5, 0.75),
-    "power": 1.0,
-    "rise_fraction": 0.3,
-    "initial_fraction": 0.04,
-    "cycles": 1,
-    "cycle_mult": 1,
-    "decay_fraction": 0.2,
-    "drop_factor": 0.1,
-    "patience_epochs": 2,
-}
-"""What a field of the family takes that the setting leaves out: what a baseline takes; but no warm-up."""
 
 SHAPES = tuple(f.name for f in fields(ScheduleConfig) if f.name != "family")
 NOT_OF_A_SCHEDULE = ("batch_size", *(f.name for f in fields(OptimizerConfig) if f.name not in ("name", "peak_lr")))
@@ -155,13 +136,13 @@ def _separate(arguments: Sequence[str]) -> Iterator[str]:
     if not any(argument.strip() for argument in arguments):
         raise UsageError(
             f"show-schedule must be given a setting, such as 'cosine warmup=0.1 lr=0.1', or --trial N, got none; "
-            f"schedules: {', '.join(FAMILIES)}"
+            f"schedules: {', '.join(SCHEDULES)}"
         )
     yield " ".join(words)
 
 
 def _names_family(text: str) -> bool:
-    return any(word in FAMILIES for word in text.split())
+    return any(word in SCHEDULES for word in text.split())
 
 
 def parse(text: str) -> tuple[ScheduleConfig, float]:
@@ -172,7 +153,7 @@ def parse(text: str) -> tuple[ScheduleConfig, float]:
     Raises:
         UsageError: a word that is none of these, or no family.
     """
-    families: list[ScheduleFamily] = [family for word in text.split() for family in FAMILIES if word == family]
+    families: list[ScheduleFamily] = [family for word in text.split() for family in SCHEDULES if word == family]
     given: dict[str, Any] = {}
     unused: list[str] = []
     for word in text.split():
@@ -189,12 +170,12 @@ def parse(text: str) -> tuple[ScheduleConfig, float]:
             raise UsageError(
                 f"schedule \"{text}\": there is no field '{key}'{nearest(key, known)}; known: {', '.join(known)}"
             )
-        elif word not in FAMILIES:
-            hint = nearest(word, [*FAMILIES, *OPTIMIZERS])
-            raise UsageError(f"schedule \"{text}\": '{word}' is no schedule{hint}; known: {', '.join(FAMILIES)}")
+        elif word not in SCHEDULES:
+            hint = nearest(word, [*SCHEDULES, *OPTIMIZERS])
+            raise UsageError(f"schedule \"{text}\": '{word}' is no schedule{hint}; known: {', '.join(SCHEDULES)}")
     if len(families) != 1:
         came = f"got {', '.join(families)}" if families else "got none"
-        raise UsageError(f'schedule "{text}": must name one schedule of {", ".join(FAMILIES)}, {came}')
+        raise UsageError(f'schedule "{text}": must name one schedule of {", ".join(SCHEDULES)}, {came}')
     if unused:
         stderr().print(f"lrsearch: no part of a schedule, left out: {', '.join(unused)}", markup=False)
     peak_lr = given.pop("peak_lr", 1.0)
@@ -204,9 +185,10 @@ def parse(text: str) -> tuple[ScheduleConfig, float]:
 
 
 def _unsaid(family: ScheduleFamily) -> dict[str, Any]:
+    """Return what the setting leaves out as a baseline takes it; but no warm-up."""
     from lrsearch.schedules import SHAPE_FIELDS
 
-    return {name: UNSAID[name] for name in SHAPE_FIELDS[family]}
+    return {name: NEUTRAL_SHAPE[name] for name in SHAPE_FIELDS[family]}
 
 
 def _value(text: str, key: str, raw: str) -> float | tuple[float, ...]:

@@ -8,7 +8,7 @@ from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, des
 from lrsearch.errors import UsageError, nearest
 from lrsearch.search import space as spaces
 from lrsearch.search.reservations import Initial
-from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SELF_RISING, SearchSpace
+from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING, SHORT, SearchSpace
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, ScheduleFamily
 
@@ -30,10 +30,9 @@ PORTFOLIO: tuple[tuple[OptimizerName, float, ScheduleFamily], ...] = (
 
 MAX_PORTFOLIO = 6
 
-NEUTRAL: dict[str, float] = {
+NEUTRAL: dict[str, Any] = {
     "batch_size": 64,
     "warmup_fraction": 0.05,
-    "final_fraction": 1e-3,
     "momentum": 0.9,
     "dampening": 0.0,
     "nesterov": 0,
@@ -42,19 +41,9 @@ NEUTRAL: dict[str, float] = {
     "beta2": 0.999,
     "alpha": 0.99,
     "eps": 1e-8,
-    "drops": 2,
-    "power": 1.0,
-    "rise_fraction": 0.3,
-    "initial_fraction": 0.04,
-    "cycles": 1,
-    "cycle_mult": 1,
-    "decay_fraction": 0.2,
-    "drop_factor": 0.1,
-    "patience_epochs": 2,
+    **NEUTRAL_SHAPE,
 }
 """What a setting that does not say takes: the value of its domain that is nearest to this."""
-
-SHORT = {"lr": "peak_lr", "batch": "batch_size", "warmup": "warmup_fraction", "final": "final_fraction"}
 
 
 def initial(spec: StudySpec) -> list[Initial]:
