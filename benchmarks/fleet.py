@@ -211,7 +211,7 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if settings.pruner == "asha":
         pruner = optuna.pruners.SuccessiveHalvingPruner(**spec.pruner.resolved(spec.epochs))
-    storage = optuna.storages.RDBStorage(_driver(url), engine_kwargs={"pool_pre_ping": True})
+    storage = optuna.storages.RDBStorage(_driver(url))
     study = optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler, pruner=pruner)
     engine = Paced(settings.seconds, clocks)
     counts, until = (TrialState.COMPLETE, TrialState.PRUNED), math.inf

@@ -73,6 +73,7 @@ def test_every_name_of_postgresql_means_psycopg_3(scheme: str) -> None:
         (f"sqlite://me:{SECRET}@host/x.db", "name a file"),
         (f"postgresql+psycopg2://me:{SECRET}@host/db", "with the driver 'psycopg2'"),
         (f"postgresql://me:{SECRET}@host", "name a database"),
+        (f"postgresql://me:{SECRET}@host/db?prepare_threshold=often", "a whole number or none, got 'often'"),
         (f"postgresql://me:{SECRET}@host:54x2/db", "percent-encoded"),
         (f"postgresql://me:a@{SECRET}@host/db", "percent-encoded"),
         (f"postgresql://me:{SECRET}/db", "percent-encoded"),

@@ -20,16 +20,18 @@ from conftest import (
     learning,
     make_spec,
     on_both,
+    rows,
     sentence,
     started,
     url_of,
     wait_until,
     working,
 )
+from optuna.study import StudyDirection
 from postgres import Account, Server
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, IdentityError, StorageError, UnknownNameError, UsageError
-from lrsearch.search import creation, filing, tables
+from lrsearch.search import creation, filing, optuna_rows, tables
 from lrsearch.search import study as studies
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, parse_place
 from lrsearch.search.storage import Database, check_new, has_studies, open_existing, study_names
@@ -131,6 +133,16 @@ def test_sixteen_processes_that_make_the_same_database_at_once_all_have_it(
     with closing(open_existing(parse_place(url))) as database:
         assert studies.names(database) == ["probe"]
         assert database.read(lambda c: c.scalar(sa.select(sa.func.count()).select_from(tables.schema))) == 1
+
+
+@on_both
+def test_of_a_study_that_two_file_at_the_same_time_one_is_written_and_nothing_of_the_other(database: Database) -> None:
+    attrs = ({"spec": "x"}, {"metric": "y"})
+    with database.writing() as connection:
+        assert optuna_rows.create_study(connection, "twice", StudyDirection.MAXIMIZE, *attrs)
+    with database.writing() as connection:
+        assert not optuna_rows.create_study(connection, "twice", StudyDirection.MAXIMIZE, *attrs)
+    assert rows(database, "SELECT count(*) FROM study_directions") == [(1,)]
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ POSTGRES = {
     "remaining connection slots": "has no connection left (max_connections); end some workers or raise it",
     "permission denied": "does not let this user write there; grant CREATE on the schema, or name another --storage",
     "read-only transaction": "is read-only (a standby?); name the primary server with --storage",
+    "unsupported startup parameter": "is behind a pooler that refuses a setting of ours; see docs/fleet.md: "
+    "ignore_startup_parameters = options in pgbouncer.ini",
+    "prepared statement": "is behind a pooler that keeps no prepared statements; "
+    "add ?prepare_threshold=none to the storage URL",
     "No space left on device": "cannot grow: its disk is full; free some space there, then run this again",
     "No row was found": "no longer holds this study: it has been deleted",
 }
@@ -61,7 +65,13 @@ LOST = (
     "connection was closed",
 )
 
-REFUSED = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry")
+REFUSED = (
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "unsupported startup",
+)
 """What does not pass, whatever the state of the connection."""
 
 

@@ -79,8 +79,8 @@ _ADD_REPORT = {
     "postgresql": postgresql.insert(_reports).on_conflict_do_nothing(),
 }
 _ADD_STUDY = {
-    "sqlite": sqlite.insert(_studies).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(_studies).on_conflict_do_nothing(),
+    "sqlite": sqlite.insert(_studies).on_conflict_do_nothing().returning(_studies.c.study_id),
+    "postgresql": postgresql.insert(_studies).on_conflict_do_nothing().returning(_studies.c.study_id),
 }
 _among: sa.BindParameter[Any] = bindparam("among", expanding=True)
 _NEWS = sa.select(_trials).where(
@@ -104,9 +104,9 @@ def create_study(
     system_attrs: Mapping[str, Any],
 ) -> bool:
     """Write a whole study; return False, with nothing written, when there is one of that name."""
-    if connection.execute(_ADD_STUDY[connection.dialect.name], {"study_name": name}).rowcount == 0:
+    study_id = connection.scalar(_ADD_STUDY[connection.dialect.name], {"study_name": name})
+    if study_id is None:
         return False
-    study_id = connection.scalar(sa.select(_studies.c.study_id).where(_studies.c.study_name == name))
     connection.execute(_directions.insert().values(study_id=study_id, direction=direction, objective=0))
     for table, attrs in ((_study_user_attrs, user_attrs), (_study_system_attrs, system_attrs)):
         for key, value in attrs.items():

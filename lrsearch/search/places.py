@@ -107,6 +107,11 @@ def _postgres_url(text: str, *, typed: bool) -> sa.URL:
         raise UsageError("a password belongs before the @ of the storage URL, not into its parameters")
     if not url.database:
         raise UsageError("--storage must name a database, as in postgresql://user@host:5432/database")
+    threshold = url.query.get("prepare_threshold", "none")
+    if not (isinstance(threshold, str) and (threshold.isdecimal() or threshold.lower() == "none")):
+        raise UsageError(
+            f"the parameter prepare_threshold of the storage URL must be a whole number or none, got '{threshold}'"
+        )
     return url.set(drivername="postgresql+psycopg")
 
 

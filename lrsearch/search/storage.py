@@ -5,7 +5,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,7 +14,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.pool import NullPool
+from sqlalchemy.orm import scoped_session, sessionmaker
+from sqlalchemy.pool import NullPool, StaticPool
 
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, migrations, tables
@@ -31,9 +32,6 @@ PATIENCE_SECONDS = 600.0
 LONGEST_DELAY_SECONDS = 5.0
 """Between two tries."""
 
-POSTGRES: dict[str, Any] = {
-    "pool_pre_ping": True,
-}
 POSTGRES_CONNECTION: dict[str, Any] = {
     "connect_timeout": 10,
     # A link that is cut sends no word: give up on a server that acknowledges nothing for so long.
@@ -45,6 +43,7 @@ POSTGRES_CONNECTION: dict[str, Any] = {
     # A worker that is paused (SIGSTOP, a laptop's lid) within a transaction must not hold the budget's lock.
     "options": "-c idle_in_transaction_session_timeout=20s -c timezone=UTC",
 }
+LOCK_POLL_SECONDS = 0.05
 ADVISORY_LOCK = 0x6C72736561726368
 """Of whoever makes or changes tables: "lrsearch" in ASCII."""
 
@@ -112,11 +111,21 @@ class Database:
         _close(self.optuna)
 
     def _connected(self) -> sa.Connection:
-        """Return a connection that answers: the body of a ``with`` cannot be run again, so it is looked at before."""
-        return self._again(self.engine.connect, self.patience_seconds)
+        """Return a connection that answers: the body of a ``with`` cannot be run again, so it is asked before."""
+
+        def once() -> sa.Connection:
+            with ExitStack() as on_error:
+                connection = on_error.enter_context(self.engine.connect())
+                with connection.begin():
+                    connection.exec_driver_sql("SELECT 1")
+                on_error.pop_all()
+            return connection
+
+        return self._again(once, self.patience_seconds)
 
     def _again(self, once: Callable[[], T], patience: float) -> T:
         lost_at: float | None = None
+        renewed = False
         delay = 0.05
         with explained(self.place):
             while True:
@@ -125,6 +134,11 @@ class Database:
                 except (exc.DBAPIError, StorageInternalError) as error:
                     if not passes(error):
                         raise
+                    if not renewed and _was_cut(error):
+                        # While it lay in the pool, most often: all of the pool's are new now. (pool_pre_ping would ask
+                        # before every transaction, and make half of all that a worker has.)
+                        renewed = True
+                        continue
                     if lost_at is None:
                         lost_at = time.monotonic()
                         if patience:
@@ -145,6 +159,12 @@ class Database:
                 while time.monotonic() < until and not self.leaving():
                     time.sleep(min(0.1, max(0.0, until - time.monotonic())))
                 delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+
+
+def _was_cut(error: Exception) -> bool:
+    """Whether a connection that stood was lost, unlike one that could not be made."""
+    cause = error if isinstance(error, exc.DBAPIError) else error.__cause__
+    return isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
 
 
 def insert_if_absent(connection: sa.Connection, table: sa.Table) -> Any:
@@ -250,27 +270,56 @@ def _connection_settings(place: PostgresServer) -> dict[str, Any]:
     ours = {key: value for key, value in POSTGRES_CONNECTION.items() if key not in query}
     if "options" in query:
         ours["options"] = f"{POSTGRES_CONNECTION['options']} {query['options']}"
+    if "prepare_threshold" in query:
+        # psycopg's own: it takes no text.
+        threshold = str(query["prepare_threshold"])
+        ours["prepare_threshold"] = None if threshold.lower() == "none" else int(threshold)
     return ours
 
 
 def _open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     with closing(_unpooled(place)) as connection:
-        there = set(sa.inspect(connection).get_table_names())
-        complete = {*models.BaseModel.metadata.tables, *tables.metadata.tables} <= there
-        if not complete or connection.scalar(sa.select(tables.schema.c.version)) != tables.SCHEMA_VERSION:
-            # Workers that start together must not make the same tables at the same time.
-            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": ADVISORY_LOCK})
-            connection.commit()
-            once = _optuna_storage(place, {"poolclass": NullPool, "connect_args": _connection_settings(place)})
+        while not _is_complete(connection):
+            # Workers that start together must not make the same tables at the same time. The lock is a transaction's,
+            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few.
+            connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
+                connection.rollback()
+                time.sleep(LOCK_POLL_SECONDS)
+                continue
+            once = _over_one_connection(place)
             try:
                 _make_tables(place, once.engine)
             finally:
                 _close(once)
-    # A worker has one, and for a moment a second one where the heartbeat comes while it is in use, or where Optuna
-    # opens one within another: 64 workers fit into PostgreSQL's default of 100.
-    pool = {"pool_size": connections, "max_overflow": connections}
-    settings = {**POSTGRES, **pool, "connect_args": _connection_settings(place)}
-    return _optuna_storage(place, settings, skip_table_creation=True)
+            connection.commit()
+    storage = _over_one_connection(place, skip_table_creation=True)
+    _close(storage)
+    # A worker has one, and for a moment a second one where the heartbeat comes while it is in use: 64 workers fit into
+    # PostgreSQL's default of 100.
+    engine = sa.create_engine(
+        place.url, pool_size=connections, max_overflow=connections, connect_args=_connection_settings(place)
+    )
+    for owner in (storage, storage._version_manager):  # noqa: SLF001 - it keeps the two for `doctor`
+        owner.engine, owner.scoped_session = engine, scoped_session(sessionmaker(bind=engine))
+    return storage
+
+
+def _over_one_connection(place: PostgresServer, **kwargs: Any) -> RDBStorage:
+    """Open Optuna's storage, which reads its version over a second connection while the first waits in a transaction.
+
+    Where many workers start at once, and a pooler has few connections, all of them would be held by who waits for more.
+    """
+    return _optuna_storage(place, {"poolclass": StaticPool, "connect_args": _connection_settings(place)}, **kwargs)
+
+
+def _is_complete(connection: sa.Connection) -> bool:
+    """Whether all tables are there and as this lrsearch has them; it leaves no transaction open."""
+    there = set(sa.inspect(connection).get_table_names())
+    complete = {*models.BaseModel.metadata.tables, *tables.metadata.tables} <= there
+    complete = complete and connection.scalar(sa.select(tables.schema.c.version)) == tables.SCHEMA_VERSION
+    connection.rollback()
+    return complete
 
 
 def _open_sqlite(place: SqliteFile) -> RDBStorage:
