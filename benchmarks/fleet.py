@@ -1,7 +1,7 @@
 """What a fleet costs its database: 64 workers, 2,000 trials of 5 s, one PostgreSQL, all on this machine.
 
     python benchmarks/fleet.py [--workers 64] [--trials 2000] [--seconds 5] [--pruner asha|none] [--sampler tpe|random]
-                               [--optuna] [--json]
+                               [--pooler CONNECTIONS] [--optuna] [--json]
     python benchmarks/fleet.py --record          (every row of docs/fleet.md, as tables; 25 minutes)
     python benchmarks/fleet.py --workers 16 --trials 200 --seconds 1 --optuna           (half a minute)
 
@@ -12,6 +12,8 @@ between two checkpoints, so none is written; the weights (20 bytes) of every new
 
 --optuna runs plain Optuna beside it, in turn: the same space, sampler, pruner and pace; ask, suggest, one report and
 one should_prune an epoch, tell, and the count of finished trials that MaxTrialsCallback makes.
+
+--pooler has lrsearch's workers go through a pgbouncer in transaction mode that has so many connections to the server.
 
 What a worker waits for is measured at the socket, for both alike: fleet_clocks.py. All of this shares the machine's
 cores with the server: in real life the workers have cores of their own.
@@ -29,7 +31,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -42,6 +44,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 from fleet_clocks import Call, Clocks, Told, milliseconds  # noqa: E402
+from pooler import pooled, through  # noqa: E402
 from postgres import Server  # noqa: E402
 
 from lrsearch import study_file  # noqa: E402
@@ -56,6 +59,7 @@ UPDATE_SECONDS = 0.1
 SPREAD = 0.2
 """A training takes up to so much longer or shorter than the mean, by its setting."""
 LOOK_SECONDS = 0.25
+RECORD_POOLER = 16
 RECORD_LIMIT = 200.0
 """Of plain Optuna where every row is run; it is told apart by its number of trials."""
 PRELOADED = ["fleet", "lrsearch.launch", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "alembic.command"]
@@ -76,6 +80,8 @@ class Settings:
     seed: int = 0
     limit: float | None = None
     """After so long plain Optuna's workers take no further trial [seconds]."""
+    pooler: int | None = None
+    """Connections of the pgbouncer that the workers go through, or None: they go straight to the server."""
 
 
 def spec_of(settings: Settings) -> StudySpec:
@@ -335,8 +341,12 @@ def run(settings: Settings, server: Server, context: ForkServerContext) -> dict[
     url, load = server.create_database(), os.getloadavg()[0]
     _file(settings, url)
     ready, go, told = context.SimpleQueue(), context.Event(), context.SimpleQueue()
-    with tempfile.TemporaryDirectory() as folder:
-        fixed = (url, folder, ready, go, told)
+    with ExitStack() as stack:
+        folder, theirs = stack.enter_context(tempfile.TemporaryDirectory()), url
+        if settings.pooler is not None:
+            port = stack.enter_context(pooled(server.account, settings.pooler, "ignore_startup_parameters = options"))
+            theirs = through(url, server.account, port, "?prepare_threshold=none")
+        fixed = (theirs, folder, ready, go, told)
         workers = [
             context.Process(target=be_worker, args=(settings, i, *fixed), daemon=True) for i in range(settings.workers)
         ]
@@ -489,6 +499,7 @@ COLUMNS = {
     "pruner": lambda f: f["settings"]["pruner"],
     "sampler": lambda f: f["settings"]["sampler"],
     "workers": lambda f: f["settings"]["workers"],
+    "pooler": lambda f: f["settings"]["pooler"] or "",
     "trials": lambda f: f["finished"],
     "wall / ideal [s]": lambda f: f"{f['wall']:.0f} / {f['ideal']:.0f}",
     "training": lambda f: f"{f['share']['training']:.1f} %",
@@ -501,7 +512,7 @@ COLUMNS = {
     "budget": budget,
 }
 COSTS = {
-    **{key: COLUMNS[key] for key in ("", "pruner", "sampler", "workers")},
+    **{key: COLUMNS[key] for key in ("", "pruner", "sampler", "workers", "pooler")},
     "complete + pruned": lambda f: f"{f['mix'].get('COMPLETE', 0)} + {f['mix'].get('PRUNED', 0)}",
     "reports": lambda f: f"{f['reports_per_trial']:.1f}",
     "transactions": lambda f: f"{f['transactions_per_trial']:.0f}",
@@ -533,6 +544,7 @@ def recorded() -> Iterator[Settings]:
         yield Settings(who, pruner="none", sampler="random", limit=RECORD_LIMIT)
     for workers in (8, 16, 32):
         yield Settings(workers=workers, trials=2000 * workers // 128, pruner="none")
+    yield Settings(pruner="none", pooler=RECORD_POOLER)
     # More than these cores can do.
     yield Settings(seconds=1, pruner="none", sampler="random")
 
@@ -546,13 +558,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     p.add_argument("--pruner", choices=["asha", "none"], default="asha")
     p.add_argument("--sampler", choices=["tpe", "random"], default="tpe")
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--pooler", type=int, help="connections of a pgbouncer between workers and server")
     p.add_argument("--optuna", action="store_true", help="plain Optuna beside it")
     p.add_argument("--limit", type=float, help="end plain Optuna after so many seconds")
     p.add_argument("--record", action="store_true", help="all runs of docs/fleet.md, as tables")
     p.add_argument("--json", action="store_true")
     o = p.parse_args(argv)
-    ours = Settings("lrsearch", o.workers, o.trials, o.seconds, o.epochs, o.pruner, o.sampler, o.seed, o.limit)
-    plan = list(recorded()) if o.record else [ours, *([replace(ours, who="Optuna")] if o.optuna else [])]
+    ours = Settings(
+        "lrsearch", o.workers, o.trials, o.seconds, o.epochs, o.pruner, o.sampler, o.seed, o.limit, o.pooler
+    )
+    plan = list(recorded()) if o.record else [ours, *([replace(ours, who="Optuna", pooler=None)] if o.optuna else [])]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     runs: list[dict[str, Any]] = []

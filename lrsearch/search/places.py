@@ -110,7 +110,7 @@ def _postgres_url(text: str, *, typed: bool) -> sa.URL:
     threshold = url.query.get("prepare_threshold", "none")
     if not (isinstance(threshold, str) and (threshold.isdecimal() or threshold.lower() == "none")):
         raise UsageError(
-            f"the parameter prepare_threshold of the storage URL must be a whole number or none, got '{threshold}'"
+            f"the parameter prepare_threshold of --storage must be a whole number or none, got '{threshold}'"
         )
     return url.set(drivername="postgresql+psycopg")
 
