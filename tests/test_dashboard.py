@@ -9,22 +9,24 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import psycopg
 import pytest
 from browser import chromium, looking, needs_chromium
 from command_line import InProcess, Running, one_line
 from conftest import ONE_SHAPE, FakeEngine, claimed, claims_of, learning, make_spec, sweep, url_of, wait_until, working
 from playwright.sync_api import Browser
 from playwright.sync_api import Error as BrowserError
-from postgres import Server
+from postgres import Account, Server
 from test_guard import ask
 from trials_by_hand import spec, trial
 
@@ -157,6 +159,83 @@ def test_the_password_is_nowhere_to_be_seen(database: Database, tmp_path: Path) 
     assert "TLS" in result.err
     assert "too many wrong passwords from 127.0.0.1" in result.err
     assert SECRET not in result.out + result.err + str(pages)
+
+
+# --- before the first study ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [(), ("--read-only",)], ids=["writing", "read-only"])
+def test_over_an_empty_database_of_a_server_it_comes_up_and_shows_the_first_study_when_there_is_one(
+    tmp_path: Path, postgres_url: str, options: tuple[str, ...]
+) -> None:
+    with serving(tmp_path, *options, LRSEARCH_STORAGE=postgres_url) as (process, url):
+        assert get(f"{url}/healthz")[0] == 200
+        status, _, page = get(f"{url}/lr")
+        assert (status, b"There is no study yet" in page) == (200, True)
+        assert json.loads(get(f"{url}/api/studies")[2])["study_summaries"] == []
+        seen = get(f"{url}/metrics")[2].decode()
+        assert "lrsearch_up 1.0" in seen
+        assert "study=" not in seen
+        with closing(Database(parse_place(postgres_url))) as database:
+            creation.create(database, make_spec())
+        assert b"/lr/probe" in get(f"{url}/lr")[2]
+        assert get(f"{url}/lr/probe")[0] == 200
+        assert len(process.read("stderr").splitlines()) == 1
+
+
+def test_dashboards_and_workers_that_start_together_on_an_empty_database_all_come_up(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    with ExitStack() as standing:
+        commands = [("dashboard", "--port", "0")] * 2 + [("worker", "--exit-when-idle")] * 2
+        both = [Running(argv, tmp_path, LRSEARCH_STORAGE=postgres_url) for argv in commands]
+        for one in both:
+            standing.callback(one.process.wait)
+            standing.callback(one.process.kill)
+        for worker in both[2:]:
+            assert worker.result().code == 0, worker.read("stderr")
+        for board in both[:2]:
+            assert board.wait_for(lambda p: "\n" in p.read("stdout")), board.read("stderr")
+            assert get(f"{board.read('stdout').strip()}/healthz")[0] == 200
+
+
+@pytest.fixture
+def reader(postgres_server: Account, postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database for a user who may read whatever will be in it, and make nothing."""
+    name = f"reader_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of a reader'".encode())
+        connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {name}".encode())
+        yield postgres_url.replace(postgres_url.partition("//")[2].partition("@")[0], f"{name}:of%20a%20reader")
+        connection.execute(f"DROP OWNED BY {name}".encode())
+        connection.execute(f"DROP ROLE {name}".encode())
+
+
+def test_who_may_make_no_tables_is_told_so_in_one_sentence_and_sees_them_once_they_are_there(
+    tmp_path: Path, lrsearch: InProcess, postgres_url: str, reader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRSEARCH_STORAGE", reader)
+    result = lrsearch("dashboard", "--port", "0", "--read-only")
+    assert result.code == 4
+    assert "grant CREATE" in one_line(result)
+    assert "of%20a" not in result.err
+    with closing(Database(parse_place(postgres_url))) as database:
+        search(creation.create(database, make_spec(budget={"trials": 2})))
+    with serving(tmp_path, "--read-only", LRSEARCH_STORAGE=reader) as (_, url):
+        assert b"/lr/probe" in get(f"{url}/lr")[2]
+        assert {get(f"{url}{path}")[0] for path in ("/lr/probe", "/api/studies/1", "/dashboard", "/metrics")} == {200}
+
+
+def test_another_programs_database_is_not_taken_for_an_empty_one(
+    lrsearch: InProcess, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE invoices (id integer)")
+        monkeypatch.setenv("LRSEARCH_STORAGE", postgres_url)
+        result = lrsearch("dashboard", "--port", "0")
+        tables = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+    assert (result.code, tables) == (4, [("invoices",)])
+    assert "another program's database (with invoices)" in one_line(result)
 
 
 # --- what it shows, in this process ----------------------------------------------------------------------------------

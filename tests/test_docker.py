@@ -29,6 +29,7 @@ import psutil
 import pytest
 import typer
 import yaml
+from command_line import Running
 from postgres import Account
 
 from lrsearch.cli import app as cli
@@ -36,7 +37,9 @@ from lrsearch.dashboard import password as passwords
 from lrsearch.errors import EXIT_TERMINATED
 from lrsearch.search import study as studies
 from lrsearch.search.places import PostgresServer, parse_place
-from lrsearch.search.storage import open_existing
+from lrsearch.search.storage import Database, open_existing
+
+pytest_plugins = ["command_line"]
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCKER = ROOT / "docker"
@@ -157,6 +160,14 @@ def test_whoever_needs_the_database_waits_until_it_answers() -> None:
     for name in OURS:
         assert SERVICES[name]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
     assert SERVICES["postgres"]["healthcheck"]["test"][:2] == ["CMD", "pg_isready"]
+
+
+def test_the_database_lies_in_its_volume_whichever_version_the_image_has() -> None:
+    """Before 18 the image has its data in a volume of its own below, which a new container does not get again."""
+    (volume,) = SERVICES["postgres"]["volumes"]
+    name, _, mounted = volume.partition(":")
+    assert name in COMPOSE["volumes"]
+    assert Path(SERVICES["postgres"]["environment"]["PGDATA"]).parent == Path(mounted)
 
 
 def test_standing_services_come_back_and_a_command_does_not() -> None:
@@ -286,6 +297,14 @@ def test_the_first_process_of_a_container_can_be_stopped_before_it_has_begun(tmp
             outer.kill()
 
 
+def test_a_worker_that_is_loading_pytorch_does_not_wait_for_that_to_leave(tmp_path: Path, postgres_url: str) -> None:
+    worker = Running(("worker",), tmp_path, LRSEARCH_STORAGE=postgres_url)
+    assert worker.wait_for(lambda p: "serving every open study" in p.read("stderr"))
+    worker.send(signal.SIGTERM)
+    # By the signal and not by its own way out; an init makes 143 of it, as a shell does.
+    assert worker.result().code == -signal.SIGTERM
+
+
 # Secrets
 
 
@@ -337,10 +356,16 @@ def test_git_does_not_see_the_secrets(made: Path) -> None:
 # Whether a container is well
 
 
-def healthy(**environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run the health check as a worker's container does."""
+def healthy(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run the health check as a container does whose first process has this command, or beside this machine's."""
+    check = [sys.executable, str(DOCKER / "healthy.py")]
+    if command:
+        if os.geteuid() != 0 or not shutil.which("unshare"):
+            pytest.skip("a namespace of process ids needs root and unshare")
+        first = f"import subprocess, sys; sys.exit(subprocess.call({check}))"
+        check = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, "-c", first, *command]
     return subprocess.run(
-        [sys.executable, DOCKER / "healthy.py"],
+        check,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
@@ -368,6 +393,37 @@ def test_a_worker_is_not_well_whose_secret_is_missing(tmp_path: Path) -> None:
     assert "cannot be read" in done.stdout
 
 
+def test_a_worker_is_asked_for_the_database_that_its_command_names(postgres_server: Account, tmp_path: Path) -> None:
+    (tmp_path / "storage").write_text(postgres_server.url())
+    for given in (["--storage", f"@{tmp_path / 'storage'}"], [f"--storage=@{tmp_path / 'storage'}"]):
+        done = healthy("lrsearch", "worker", *given, "--study", "dashboard")
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    done = healthy("lrsearch", "worker", "--study", "dashboard")
+    assert (done.returncode, done.stdout) == (1, "lrsearch.db is not there\n")
+
+
+def test_a_worker_is_well_behind_a_pooler(postgres_server: Account) -> None:
+    done = healthy(LRSEARCH_STORAGE=f"{postgres_server.url()}?prepare_threshold=none")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def test_a_dashboard_is_asked_where_its_command_has_it_listen(database: Database, tmp_path: Path) -> None:
+    process = Running(("dashboard", "--port", "0"), tmp_path)
+    try:
+        assert process.wait_for(lambda p: "\n" in p.read("stdout")), process.read("stderr")
+        url = process.read("stdout").strip()
+        port = url.rpartition(":")[2]
+        for given in (["--port", port], [f"--port={port}", "--host", "0.0.0.0"]):
+            done = healthy("lrsearch", "--log-format", "json", "dashboard", *given)
+            assert (done.returncode, done.stdout) == (0, f"{url}/healthz answers 200\n")
+        done = healthy("lrsearch", "dashboard", LRSEARCH_DASHBOARD_HOST="", LRSEARCH_DASHBOARD_PORT=port)
+        assert (done.returncode, done.stdout) == (0, f"{url}/healthz answers 200\n")
+    finally:
+        process.process.kill()
+        process.process.wait()
+    assert healthy("lrsearch", "dashboard", "--port", port).returncode == 1
+
+
 # The page
 
 
@@ -392,6 +448,8 @@ def test_a_command_of_the_page_can_be_typed(words: list[str]) -> None:
     if "--build-arg" in words:
         name = words[words.index("--build-arg") + 1].partition("=")[0]
         assert ("ARG", f'{name}=""') in instructions()
+    if "-" in words and words[words.index("-") - 1] == "--output":
+        assert "-T" in words, "docker-compose 1.29 would give it a terminal, and the file colours"
     if words[:2] == ["docker", "compose"]:
         verb = next(w for w in words[2:] if w in ("up", "run", "stop", "down", "logs", "ps", "exec", "build", "kill"))
         rest = words[words.index(verb) + 1 :]
@@ -535,16 +593,18 @@ def test_a_study_in_containers_keeps_its_budget_though_a_worker_is_killed_and_an
 @ENGINE
 @pytest.mark.slow
 def test_a_dashboard_in_a_container_asks_for_its_password_and_docker_knows_that_it_is_well(engine: Engine) -> None:
-    engine.ran("run", "digits", "--trials", "5", "--detach")
     port = 18473
-    name = engine.start(
-        "dashboard", flags=(f"--env=LRSEARCH_DASHBOARD_PORT={port}", "--health-interval=1s", "--health-start-period=0s")
-    )
+    command = (*SERVICES["dashboard"]["command"], "--port", str(port))
+    name = engine.start("dashboard", *command, flags=("--health-interval=1s", "--health-start-period=0s"))
     until(lambda: answers(port, "/healthz") == 200, "the dashboard answers")
     assert answers(port, "/lr") == 401
     assert answers(port, "/lr", "not the password") == 401
     assert answers(port, "/lr", "a password of the tests") == 200
+    assert answers(port, "/lr/digits", "a password of the tests") == 404, "it is there before the first study"
+    engine.ran("run", "digits", "--trials", "5", "--detach")
+    assert answers(port, "/lr/digits", "a password of the tests") == 200
     until(lambda: engine.docker("inspect", "--format={{.State.Health.Status}}", name) == "healthy", "healthy")
+    assert "chmod" not in engine.log(name), "nobody could, in there"
     engine.docker("stop", "--time=20", name)
     assert engine.exit_code(name) == EXIT_TERMINATED
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import sqlite3
@@ -16,8 +17,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import mounts
 import pytest
-from conftest import DEADLINE_SECONDS, FakeEngine, claims_of, learning, make_spec, sentence, working
+from conftest import (
+    DEADLINE_SECONDS,
+    FakeEngine,
+    claims_of,
+    finished,
+    learning,
+    make_spec,
+    sentence,
+    started,
+    working,
+)
 
 from lrsearch.dashboard import app as dashboard
 from lrsearch.dashboard import password as passwords
@@ -248,9 +260,56 @@ def test_the_password_is_read_from_a_file_or_the_environment(
         assert not read.admits(basic("another"))
     assert passwords.configured(None) is None, "it is taken out of the environment"
     assert not heard.records
-    file.chmod(0o644)
-    passwords.configured(file)
-    assert "chmod 600" in heard.text
+
+
+@pytest.mark.parametrize(
+    ("mode", "mine", "advice"),
+    [
+        (0o600, True, None),
+        (0o640, True, "chmod 600 it"),
+        (0o604, True, "chmod 600 it"),
+        (0o640, False, None),
+        (0o644, False, "let its owner chmod 640 it"),
+    ],
+)
+def test_who_can_keep_the_file_from_others_is_told_how(
+    tmp_path: Path, heard: pytest.LogCaptureFixture, mode: int, mine: bool, advice: str | None
+) -> None:
+    if not mine and os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    file = tmp_path / "password"
+    file.write_text(SECRET, "utf-8")
+    file.chmod(mode)
+    if not mine:
+        os.chown(file, 65534, 65534)
+    assert passwords.configured(file) is not None
+    # By identity: pytest may hear one twice.
+    said = list({id(r): r.getMessage() for r in heard.records}.values())
+    assert said == ([] if advice is None else [f"{file} can be read by other users of this machine: {advice}"])
+
+
+def read_from_a_mount(folder: str, read_only: bool, said: str) -> None:
+    """In a child: read a password as a container has it, from a mount; say what was warned of."""
+    mounts.alone()
+    mounts.tmpfs(Path(folder), 1 << 16)
+    file = Path(folder) / "password"
+    file.write_text(SECRET, "utf-8")
+    file.chmod(0o444)
+    if read_only:
+        mounts.make_read_only(Path(folder))
+    logging.getLogger("lrsearch").propagate = True
+    logging.basicConfig(filename=said, force=True)
+    assert passwords.configured(file) is not None
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_of_a_secret_that_lies_where_nobody_can_change_it_nothing_is_said(tmp_path: Path, read_only: bool) -> None:
+    if reason := mounts.available():
+        pytest.skip(reason)
+    (tmp_path / "mounted").mkdir()
+    said = tmp_path / "said"
+    assert finished(started(read_from_a_mount, str(tmp_path / "mounted"), read_only, str(said))) == 0
+    assert ("chmod 600" in said.read_text()) == (not read_only)
 
 
 @pytest.mark.parametrize(

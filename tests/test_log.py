@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -289,6 +290,36 @@ def test_whatever_reaches_stderr_becomes_a_line() -> None:
         ("warning", "py.warnings", "x.py:1: UserWarning: old\n"),
         ("info", "lrsearch.progress", "no end"),
     ]
+
+
+def test_threads_that_print_at_once_lose_no_line_and_none_is_within_another() -> None:
+    def say(n: int) -> None:
+        for i in range(100):
+            print("of", n, i, file=sys.stderr)
+
+    interval = sys.getswitchinterval()
+    with logging_json() as written:
+        threads = [threading.Thread(target=say, args=(n,)) for n in range(4)]
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+    said = [line["message"] for line in parsed(written.getvalue())]
+    assert sorted(said) == sorted(f"of {n} {i}" for n in range(4) for i in range(100))
+
+
+def test_a_library_whose_words_do_not_fit_its_values_goes_on_and_is_heard() -> None:
+    with logging_json() as written:
+        handler = json_log.installed()
+        assert handler is not None
+        # Not by its logger: pytest's own handler would not bear with it.
+        handler.handle(logging.LogRecord("somebody", logging.WARNING, "", 0, "%d trials of %s", ("three",), None))
+    (line,) = parsed(written.getvalue())
+    assert (line["level"], line["logger"], line["message"]) == ("warning", "somebody", "%d trials of %s")
 
 
 def test_what_another_library_says_of_an_error_is_its_kind_alone() -> None:

@@ -65,31 +65,34 @@ def worker(
     if early:
         # Said at once: patience is for a database that has been reached before.
         check_new(where)
-    with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database, interrupts.asked(leave):
+    with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database:
         if study is None and not quiet:
             log.remark(f"serving every open study in {where}", "0.0s =")
         if study is not None:
             # A slip of the keys is said before PyTorch is loaded.
             studies.get(database, study)
+        # Loading takes seconds, and far more on a busy machine: who is asked to leave meanwhile ends at once, with
+        # nothing in hand.
         from lrsearch import launch
         from lrsearch.search import processes
 
-        if max_hours is not None:
-            timer = threading.Timer(3600 * max_hours, leave_in_time)
-            timer.daemon = True
-            timer.start()
-        here = launch.Here(device, threads, data_dir, progress=False)
-        limits = launch.Limits(max_trials, exit_when_idle=exit_when_idle)
-        told = log.Events(begun, named=study is None, worker=str(processes.this_process()))
-        try:
-            with closing(launch.serve(database, study, here, artifacts, leave, limits)) as stream:
-                for served, event in stream:
-                    if not quiet:
-                        told.tell(event, served.spec)
-        except StorageError:
-            # Asked to leave while the database did not answer.
-            if not leave.asked:
-                raise
+        with interrupts.asked(leave):
+            if max_hours is not None:
+                timer = threading.Timer(3600 * max_hours, leave_in_time)
+                timer.daemon = True
+                timer.start()
+            here = launch.Here(device, threads, data_dir, progress=False)
+            limits = launch.Limits(max_trials, exit_when_idle=exit_when_idle)
+            told = log.Events(begun, named=study is None, worker=str(processes.this_process()))
+            try:
+                with closing(launch.serve(database, study, here, artifacts, leave, limits)) as stream:
+                    for served, event in stream:
+                        if not quiet:
+                            told.tell(event, served.spec)
+            except StorageError:
+                # Asked to leave while the database did not answer.
+                if not leave.asked:
+                    raise
     if timer is not None:
         timer.cancel()
     if leave.reason is None or time_is_up.is_set():

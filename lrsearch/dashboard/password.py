@@ -54,14 +54,27 @@ def configured(file: Path | None) -> Password | None:
         return None if text is None else _checked(text, VARIABLE)
     try:
         text = file.read_text("utf-8").rstrip("\r\n")
-        mode = file.stat().st_mode
+        advice = _advice(file)
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"--password-file {file}: the file with the password cannot be read: {why}") from None
-    # Not refused: secrets that a container is given are often readable by everyone in it.
-    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        log.warning("%s can be read by other users of this machine: chmod 600 it", file)
+    if advice is not None:
+        log.warning("%s can be read by other users of this machine: %s", file, advice)
     return _checked(text, f"--password-file {file}")
+
+
+def _advice(file: Path) -> str | None:
+    """Return how to keep a file from other users; None where it is kept, or nobody here could change it.
+
+    A file of another owner is given by its group, as PostgreSQL has it for keys. What a container is given lies on a
+    read-only mount, with the mode that it needs there.
+    """
+    if os.name != "posix" or os.statvfs(file).f_flag & os.ST_RDONLY:
+        return None
+    status = file.stat()
+    if status.st_uid == os.geteuid():
+        return "chmod 600 it" if status.st_mode & (stat.S_IRGRP | stat.S_IROTH) else None
+    return "let its owner chmod 640 it" if status.st_mode & stat.S_IROTH else None
 
 
 def _checked(text: str, where: str) -> Password:

@@ -7,6 +7,7 @@ meets text. Tracebacks are shown where they are asked for, and never those of ot
 import io
 import logging
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ class JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields: dict[str, Any] = dict(record.msg) if isinstance(record.msg, Mapping) else {}
-        message = str(fields.pop("message", "")) if fields else record.getMessage()
+        message = str(fields.pop("message", "")) if fields else _words(record)
         error = record.exc_info[1] if record.exc_info else None
         if error is not None and record.name.partition(".")[0] != OURS:
             message = f"{message}: {type(error).__name__}"
@@ -85,7 +86,9 @@ class Stderr(io.TextIOBase):
 
     def __init__(self, handler: Handler) -> None:
         super().__init__()
-        self._handler, self._begun = handler, ""
+        self._handler = handler
+        self._begun: dict[int, str] = {}
+        """Of each thread: a line is printed in more than one piece, and none may be within another's."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -106,15 +109,18 @@ class Stderr(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Keep the text until its line is complete."""
-        *lines, self._begun = f"{self._begun}{text}".split("\n")
+        mine = threading.get_ident()
+        *lines, begun = f"{self._begun.pop(mine, '')}{text}".split("\n")
+        if begun:
+            self._begun[mine] = begun
         for line in lines:
             self._say(line)
         return len(text)
 
     def finish(self) -> None:
-        """Write the last line, also one that has no end."""
-        begun, self._begun = self._begun, ""
-        self._say(begun)
+        """Write the last lines, also those that have no end."""
+        while self._begun:
+            self._say(self._begun.popitem()[1])
 
     def _say(self, line: str) -> None:
         said = line.rpartition("\r")[2].strip()
@@ -181,6 +187,14 @@ def say(level: int, fields: Mapping[str, Any], error: BaseException | None = Non
     handler = installed()
     assert handler is not None
     handler.write(_record(logger, level, fields, error))
+
+
+def _words(record: logging.LogRecord) -> str:
+    """Return what a record says; where its values do not fit its words, the words: who logs is not to fail by it."""
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        return str(record.msg)
 
 
 def _record(
