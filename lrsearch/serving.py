@@ -73,11 +73,11 @@ def _work(order: Order, leave: Leave, say: Callable[[Event | Failed], None], *, 
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     from lrsearch import launch
-    from lrsearch.search import filing, storage
+    from lrsearch.search import filing, look, storage
     from lrsearch.search import study as studies
 
     if not reached_before:
-        storage.check_new(order.place)
+        look.check_new(order.place)
     with closing(storage.Database(order.place, storage.PATIENCE_SECONDS)) as database:
         study = studies.get(database, order.study)
         studies.check_version(study)

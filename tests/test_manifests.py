@@ -17,8 +17,9 @@ from command_line import clean_environment
 from lrsearch import errors
 from lrsearch.cli import app as cli
 from lrsearch.dashboard import guard, password
+from lrsearch.search.connecting import SETTINGS
 from lrsearch.search.places import PostgresServer, parse_place
-from lrsearch.search.storage import PATIENCE_SECONDS, POSTGRES_CONNECTION
+from lrsearch.search.storage import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docker" / "kubernetes"
@@ -250,7 +251,7 @@ def test_a_pod_is_given_only_the_secrets_that_it_needs() -> None:
 
 def test_the_grace_time_is_enough_for_what_a_worker_does_when_it_is_asked_to_leave() -> None:
     # A server that is gone without a word, then three tries to reach it: 52 s when its port was closed for a test.
-    silent = POSTGRES_CONNECTION["tcp_user_timeout"] / 1000 + 3 * POSTGRES_CONNECTION["connect_timeout"]
+    silent = SETTINGS["tcp_user_timeout"] / 1000 + 3 * SETTINGS["connect_timeout"]
     for name in ("workers-job.yaml-Job", "fleet-deployment.yaml-Deployment"):
         pod = PODS[name]["spec"]
         assert pod["terminationGracePeriodSeconds"] >= silent + UPDATE_AND_CHECKPOINT_SECONDS
@@ -351,7 +352,7 @@ def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
         "heartbeat_seconds": rules.heartbeat_seconds,
         "workers.no_progress_seconds": rules.no_progress_seconds,
         "PATIENCE_SECONDS": PATIENCE_SECONDS,
-        "tcp_user_timeout": POSTGRES_CONNECTION["tcp_user_timeout"] / 1000,
-        "connect_timeout": POSTGRES_CONNECTION["connect_timeout"],
+        "tcp_user_timeout": SETTINGS["tcp_user_timeout"] / 1000,
+        "connect_timeout": SETTINGS["connect_timeout"],
         "terminationGracePeriodSeconds": grace,
     }

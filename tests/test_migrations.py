@@ -17,10 +17,11 @@ from conftest import FakeEngine, finished, learning, on_both, sentence, started,
 from conftest import claims_of as claims
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
-from lrsearch.search import migrations, storage, tables
+from lrsearch.search import migrations, opening, tables
 from lrsearch.search import study as studies
+from lrsearch.search.look import has_studies
 from lrsearch.search.places import Place, SqliteFile
-from lrsearch.search.storage import Database, has_studies, open_existing
+from lrsearch.search.storage import Database, open_existing
 from lrsearch.trial import State
 
 DUMP = Path(__file__).with_name("data_schema_1.sql").read_text("utf-8")
@@ -137,7 +138,7 @@ def killed_in_the_middle(path: str) -> None:
         os.kill(os.getpid(), 9)
         return None
 
-    original, storage.migrations.upgrade = migrations.upgrade, upgrade
+    original, opening.migrations.upgrade = migrations.upgrade, upgrade
     open_existing(SqliteFile(Path(path)))
 
 

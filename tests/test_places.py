@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
 from lrsearch.search import places
+from lrsearch.search.look import check_new
 from lrsearch.search.places import PostgresServer, SqliteFile, network_file_system, parse_place
-from lrsearch.search.storage import check_new
 
 SECRET = "hunter2"
 

@@ -23,8 +23,9 @@ from postgres import Account
 
 from lrsearch.errors import StorageError
 from lrsearch.search import study as studies
+from lrsearch.search.look import check_new
 from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database, check_new, open_existing
+from lrsearch.search.storage import Database, open_existing
 
 pytestmark = needs_pgbouncer
 

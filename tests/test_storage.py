@@ -44,8 +44,9 @@ from lrsearch.errors import (
 )
 from lrsearch.search import creation, explain, filing, processes
 from lrsearch.search import study as studies
+from lrsearch.search.look import check_new, has_studies
 from lrsearch.search.places import Place, SqliteFile
-from lrsearch.search.storage import Database, check_new, has_studies, open_existing
+from lrsearch.search.storage import Database, open_existing
 from lrsearch.spec import StudySpec
 from lrsearch.trial import State
 

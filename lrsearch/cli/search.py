@@ -193,12 +193,13 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
 
 
 def _filed(name: str, where: "Place") -> StudySpec | None:
-    from lrsearch.search import storage
     from lrsearch.search import study as studies
+    from lrsearch.search.look import has_studies
+    from lrsearch.search.storage import Database
 
-    if not storage.has_studies(where):
+    if not has_studies(where):
         return None
-    with closing(storage.Database(where)) as database:
+    with closing(Database(where)) as database:
         found = studies.find(database, name)
         return found.spec if found else None
 

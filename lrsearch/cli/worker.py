@@ -51,8 +51,9 @@ def worker(
     where = place(storage)
     from lrsearch.search import study as studies
     from lrsearch.search.keeper import Leave
+    from lrsearch.search.look import check_new
     from lrsearch.search.places import PostgresServer
-    from lrsearch.search.storage import PATIENCE_SECONDS, Database, check_new, open_existing
+    from lrsearch.search.storage import PATIENCE_SECONDS, Database, open_existing
 
     leave, timer, time_is_up = Leave(), None, threading.Event()
 

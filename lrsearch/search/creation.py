@@ -10,8 +10,9 @@ from lrsearch import __version__
 from lrsearch.errors import IdentityError, UsageError
 from lrsearch.search import optuna_rows, tables
 from lrsearch.search.clock import now
+from lrsearch.search.look import check_new, has_studies, study_names
 from lrsearch.search.places import Place
-from lrsearch.search.storage import Database, check_new, has_studies, study_names
+from lrsearch.search.storage import Database
 from lrsearch.search.study import ID_ATTR, SPEC_ATTR, Study, find
 from lrsearch.spec import StudySpec, differences
 

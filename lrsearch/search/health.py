@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import LrsearchError, StorageError
-from lrsearch.search import budget, lease, leftovers, retries, storage, tables
+from lrsearch.search import budget, lease, leftovers, look, retries, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import default_for
 from lrsearch.search.check import Check, Level, counted, disk
 from lrsearch.search.clock import now
+from lrsearch.search.connecting import connected
 from lrsearch.search.explain import explained
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, network_file_system
 from lrsearch.search.storage import Database
@@ -44,7 +45,7 @@ def examine(place: Place, artifacts: str | None, *, fix: bool) -> Iterator[Check
         if isinstance(place, SqliteFile):
             yield _local(place)
             yield disk("disk of the database", place.path)
-        there = storage.has_studies(place)
+        there = look.has_studies(place)
         if isinstance(place, PostgresServer):
             with _looking(place) as connection:
                 yield from _server(place, connection)
@@ -71,13 +72,13 @@ def examine(place: Place, artifacts: str | None, *, fix: bool) -> Iterator[Check
 def _looking(place: Place) -> Iterator[sa.Connection]:
     """Open a connection that changes nothing, not even our tables to a newer schema."""
     if isinstance(place, PostgresServer):
-        arguments = {k: v for k, v in storage.POSTGRES_CONNECTION.items() if k not in place.url.query}
-        engine = sa.create_engine(place.url, poolclass=NullPool, connect_args=arguments)
-    else:
-        uri = f"{place.path.resolve().as_uri()}?mode=ro"
-        engine = sa.create_engine(
-            "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True, timeout=10)
-        )
+        with explained(place), closing(connected(place)) as connection:
+            yield connection
+        return
+    uri = f"{place.path.resolve().as_uri()}?mode=ro"
+    engine = sa.create_engine(
+        "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True, timeout=10)
+    )
     with explained(place), engine.connect() as connection:
         yield connection
 
@@ -87,7 +88,7 @@ def _looking(place: Place) -> Iterator[sa.Connection]:
 
 def _none_yet(place: Place) -> Check:
     try:
-        storage.check_new(place)
+        look.check_new(place)
     except StorageError as error:
         return Check("database", Level.PROBLEM, str(error), "name another --storage")
     what = "there is no study database yet" if isinstance(place, SqliteFile) and not place.path.exists() else ""

@@ -18,8 +18,7 @@ from lrsearch.search import processes
 from lrsearch.search.clock import later, now
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.processes import Holder
-from lrsearch.search.storage import insert_if_absent
-from lrsearch.search.tables import leases, workers
+from lrsearch.search.tables import insert_if_absent, leases, workers
 
 _seconds: sa.BindParameter[float] = bindparam("lease_seconds", type_=sa.Float)
 _mine = sa.and_(leases.c.slot_id == bindparam("slot"), leases.c.token == bindparam("its_token"))

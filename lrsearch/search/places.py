@@ -133,6 +133,20 @@ def _read(path: Path) -> str:
     return text
 
 
+def check_local(place: SqliteFile) -> None:
+    """Make sure that a SQLite file lies on this machine.
+
+    Raises:
+        StorageError: it lies on a network file system, where SQLite's locks do not hold.
+    """
+    kind = network_file_system(place.path)
+    if kind is not None:
+        raise StorageError(
+            f"{place} lies on a network file system ({kind}), where SQLite loses data when two machines write: "
+            f"put it on a local disk, or use PostgreSQL (--storage postgresql://user@host/database)"
+        )
+
+
 def network_file_system(path: Path, mounts: list[tuple[str, str]] | None = None) -> str | None:
     """Return the kind of network file system that a path lies on, or None.
 

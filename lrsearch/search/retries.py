@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from lrsearch.search.clock import now
-from lrsearch.search.storage import insert_if_absent
-from lrsearch.search.tables import epochs, interruptions, slots
+from lrsearch.search.tables import epochs, insert_if_absent, interruptions, slots
 from lrsearch.spec import RetriesSpec
 from lrsearch.trial import Interruption, Reason
 

@@ -6,8 +6,11 @@ changes them raises SCHEMA_VERSION and writes the way there into ``migrations.py
 """
 
 import math
+from typing import Any
 
 from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
 
 SCHEMA_VERSION = 2
 
@@ -148,3 +151,9 @@ interruptions = Table(
 def finite(value: float | None) -> float | None:
     """Return the number as it is stored: NULL when it is none."""
     return value if value is not None and math.isfinite(value) else None
+
+
+def insert_if_absent(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that leaves a row alone whose key is there already."""
+    kind = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return kind(table).on_conflict_do_nothing()
