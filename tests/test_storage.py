@@ -31,6 +31,7 @@ from conftest import (
     working,
 )
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy
 
 from lrsearch.cli import app
 from lrsearch.errors import (
@@ -503,6 +504,23 @@ def test_the_list_counts_every_study_by_itself(database: Database) -> None:
     assert listed["one"].counts == {State.COMPLETE: 2, State.DIVERGED: 1, State.RUNNING: 1}
     assert listed["one"].budget.trials == 9
     assert (listed["two"].dataset, listed["two"].model, listed["two"].counts) == ("mnist", "cnn", {})
+
+
+def test_a_study_that_is_deleted_while_the_list_is_made_is_left_out(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        creation.create(database, make_spec(name))
+    look = studies._ours
+
+    def then_deleted(looked_in: Database) -> list[FrozenStudy]:
+        found = look(looked_in)
+        monkeypatch.setattr(studies, "_ours", look)
+        studies.delete(database, "one")
+        return found
+
+    monkeypatch.setattr(studies, "_ours", then_deleted)
+    assert [summary.name for summary in studies.summaries(database)] == ["two"]
 
 
 def test_what_a_winner_scored_on_the_test_set_is_kept(place: SqliteFile) -> None:

@@ -80,18 +80,12 @@ def dashboard(
     from lrsearch.dashboard.store import Files
     from lrsearch.search.artifacts import default_for
     from lrsearch.search.keeper import Leave
-    from lrsearch.search.places import PostgresServer
-    from lrsearch.search.storage import Database, check_new, open_existing
+    from lrsearch.search.storage import open_early
 
     names = {name.lower() for name in (host, *addresses, *(allowed_host or ()))}
     access = Access(password, LOOPBACK_NAMES | names, read_only)
     leave = Leave()
-    # As a worker: it may be there before the first study; a file that is not there is more likely a slip of the keys.
-    early = isinstance(where, PostgresServer)
-    if early:
-        check_new(where)
-    opened = (Database if early else open_existing)(where, connections=serve.THREADS)
-    with closing(opened) as database, interrupts.asked(leave):
+    with closing(open_early(where, connections=serve.THREADS)) as database, interrupts.asked(leave):
         app = build(database, Files(artifacts or default_for(where)), access)
         server = serve.bound(app, addresses[0], port, read_only=read_only)
         url = serve.url_of(addresses[0], server.effective_port)

@@ -51,9 +51,7 @@ def worker(
     where = place(storage)
     from lrsearch.search import study as studies
     from lrsearch.search.keeper import Leave
-    from lrsearch.search.look import check_new
-    from lrsearch.search.places import PostgresServer
-    from lrsearch.search.storage import PATIENCE_SECONDS, Database, open_existing
+    from lrsearch.search.storage import PATIENCE_SECONDS, open_early, open_existing
 
     leave, timer, time_is_up = Leave(), None, threading.Event()
 
@@ -61,12 +59,8 @@ def worker(
         time_is_up.set()
         leave.ask(Reason.PREEMPTED)
 
-    # A fleet may be there before its first study; a file that is not there is more likely a slip of the keys.
-    early = isinstance(where, PostgresServer) and study is None
-    if early:
-        # Said at once: patience is for a database that has been reached before.
-        check_new(where)
-    with closing((Database if early else open_existing)(where, PATIENCE_SECONDS)) as database:
+    opened = (open_early if study is None else open_existing)(where, PATIENCE_SECONDS)
+    with closing(opened) as database:
         if study is None and not quiet:
             log.remark(f"serving every open study in {where}", "0.0s =")
         if study is not None:

@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, opening
 from lrsearch.search.explain import explained, passes
-from lrsearch.search.look import has_studies
+from lrsearch.search.look import check_new, has_studies
 from lrsearch.search.places import Place, SqliteFile
 
 log = logging.getLogger(__name__)
@@ -149,6 +149,21 @@ def _was_cut(error: Exception) -> bool:
     """Whether a connection that stood was lost, unlike one that could not be made."""
     cause = error if isinstance(error, exc.DBAPIError) else error.__cause__
     return isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
+
+
+def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1) -> Database:
+    """Open a database before it holds a study: on a server, whose tables are made. A file must be there.
+
+    A fleet may start before its first study; a file that is not there is more likely a slip of the keys.
+
+    Raises:
+        StorageError: the server cannot be reached, its database is another program's, or the file is not there.
+    """
+    if isinstance(place, SqliteFile):
+        return open_existing(place, patience_seconds, connections)
+    # Said at once: patience is for a database that has been reached before.
+    check_new(place)
+    return Database(place, patience_seconds, connections)
 
 
 def open_existing(place: Place, patience_seconds: float = 0.0, connections: int = 1) -> Database:

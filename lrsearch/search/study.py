@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
@@ -38,7 +39,7 @@ class Study:
         """Return the budget as it stands now; it may have been raised since the spec was filed."""
         with self.database.reading() as connection:
             row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).one()
-        return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
+        return _budget(row)
 
     def set_budget(self, budget: BudgetSpec) -> None:
         """Change the budget for every worker of the study."""
@@ -167,13 +168,13 @@ class Summary:
 
 def names(database: Database) -> list[str]:
     """Return the names of all lrsearch studies."""
-    return sorted(name for name, _ in _ours(database))
+    return [frozen.study_name for frozen in _ours(database)]
 
 
 def find(database: Database, name: str) -> Study | None:
     """Return the study of that name, or None."""
-    attrs = dict(_ours(database)).get(name)
-    return None if attrs is None else _load(database, name, attrs)
+    frozen = next((s for s in _ours(database) if s.study_name == name), None)
+    return None if frozen is None else _load(database, frozen)
 
 
 def get(database: Database, name: str | None) -> Study:
@@ -235,42 +236,47 @@ def delete(database: Database, name: str) -> int:
 
 def summaries(database: Database) -> list[Summary]:
     """Return one summary a study, by name."""
+    slots = tables.slots
+    counted = sa.select(slots.c.study_id, slots.c.state, slots.c.outcome, sa.func.count())
+    found = _ours(database)
+    with database.reading() as connection:
+        rows = {row.id: row for row in connection.execute(sa.select(tables.studies))}
+        counts: dict[str, dict[State, int]] = {}
+        for study_id, state, outcome, n in connection.execute(counted.group_by(*counted.selected_columns[:3])):
+            its, key = counts.setdefault(study_id, {}), State(outcome) if state == "ended" else State.RUNNING
+            its[key] = its.get(key, 0) + n
     out = []
-    counted = sa.select(tables.slots.c.state, tables.slots.c.outcome, sa.func.count()).group_by(
-        tables.slots.c.state, tables.slots.c.outcome
-    )
-    for name in names(database):
-        study = get(database, name)
-        with database.reading() as connection:
-            rows = connection.execute(counted.where(tables.slots.c.study_id == study.id)).all()
-            created = connection.scalars(
-                sa.select(tables.studies.c.created_at).where(tables.studies.c.id == study.id)
-            ).one()
-        counts: dict[State, int] = {}
-        for state, outcome, n in rows:
-            key = State(outcome) if state == "ended" else State.RUNNING
-            counts[key] = counts.get(key, 0) + n
-        spec = study.spec
-        out.append(Summary(name, spec.dataset.name, spec.model.name, study.budget(), counts, _utc(created)))
+    for frozen in found:
+        study = _load(database, frozen)
+        # One that was deleted between the two questions is no more.
+        if (row := rows.get(study.id)) is not None:
+            spec, created = study.spec, _utc(row.created_at)
+            its = counts.get(study.id, {})
+            out.append(Summary(study.name, spec.dataset.name, spec.model.name, _budget(row), its, created))
     return out
 
 
-def _ours(database: Database) -> list[tuple[str, dict[str, Any]]]:
+def _ours(database: Database) -> list[FrozenStudy]:
     found = database.patiently(database.optuna.get_all_studies)
-    return [(s.study_name, s.user_attrs) for s in found if ID_ATTR in s.user_attrs]
+    return sorted((s for s in found if ID_ATTR in s.user_attrs), key=lambda s: s.study_name)
 
 
-def _load(database: Database, name: str, attrs: dict[str, Any]) -> Study:
+def _load(database: Database, frozen: FrozenStudy) -> Study:
+    name = frozen.study_name
     try:
-        spec = StudySpec.model_validate_json(attrs[SPEC_ATTR])
+        spec = StudySpec.model_validate_json(frozen.user_attrs[SPEC_ATTR])
     except (KeyError, ValidationError) as error:
         raise StorageError(
             f"the spec of the study '{name}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
-    optuna_id = database.patiently(lambda: database.optuna.get_study_id_from_name(name))
     # Whoever renames a study in the dashboard renames it here too.
-    return Study(database, attrs[ID_ATTR], name, spec.model_copy(update={"name": name}), optuna_id)
+    spec = spec.model_copy(update={"name": name})
+    return Study(database, frozen.user_attrs[ID_ATTR], name, spec, frozen._study_id)  # noqa: SLF001 - no public name
+
+
+def _budget(row: Any) -> BudgetSpec:
+    return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
 
 
 def _trial(
