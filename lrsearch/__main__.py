@@ -21,8 +21,9 @@ def main() -> None:
     except KeyboardInterrupt:
         # Whoever can say more about what was interrupted has said it by now.
         sys.exit(130)
-    if code == 130:
-        interrupts.leave()
+    if code == 130 or "ray" in sys.modules:
+        # Threads of Ray's, which wait for a cluster that does not answer, would crash where Python ends.
+        interrupts.leave(code)
     # All is written: from here on there is nothing to interrupt.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

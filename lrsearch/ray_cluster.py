@@ -8,12 +8,16 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
+
+import psutil
 
 from lrsearch.errors import LrsearchError, UsageError
 from lrsearch.search.places import Place, SqliteFile, network_file_system
@@ -22,6 +26,9 @@ AUTO = "auto"
 LOCAL = "local"
 ADDRESS = re.compile(r"(?P<client>ray://)?(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})")
 REACH_SECONDS = 5.0
+LOOK_SECONDS = 2.0
+GPU_PARTS = 10_000
+"""In which Ray counts: five workers of 0.2 fit onto one GPU, though 1 // 0.2 is 4."""
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster that is started here: only events are exchanged."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -34,6 +41,11 @@ SETTINGS = {
     "RAY_DEDUP_LOGS": "0",
     # A cluster that does not answer is said to be so after one round (40 s), not after twenty.
     "RAY_NUM_REDIS_GET_RETRIES": "1",
+    # Whether the head answers we say ourselves; Ray would end this process after 60 s, while workers still leave.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "90",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # A call after the connection is lost would start a cluster here.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
 }
 """Of Ray in this process, read when it is imported."""
 
@@ -51,11 +63,49 @@ class Needs:
         return f"{cpus} and {self.gpus:g} GPU{'' if self.gpus == 1 else 's'}" if self.gpus else cpus
 
 
+class Head:
+    """Whether the head of a cluster answers; a thread looks again and again.
+
+    Ray does not tell: a call that needs the head waits, and after minutes Ray ends this process.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.why = ""
+        """Why it did not answer last."""
+        self._silent_since: float | None = None
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lrsearch-ray-head", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+
+    def silent(self) -> float:
+        """Return for how long it has not answered [s]."""
+        since = self._silent_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def _run(self) -> None:
+        while not self._done.wait(LOOK_SECONDS):
+            asked_at = time.monotonic()
+            why = _silence(self.address)
+            if why is None:
+                self._silent_since = None
+            else:
+                self.why = why
+                self._silent_since = self._silent_since or asked_at
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """A Ray cluster that this process has joined."""
 
     ray: ModuleType
+    head: Head
     started_here: bool
     """It has this machine only, and ends with this process."""
 
@@ -80,7 +130,8 @@ def _room_in(resources: dict[str, float], needs: Needs) -> int:
     if needs.gpus:
         # Ray does not spread one worker over the parts of several GPUs.
         gpus = resources.get("GPU", 0)
-        room = min(room, gpus * (1 // needs.gpus) if needs.gpus <= 1 else gpus // needs.gpus)
+        parts = max(1, round(needs.gpus * GPU_PARTS))
+        room = min(room, gpus * (GPU_PARTS // parts) if needs.gpus <= 1 else gpus // needs.gpus)
     return int(room)
 
 
@@ -130,10 +181,11 @@ def joined(address: str, place: Place) -> Iterator[Cluster]:
         _reach(address)
     ray = _import()
     if address.startswith("ray://") and importlib.util.find_spec("grpc") is None:
-        raise UsageError(f"--ray {address} needs Ray's client, which is not installed: pip install 'ray[client]'")
+        raise UsageError(f"--ray {address} needs Ray's client, which is not installed: pip install 'lrsearch[ray]'")
     before = signal.getsignal(signal.SIGTERM)
+    cluster: Cluster | None = None
     with ExitStack() as held:
-        held.callback(ray.shutdown)
+        held.callback(lambda: _part(ray, cluster))
         try:
             started_here = _init(ray, address)
         finally:
@@ -144,7 +196,19 @@ def joined(address: str, place: Place) -> Iterator[Cluster]:
         # What Ray forwards of its own processes goes there (twenty lines and more where a node dies, which is an event
         # of ours); what workers say goes to stderr.
         held.enter_context(redirect_stdout(held.enter_context(open(os.devnull, "w", encoding="utf-8"))))  # noqa: PTH123
-        yield Cluster(ray, started_here)
+        head = Head(address if address.startswith("ray://") else ray.get_runtime_context().gcs_address)
+        cluster = Cluster(ray, held.enter_context(head), started_here)
+        yield cluster
+
+
+def _part(ray: ModuleType, cluster: Cluster | None) -> None:
+    """Leave the cluster; of one that does not answer no leave is taken, since Ray would wait for it for ever."""
+    if cluster is None or not cluster.head.silent():
+        ray.shutdown()
+    elif cluster.started_here:
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def _import() -> ModuleType:
@@ -171,28 +235,55 @@ def _init(ray: ModuleType, address: str) -> bool:
             ray.init(address, **quiet, **(here if address == LOCAL else {}))
     except Exception as error:
         # Each kind of its own: ConnectionError, ValueError, RuntimeError (another version of Ray or Python).
-        why = " ".join(str(error).split()) or type(error).__name__
-        what = "a Ray cluster cannot be started here" if address == LOCAL else _not_joined(address)
-        raise LrsearchError(f"{what}: {why}") from None
+        why = _sentence(error)
+        if address == LOCAL:
+            raise LrsearchError(f"a Ray cluster cannot be started here: {why}") from None
+        # Ray does not say which: something did answer there.
+        hint = f"; {_maybe(address)}" if why.startswith(("Failed to connect", "ray client connection timeout")) else ""
+        raise LrsearchError(f"{_not_joined(address)}: {why}{hint}") from None
     return address == LOCAL
 
 
 def _reach(address: str) -> None:
     """Make sure that somebody speaks gRPC at an address: Ray itself would try for minutes."""
-    parts = ADDRESS.fullmatch(address)
-    if parts is None:
+    if ADDRESS.fullmatch(address) is None:
         raise UsageError(f"RAY_ADDRESS must be HOST:PORT or ray://HOST:PORT, got '{address}'")
+    why = _silence(address)
+    if why is not None:
+        raise LrsearchError(f"{_not_joined(address)}: {why}")
+
+
+def _silence(address: str) -> str | None:
+    """Return why nobody speaks gRPC at an address, or None: somebody does."""
+    parts = ADDRESS.fullmatch(address)
+    assert parts is not None
     try:
         with closing(socket.create_connection((parts["host"].strip("[]"), int(parts["port"])), REACH_SECONDS)) as there:
             if os.environ.get("RAY_USE_TLS", "0") != "0":
-                return
+                return None
             there.sendall(HTTP2_PREFACE)
-            frame = there.recv(4)
+            frame = there.recv(4, socket.MSG_WAITALL)
     except (OSError, OverflowError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise LrsearchError(f"{_not_joined(address)}: {why}") from None
+        return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if frame[3:4] != HTTP2_PREFACE[-6:-5]:
-        raise LrsearchError(f"{_not_joined(address)}: what answers there is not Ray (its port is 6379 by default)")
+        return "what answers there is not Ray (its port is 6379 by default, that of its client 10001)"
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    """Return what it says in one line; of a traceback from another process its end, which names the cause."""
+    head, traceback, rest = str(error).strip().partition("Traceback (most recent call last):")
+    lines = [head, rest.strip().splitlines()[-1]] if traceback and rest.strip() else [head]
+    return " ".join(" ".join(lines).split()) or type(error).__name__
+
+
+def _maybe(address: str) -> str:
+    client = address.startswith("ray://")
+    port = "of Ray's client server (10001 by default)" if client else "of the head (6379 by default)"
+    return (
+        f"is the port that {port}, and are RAY_AUTH_MODE=token and the cluster's token (RAY_AUTH_TOKEN or "
+        f"~/.ray/auth_token) set here, if it asks for one?"
+    )
 
 
 def _not_joined(address: str) -> str:

@@ -1,116 +1,36 @@
 """Workers as actors of a Ray cluster, which places them, restarts them and forwards their logs.
 
-An actor runs what a worker process runs. The driver, which is this process, asks each one again and again for what it
-has to say: that also works through Ray's client, and survives a node that goes away. What a worker is to do, with the
-password of the database in it, goes from the driver to the actor alone: arguments of the actor's making would be kept
-by the cluster, for restarts.
+The driver, which is this process, asks each one again and again for what it has to say: that also works through Ray's
+client, and survives a node that goes away. What a worker is to do, with the password of the database in it, goes from
+the driver to the actor alone: arguments of the actor's making would be kept by the cluster, for restarts.
 """
 
 import logging
-import os
-import signal
-import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from lrsearch import __version__, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
+from lrsearch.ray_actor import Process, Worker
 from lrsearch.ray_cluster import Cluster, Needs
 from lrsearch.report import json_log
 from lrsearch.search.keeper import Leave
 from lrsearch.search.places import Place, SqliteFile
-from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
-from lrsearch.trial import Reason
+from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
-HEAR_SECONDS = 5.0
-"""After which an actor that has nothing to say answers."""
 PLACED_SECONDS = 10.0
 """After which a worker that does not run yet is said to wait for a place."""
+SILENT_SECONDS = 30.0
+"""After which a cluster whose head does not answer is given up. Its nodes end what runs on them after a minute."""
 CALLS_AT_ONCE = 4
 """To one actor: one that waits for news, one that was left over from a lost connection, one that asks to leave."""
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """Where an actor runs."""
-
-    pid: int
-    node: str
-    """Ray's id of the node."""
-    address: str
-
-    def __str__(self) -> str:
-        """Return it in words."""
-        return f"{self.pid} on {self.address}"
-
-
-class Worker:
-    """The actor: a worker in a thread of the process that Ray has made for it."""
-
-    def __init__(self) -> None:
-        # Ray forwards the two apart, and stdout is for data.
-        os.dup2(2, 1)
-        self._leave, self._preempted = Leave(), False
-        self._said: deque[Event | Failed] = deque()
-        self._heard = 0
-        """Those that were said before the first in ``_said``."""
-        self._news = threading.Condition()
-        self._thread: threading.Thread | None = None
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._on_terminate)
-
-    def begin(self, order: Order, *, reached_before: bool) -> Process:
-        """Begin to work, unless begun, and return where."""
-        import ray
-
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, args=(order, reached_before), daemon=True)
-            self._thread.start()
-        context = ray.get_runtime_context()
-        return Process(os.getpid(), context.get_node_id(), ray.util.get_node_ip_address())
-
-    def hear(self, known: int) -> list[Event | Failed]:
-        """Return what was said after the first ``known``; wait for it for a while."""
-        with self._news:
-            while self._heard < known:
-                self._said.popleft()
-                self._heard += 1
-            self._news.wait_for(lambda: self._said, HEAR_SECONDS)
-            return list(self._said)
-
-    def leave(self) -> None:
-        """Keep what is in hand and end."""
-        self._leave.ask(Reason.PREEMPTED)
-
-    def _work(self, order: Order, reached_before: bool) -> None:  # noqa: FBT001 - the thread's target
-        json_log.take_up(order.log_level, as_json=order.log_json)
-        code = serve(order, self._leave, self._say, reached_before=reached_before)
-        if self._preempted:
-            # The node ends. Ray starts the worker again elsewhere if its process has failed, and only then.
-            sys.stderr.flush()
-            os._exit(code)
-
-    def _say(self, said: Event | Failed) -> None:
-        if self._preempted and isinstance(said, SearchEnded) and said.reason == EndReason.LEFT:
-            # The worker goes on elsewhere.
-            return
-        with self._news:
-            self._said.append(said)
-            self._news.notify_all()
-
-    def _on_terminate(self, _signum: int, _frame: FrameType | None) -> None:
-        self._preempted = True
-        self._leave.ask(Reason.PREEMPTED)
 
 
 @dataclass
@@ -164,9 +84,9 @@ def search(cluster: Cluster, job: Order, n: int, needs: Needs, leave: Leave) -> 
     end: SearchEnded | None = None
     try:
         for _ in range(n):
-            actor = kind.remote()
+            actor = kind.remote(__version__)
             workers.append(_Worker(job, actor, _begin(actor, job, reached_before=False)))
-        n_waiting = 0
+        n_waiting, told_silent = 0, False
         if not cluster.room(needs):
             n_waiting = n
             yield Waiting(_no_room(cluster, n, n, needs))
@@ -181,18 +101,43 @@ def search(cluster: Cluster, job: Order, n: int, needs: Needs, leave: Leave) -> 
                     elif not isinstance(said, Waiting):
                         # The others' events say what it waits for.
                         yield said
+            silent = cluster.head.silent()
+            if silent and not told_silent:
+                yield Waiting(f"the Ray cluster at {cluster.head.address} does not answer: {cluster.head.why}")
+            told_silent = bool(silent)
+            _check_patience(cluster)
             waiting = sum(not w.runs and time.monotonic() - w.asked_at > PLACED_SECONDS for w in workers)
-            if waiting > n_waiting:
+            if waiting > n_waiting and not silent:
                 yield Waiting(_no_room(cluster, waiting, n, needs))
             n_waiting = max(n_waiting, waiting) if waiting else 0
         if leave.asked:
             end = SearchEnded(EndReason.LEFT, "interrupted; what the workers had in hand is kept")
-    except (ray.exceptions.RayError, ConnectionError) as error:
-        raise errors.LrsearchError(f"the Ray cluster does not answer any more: {_first_line(error)}") from None
+    except errors.LrsearchError:
+        raise
+    except Exception as error:
+        # Of any kind: Ray's client has none of its own for a connection that it has lost.
+        if cluster.head.silent():
+            raise _no_answer(cluster) from None
+        if isinstance(error, ray.exceptions.RayError | ConnectionError):
+            raise errors.LrsearchError(f"the Ray cluster does not answer any more: {_first_line(error)}") from None
+        raise
     finally:
         _end_all(cluster, workers)
     if end is not None:
         yield end
+
+
+def _check_patience(cluster: Cluster) -> None:
+    if cluster.head.silent() > SILENT_SECONDS:
+        raise _no_answer(cluster)
+
+
+def _no_answer(cluster: Cluster) -> errors.LrsearchError:
+    return errors.LrsearchError(
+        f"the Ray cluster at {cluster.head.address} has not answered for {cluster.head.silent():.0f} s "
+        f"({cluster.head.why}): the run ends, its finished trials are kept; the same command goes on once the cluster "
+        f"is back"
+    )
 
 
 def _begin(actor: Any, order: Order, *, reached_before: bool) -> Any:
@@ -200,26 +145,28 @@ def _begin(actor: Any, order: Order, *, reached_before: bool) -> Any:
     return actor.begin.options(max_task_retries=-1).remote(order, reached_before=reached_before)
 
 
-def _answer(cluster: Cluster, worker: _Worker) -> list[Event]:
-    """Take what a worker has answered, and ask it for more.
+def _answer(cluster: Cluster, worker: _Worker, *, leaving: bool = False) -> list[Event]:
+    """Take what a worker has answered, and ask it for more; one that died while it was leaving does not begin again.
 
     Raises:
         LrsearchError: what ended it, or that it died again and again.
     """
     ray = cluster.ray
     try:
-        answer: Process | list[Event | Failed] = ray.get(worker.call)
+        answer: Process | list[Event | Failed] | None = ray.get(worker.call)
     except ray.exceptions.ActorUnavailableError:
         # Its process or its node has gone, or the connection for a moment: whoever begins tells.
-        worker.runs = False
-        worker.asked_at = time.monotonic()
-        worker.call = _begin(worker.actor, worker.order, reached_before=True)
-        return []
+        answer = None
     except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
         raise errors.LrsearchError(
             f"a worker cannot start on the Ray cluster, where every node needs lrsearch {__version__}: {_why(error)}"
         ) from None
     events: list[Event] = []
+    if answer is None:
+        worker.runs = False
+        worker.asked_at = time.monotonic()
+        worker.call = None if leaving else _begin(worker.actor, worker.order, reached_before=True)
+        return events
     if isinstance(answer, Process):
         events += _began(cluster, worker, answer)
     else:
@@ -255,32 +202,47 @@ def _began(cluster: Cluster, worker: _Worker, process: Process) -> list[Event]:
 
 def _no_room(cluster: Cluster, waiting: int, n: int, needs: Needs) -> str:
     who = "the worker" if n == 1 else f"{waiting} of {n} workers"
-    why = "those that have it are in use" if cluster.room(needs) else "no node of the cluster has that"
-    return f"no resources for {who}: each needs {needs}, and {why}"
+    if not cluster.room(needs):
+        return f"no resources for {who}: each needs {needs}, and no node of the cluster has that"
+    return f"no process yet for {who}: each needs {needs}, and the nodes that have it are in use, or slow to start one"
 
 
 def _end_all(cluster: Cluster, workers: Sequence[_Worker]) -> None:
-    """Ask those that still run to leave, give them time for it, and take all of them off the cluster."""
+    """Ask those that run to leave, give them time for it, and take all of them off the cluster."""
     ray = cluster.ray
     until = time.monotonic() + GRACE_SECONDS
-    with suppress(ray.exceptions.RayError, ConnectionError):
-        left = {w.call: w for w in workers if w.runs and not w.ended}
-        for worker in left.values():
-            worker.actor.leave.remote()
+    with suppress(Exception):  # of every kind, where the connection is lost; how the search ends is known by now
+        left: dict[Any, _Worker] = {}
+        for worker in workers:
+            if worker.runs and not worker.ended:
+                worker.actor.leave.remote()
+                left[worker.call] = worker
+            else:
+                # Or it would begin while the others leave.
+                ray.kill(worker.actor, no_restart=True)
         while left and time.monotonic() < until:
             ready, _ = ray.wait(list(left), num_returns=len(left), timeout=POLL_SECONDS)
             for call in ready:
                 worker = left.pop(call)
-                # One that has failed or died has left.
-                with suppress(errors.LrsearchError):
-                    said = _answer(cluster, worker)
-                    if worker.runs and not any(isinstance(event, SearchEnded) for event in said):
-                        left[worker.call] = worker
+                if _leaves(cluster, worker):
+                    left[worker.call] = worker
+                else:
+                    ray.kill(worker.actor, no_restart=True)
         for worker in left.values():
             log.warning("worker process %s did not leave in time and is killed", worker.process)
     for worker in workers:
-        with suppress(ray.exceptions.RayError, ConnectionError):
+        with suppress(Exception):
             ray.kill(worker.actor, no_restart=True)
+
+
+def _leaves(cluster: Cluster, worker: _Worker) -> bool:
+    """Whether a worker that was asked to leave still does, by its answer."""
+    try:
+        said = _answer(cluster, worker, leaving=True)
+    except errors.LrsearchError:
+        # It has failed.
+        return False
+    return worker.runs and not any(isinstance(event, SearchEnded) for event in said)
 
 
 def _why(error: Exception) -> str:

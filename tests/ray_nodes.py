@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -21,15 +22,19 @@ MEMORY = 80 * 2**20
 """[bytes] Of a node's object store; Ray wants 75 MiB at least."""
 
 PROGRAM = f"""
-import json, sys
+import json, socket, sys
 from ray.cluster_utils import Cluster
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    client = probe.getsockname()[1]
 # A node that is gone is known to be so after a second, not after twenty.
 soon = {{"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}}
 every = {{"num_cpus": {CPUS}, "object_store_memory": {MEMORY}, "include_dashboard": False}}
-cluster = Cluster(initialize_head=True, head_node_args={{**every, "temp_dir": sys.argv[1], "_system_config": soon}})
+head = {{**every, "temp_dir": sys.argv[1], "ray_client_server_port": client, "_system_config": soon}}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 nodes = [cluster.head_node, *(cluster.add_node(**every) for _ in range({N_NODES} - 1))]
 raylets = [node.all_processes["raylet"][0].process.pid for node in nodes]
-print(json.dumps([cluster.address, raylets]), flush=True)
+print(json.dumps([cluster.address, f"ray://127.0.0.1:{{client}}", raylets]), flush=True)
 for line in sys.stdin:
     cluster.remove_node(nodes[int(line)], allow_graceful=False)
 cluster.shutdown()
@@ -51,6 +56,22 @@ told = str([state.actors(), state.jobs(), ray.nodes()])
 print(json.dumps([len(alive), len(ray.util.placement_group_table()), in_use, told]))
 """
 
+DEAD = """
+import json, sys, time
+import ray
+import ray._private.state as state
+ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+until = time.monotonic() + 15
+while True:
+    actors = list(state.actors().values())
+    last = max(actor["JobID"] for actor in actors)
+    states = sorted(actor["State"] for actor in actors if actor["JobID"] == last)
+    if states.count("DEAD") >= int(sys.argv[2]) or time.monotonic() > until:
+        break
+    time.sleep(0.1)
+print(json.dumps(states))
+"""
+
 
 def environment() -> dict[str, str]:
     """Return the environment of Ray's processes: they find the package that is tested, and tell nobody."""
@@ -64,6 +85,8 @@ class Nodes:
     """The cluster while it runs."""
 
     address: str
+    client: str
+    """Of the head, for drivers that need not be on a node."""
     raylets: list[int]
     """Process ids; the first is the head's, which a driver of this machine joins."""
     folder: Path
@@ -89,11 +112,19 @@ class Nodes:
 
         And all that it tells of what it had.
         """
-        command = [sys.executable, "-c", LEFT, self.address]
+        alive, groups, in_use, told = self._ask(LEFT)
+        return alive, groups, in_use, told
+
+    def states(self, n_dead: int) -> list[str]:
+        """Return the states of the actors of the last driver that had some, when so many are dead, or after a while."""
+        return [str(state) for state in self._ask(DEAD, str(n_dead))]
+
+    def _ask(self, program: str, *words: str) -> list[Any]:
+        command = [sys.executable, "-c", program, self.address, *words]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        alive, groups, in_use, told = json.loads(done.stdout)
-        return alive, groups, in_use, told
+        answer: list[Any] = json.loads(done.stdout)
+        return answer
 
 
 def is_worker(process: psutil.Process) -> bool:

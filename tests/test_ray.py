@@ -4,7 +4,9 @@ import http.server
 import importlib.util
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,12 +16,14 @@ from pathlib import Path
 import psutil
 import pytest
 import ray_nodes
-from command_line import InProcess, Result, Running, one_line
+from command_line import InProcess, Result, Running, clean_environment, one_line
 from conftest import forkserver, wait_until
 from postgres import Account
 from ray_nodes import Nodes
 from test_secrets import traces
 
+import lrsearch
+from lrsearch import ray_cluster
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
 from lrsearch.search import at_work
 from lrsearch.search import study as studies
@@ -56,11 +60,20 @@ def nodes() -> Iterator[Nodes]:
         yield made
 
 
-def start(nodes: Nodes, url: str, folder: Path, *more: str) -> Running:
-    """Start a search on the cluster, the password of its database in the environment alone."""
+def start(nodes: Nodes, url: str, folder: Path, *more: str, ray: str | None = None, package: str = "") -> Running:
+    """Start a search on the cluster, the password of its database in the environment alone.
+
+    Args:
+        nodes: the cluster.
+        url: of the database.
+        folder: where the search is started, and where checkpoints go.
+        more: further words of the command line.
+        ray: another address of the cluster.
+        package: a folder with another lrsearch in it.
+    """
     (folder / "far.toml").write_text(STUDY)
-    argv = ["run", "far.toml", "--ray", nodes.address, "--artifacts", str(folder / "artifacts"), *more]
-    return Running(argv, folder, LRSEARCH_STORAGE=url, PYTHONPATH=ray_nodes.environment()["PYTHONPATH"])
+    argv = ["run", "far.toml", "--ray", ray or nodes.address, "--artifacts", str(folder / "artifacts"), *more]
+    return Running(argv, folder, LRSEARCH_STORAGE=url, PYTHONPATH=package or ray_nodes.environment()["PYTHONPATH"])
 
 
 def under_way(url: str) -> set[int]:
@@ -149,9 +162,14 @@ def test_a_node_is_lost_and_the_budget_is_exact_and_each_trial_as_it_is_anywhere
 def test_ctrl_c_leaves_the_cluster_clean_and_keeps_what_was_in_hand(
     nodes: Nodes, tmp_path: Path, postgres_server: Account, postgres_url: str
 ) -> None:
-    process = start(nodes, postgres_url, tmp_path, "--workers", "2", "--set", "epochs=5000")
-    assert process.wait_for(lambda p: len(under_way(postgres_url)) == 2), process.read("stderr")
-    process.send(signal.SIGINT)
+    process = start(nodes, postgres_url, tmp_path, "--workers", "3", "--set", "epochs=5000")
+    assert process.wait_for(lambda p: len(under_way(postgres_url)) == 3), process.read("stderr")
+    killed, slow, _ = under_way(postgres_url)
+    with standing_still([slow]):
+        psutil.Process(killed).suspend()
+        process.send(signal.SIGINT)
+        os.kill(killed, signal.SIGKILL)
+        assert nodes.states(n_dead=2) == ["ALIVE", "DEAD", "DEAD"], "who dies now does not begin again"
     result = process.result()
     assert result.code == EXIT_INTERRUPTED, result.err
     assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; 0 finished trials are kept")
@@ -159,7 +177,7 @@ def test_ctrl_c_leaves_the_cluster_clean_and_keeps_what_was_in_hand(
         study = studies.get(database, "far")
         seen = chaos_check.read(study, tmp_path / "artifacts", [])
         assert at_work.living(study) == []
-    assert seen.n_leases == 0, "the trials were given back"
+    assert seen.n_leases == 1, "but for the one that was killed, the trials were given back"
     assert [row["reason"] for row in seen.interruptions] == ["preempted"] * 2
     assert all(row["step"] > 0 for row in seen.interruptions), "from there they go on"
     alive, groups, in_use, words = nodes.left()
@@ -168,12 +186,58 @@ def test_ctrl_c_leaves_the_cluster_clean_and_keeps_what_was_in_hand(
     check_no_password(nodes, postgres_server, result, words)
 
 
-def test_more_than_any_node_has_is_said_and_ctrl_c_ends_it(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
+def n_epochs(url: str) -> int:
+    with closing(Database(parse_place(url))) as database:
+        return sum(len(t.metrics) for t in studies.get(database, "far").trials())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="needs Ray's client: pip install 'lrsearch[ray]'")
+def test_through_rays_client_a_worker_that_dies_between_two_calls_is_replaced(
+    nodes: Nodes, tmp_path: Path, postgres_url: str
+) -> None:
+    process = start(nodes, postgres_url, tmp_path, "--workers", "1", "--trials", "2", ray=nodes.client)
+    assert process.wait_for(lambda p: len(under_way(postgres_url)) == 1), process.read("stderr")
+    (killed,) = under_way(postgres_url)
+    # While the driver stands still every call that it has made is answered, and it makes no other.
+    with standing_still([process.process.pid]):
+        n = n_epochs(postgres_url)
+        wait_until(lambda: n_epochs(postgres_url) > n)
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: any(set(nodes.workers(k)) - {killed} for k in range(len(nodes.raylets))))
+    result = process.result()
+    assert result.code == EXIT_OK, result.err
+    assert re.search(rf"~ worker process {killed} on \S+ ended before its time; process \d+ on ", result.err), (
+        result.err
+    )
+    with closing(Database(parse_place(postgres_url))) as database:
+        seen = chaos_check.read(studies.get(database, "far"), tmp_path / "artifacts", [])
+    assert [*chaos_check._budget(seen), *chaos_check._optuna(seen), *chaos_check._repeated_work(seen)] == []
+    told = [int(number) for number in ENDING.findall(result.err)]
+    assert len(told) == len(set(told)), "each trial ended once"
+    assert nodes.left()[:3] == (0, 0, False)
+
+
+def test_a_node_with_another_lrsearch_is_named(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
+    here = Path(lrsearch.__file__).parent
+    shutil.copytree(here, tmp_path / "newer" / "lrsearch", ignore=shutil.ignore_patterns("__pycache__"))
+    initial = tmp_path / "newer" / "lrsearch" / "__init__.py"
+    initial.write_text(initial.read_text().replace(f'"{lrsearch.__version__}"', '"99.0.0"'))
+    result = start(nodes, postgres_url, tmp_path, package=str(tmp_path / "newer")).result()
+    assert result.code == EXIT_FAILURE, result.err
+    last = result.err.splitlines()[-1]
+    assert re.match(r"lrsearch: a worker cannot start .* every node needs lrsearch 99\.0\.0: ", last), result.err
+    assert re.search(rf"the node [\d.]+ has lrsearch {re.escape(lrsearch.__version__)}$", last)
+    assert "Traceback" not in result.err
+    assert nodes.left()[:3] == (0, 0, False)
+
+
+def test_more_than_any_node_has_is_said_and_sigterm_ends_it(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
     process = start(nodes, postgres_url, tmp_path, "--workers", "3", "--gpus-per-worker", "2")
     assert process.wait_for(lambda p: "waiting" in p.read("stderr"))
-    process.send(signal.SIGINT)
+    process.send(signal.SIGTERM)
     result = process.result()
-    assert result.code == EXIT_INTERRUPTED, result.err
+    assert result.code == EXIT_TERMINATED, result.err
+    assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; ")
     assert "= waiting: no resources for 3 of 3 workers: each needs 1 CPU and 2 GPUs, and no node" in result.err
     assert "Traceback" not in result.err
     assert nodes.left()[:3] == (0, 0, False)
@@ -191,26 +255,53 @@ def test_a_worker_that_cannot_start_ends_the_search_in_one_sentence(
     assert nodes.left()[:3] == (0, 0, False)
 
 
-def test_a_cluster_that_is_started_here_takes_a_file_and_ends_with_the_search(tmp_path: Path) -> None:
-    with ray_nodes.short_folder() as folder:
-        (tmp_path / "far.toml").write_text(STUDY)
-        process = Running(
-            ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"],
-            tmp_path,
-            RAY_TMPDIR=str(folder),
-            PYTHONPATH=ray_nodes.environment()["PYTHONPATH"],
+IMPATIENT = """
+import sys
+from lrsearch import ray_workers
+from lrsearch.__main__ import main
+ray_workers.SILENT_SECONDS = 1.0
+main()
+"""
+
+
+def test_a_cluster_that_is_started_here_takes_a_file_and_a_head_that_dies_ends_the_search(tmp_path: Path) -> None:
+    (tmp_path / "far.toml").write_text(STUDY)
+    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
+        environment = clean_environment(
+            tmp_path, RAY_TMPDIR=str(folder), PYTHONPATH=ray_nodes.environment()["PYTHONPATH"]
         )
-        assert process.wait_for(lambda p: ". 0 epoch 2/" in p.read("stderr")), process.read("stderr")
-        family = psutil.Process(process.process.pid).children(recursive=True)
+        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", IMPATIENT, *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
+        )
+        wait_until(lambda: process.poll() is not None or ". 0 epoch 2/" in (tmp_path / "stderr").read_text())
+        family = psutil.Process(process.pid).children(recursive=True)
         assert any(map(ray_nodes.is_worker, family))
-        process.send(signal.SIGTERM)
-        result = process.result()
+        (head,) = [child for child in family if child.name() == "gcs_server"]
+        head.kill()
+        code = process.wait(60)
         _, alive = psutil.wait_procs(family, timeout=10)
-        assert alive == []
-    assert result.code == EXIT_TERMINATED, result.err
-    assert result.err.splitlines()[-1].startswith("lrsearch: interrupted; ")
-    assert "artifacts" not in result.err, "one machine sees its own folder"
-    assert (tmp_path / "lrsearch.db").exists()
+    said = (tmp_path / "stderr").read_text()
+    assert code == EXIT_FAILURE, said
+    *lines, last = said.splitlines()
+    assert re.match(r"lrsearch: the Ray cluster at \S+ has not answered for \d+ s \(.+\): the run ends, its ", last), (
+        said
+    )
+    assert sum("= waiting: the Ray cluster at " in line for line in lines) == 1
+    assert not any("task_manager.cc" in line or "Traceback" in line for line in lines), said
+    assert alive == [], "nothing of Ray's is left"
+    assert "artifacts" not in said, "one machine sees its own folder"
+    with closing(Database(parse_place(str(tmp_path / "lrsearch.db")))) as database:
+        seen = chaos_check.read(studies.get(database, "far"), tmp_path / "lrsearch.artifacts", [])
+        assert at_work.living(studies.get(database, "far")) == []
+    assert seen.n_leases == 0, "the trial was given back"
+
+
+def test_parts_of_a_gpu_are_counted_as_ray_counts_them() -> None:
+    def room(gpus: float) -> int:
+        return ray_cluster._room_in({"CPU": 64.0, "GPU": 2.0}, ray_cluster.Needs(1, gpus))
+
+    assert [room(part) for part in (0.1, 0.2, 0.25, 0.3, 0.5, 0.6, 1.0, 2.0)] == [20, 10, 8, 6, 4, 2, 2, 1]
 
 
 # --- what cannot be meant, or reached --------------------------------------------------------------------------------

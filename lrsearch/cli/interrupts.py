@@ -46,7 +46,7 @@ def install() -> None:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_TERMINATED))
 
 
-def leave() -> None:
+def leave(code: int = EXIT_INTERRUPTED) -> None:
     """End an interrupted process without taking PyTorch down piece by piece, which takes half a second.
 
     Nor does Python's own way out always exit 130: it kills itself if the interrupt was raised within an ``exec``.
@@ -54,7 +54,7 @@ def leave() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
-    os._exit(EXIT_INTERRUPTED)
+    os._exit(code)
 
 
 @contextmanager
