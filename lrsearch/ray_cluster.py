@@ -206,9 +206,14 @@ def _part(ray: ModuleType, cluster: Cluster | None) -> None:
     if cluster is None or not cluster.head.silent():
         ray.shutdown()
     elif cluster.started_here:
-        for process in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_children()
+
+
+def kill_children() -> None:
+    """Kill what runs below this process: a cluster that was started here. Some of it would outlive a sudden end."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _import() -> ModuleType:

@@ -264,6 +264,27 @@ main()
 """
 
 
+def test_a_second_ctrl_c_ends_a_cluster_that_was_started_here_at_once(tmp_path: Path) -> None:
+    (tmp_path / "far.toml").write_text(STUDY)
+    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
+        environment = clean_environment(tmp_path, RAY_TMPDIR=str(folder))
+        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lrsearch", *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
+        )
+        wait_until(lambda: process.poll() is not None or ". 0 epoch 1/" in (tmp_path / "stderr").read_text())
+        family = psutil.Process(process.pid).children(recursive=True)
+        (worker,) = filter(ray_nodes.is_worker, family)
+        worker.suspend()  # it does not leave when it is asked to
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: "ended: interrupted" in (tmp_path / "stderr").read_text())
+        process.send_signal(signal.SIGINT)
+        code = process.wait(10)
+        _, alive = psutil.wait_procs(family, timeout=10)
+    assert code == EXIT_INTERRUPTED, (tmp_path / "stderr").read_text()
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
 def test_a_cluster_that_is_started_here_takes_a_file_and_a_head_that_dies_ends_the_search(tmp_path: Path) -> None:
     (tmp_path / "far.toml").write_text(STUDY)
     with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
