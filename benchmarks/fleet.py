@@ -2,7 +2,7 @@
 
     python benchmarks/fleet.py [--workers 64] [--trials 2000] [--seconds 5] [--pruner asha|none] [--sampler tpe|random]
                                [--pooler CONNECTIONS] [--optuna] [--json]
-    python benchmarks/fleet.py --record          (every row of docs/fleet.md, as tables; 25 minutes)
+    python benchmarks/fleet.py --record          (every row of docs/fleet.md, as tables; 29 minutes)
     python benchmarks/fleet.py --workers 16 --trials 200 --seconds 1 --optuna           (half a minute)
 
 Each worker is a process of its own that goes the product's whole way (launch.search: claims, keeper, artifacts in a
