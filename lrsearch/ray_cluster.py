@@ -33,6 +33,7 @@ OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster that is started here: only events are exchanged."""
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """How every conversation in gRPC begins; the answer begins with the same kind of frame. Source: RFC 9113, 3.4."""
+LEVEL = "RAY_BACKEND_LOG_LEVEL"
 SETTINGS = {
     # Nobody is told how this is used, unless it was asked for.
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -43,7 +44,7 @@ SETTINGS = {
     "RAY_NUM_REDIS_GET_RETRIES": "1",
     # Whether the head answers we say ourselves; Ray would end this process after 60 s, while workers still leave.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "90",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    LEVEL: "fatal",
     # A call after the connection is lost would start a cluster here.
     "RAY_ENABLE_AUTO_CONNECT": "0",
 }
@@ -112,6 +113,11 @@ class Cluster:
     def has_gpus(self) -> bool:
         """Whether a node has one."""
         return any(node["Resources"].get("GPU", 0) > 0 for node in self._nodes())
+
+    def has(self) -> str:
+        """Return in words what the nodes have, all of them together."""
+        resources = self.ray.cluster_resources()
+        return str(Needs(int(resources.get("CPU", 0)), resources.get("GPU", 0)))
 
     def room(self, needs: Needs) -> int:
         """Return how many workers the nodes can hold, were nothing else running on them."""
@@ -203,7 +209,7 @@ def joined(address: str, place: Place) -> Iterator[Cluster]:
 
 def _part(ray: ModuleType, cluster: Cluster | None) -> None:
     """Leave the cluster; of one that does not answer no leave is taken, since Ray would wait for it for ever."""
-    if cluster is None or not cluster.head.silent():
+    if cluster is None or not (cluster.head.silent() or _silence(cluster.head.address)):
         ray.shutdown()
     elif cluster.started_here:
         kill_children()
@@ -212,7 +218,7 @@ def _part(ray: ModuleType, cluster: Cluster | None) -> None:
 def kill_children() -> None:
     """Kill what runs below this process: a cluster that was started here. Some of it would outlive a sudden end."""
     for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.Error):
             process.kill()
 
 
@@ -237,6 +243,9 @@ def _init(ray: ModuleType, address: str) -> bool:
                     ray.init(AUTO, **quiet)
                     return False
                 address = LOCAL
+            if address == LOCAL and os.environ.get(LEVEL) == SETTINGS[LEVEL]:
+                # The processes that are started here would say that they have it.
+                os.environ.pop(LEVEL)
             ray.init(address, **quiet, **(here if address == LOCAL else {}))
     except Exception as error:
         # Each kind of its own: ConnectionError, ValueError, RuntimeError (another version of Ray or Python).

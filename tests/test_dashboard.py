@@ -597,6 +597,11 @@ def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
             wait_until(lambda: get(f"{address}/healthz")[0] == 200)
             assert get(f"{address}/lr/probe?update")[0] == 200
             assert get(f"{address}/api/studies/1")[0] == 200
+            for _ in range(2):
+                server.restart("immediate")
+                # What lay in the pool is found out before it is used.
+                for page in ("api/studies", "api/studies/1", "lr", "lr/probe?update"):
+                    assert get(f"{address}/{page}")[0] == 200, page
             err = process.read("stderr")
             assert "Traceback" not in err
             assert server.password not in err

@@ -102,6 +102,14 @@ def test_an_empty_database_gets_studies_and_gives_them_back(postgres_url: str) -
         assert studies.names(database) == []
 
 
+def test_a_database_that_lacks_a_table_is_refused_and_not_asked_for_ever(postgres_url: str) -> None:
+    place = parse_place(postgres_url)
+    searched(place)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("DROP TABLE lrsearch_interruptions")
+    refused(lambda: open_existing(place), "lacks tables", "restore a backup")
+
+
 def test_the_database_of_another_program_gets_no_studies(postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as connection:
         connection.execute("CREATE TABLE photos (id int)")

@@ -24,7 +24,7 @@ from test_secrets import traces
 
 import lrsearch
 from lrsearch import ray_cluster
-from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
+from lrsearch.errors import EXIT_DEVICE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
 from lrsearch.search import at_work
 from lrsearch.search import study as studies
 from lrsearch.search.places import parse_place
@@ -264,6 +264,35 @@ main()
 """
 
 
+def test_a_head_that_freezes_as_the_search_ends_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    (tmp_path / "far.toml").write_text(STUDY)
+    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
+        environment = clean_environment(tmp_path, RAY_TMPDIR=str(folder))
+        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lrsearch", *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
+        )
+        wait_until(lambda: process.poll() is not None or ". 0 epoch 1/" in (tmp_path / "stderr").read_text())
+        family = psutil.Process(process.pid).children(recursive=True)
+        (head,) = [child for child in family if child.name() == "gcs_server"]
+        head.suspend()
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+        _, alive = psutil.wait_procs(family, timeout=10)
+    assert code == EXIT_INTERRUPTED, (tmp_path / "stderr").read_text()
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_a_gpu_that_this_machine_has_not_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "far.toml").write_text(STUDY)
+    with ray_nodes.short_folder() as folder:
+        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--gpus-per-worker", "64"]
+        result = Running(argv, tmp_path, RAY_TMPDIR=str(folder)).result()
+    assert result.code == EXIT_DEVICE, result.err
+    assert re.search(r"a worker needs 1 CPU and 64 GPUs, and this machine, .* has \d+ CPUs?", result.err)
+    assert "RAY_BACKEND_LOG_LEVEL" not in result.err
+
+
 def test_a_second_ctrl_c_ends_a_cluster_that_was_started_here_at_once(tmp_path: Path) -> None:
     (tmp_path / "far.toml").write_text(STUDY)
     with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
@@ -309,7 +338,7 @@ def test_a_cluster_that_is_started_here_takes_a_file_and_a_head_that_dies_ends_t
         said
     )
     assert sum("= waiting: the Ray cluster at " in line for line in lines) == 1
-    assert not any("task_manager.cc" in line or "Traceback" in line for line in lines), said
+    assert not any("Traceback" in line for line in lines), said
     assert alive == [], "nothing of Ray's is left"
     assert "artifacts" not in said, "one machine sees its own folder"
     with closing(Database(parse_place(str(tmp_path / "lrsearch.db")))) as database:

@@ -34,9 +34,10 @@ def end_at_once(_signum: int = signal.SIGINT, _frame: FrameType | None = None) -
         if os.isatty(2) and not log.as_json():
             os.write(2, RESTORE_TERMINAL.encode())
     if "ray" in sys.modules and "lrsearch.ray_cluster" in sys.modules:
-        from lrsearch.ray_cluster import kill_children
+        with suppress(Exception):  # nothing keeps it from ending
+            from lrsearch.ray_cluster import kill_children
 
-        kill_children()
+            kill_children()
     os._exit(EXIT_INTERRUPTED)
 
 

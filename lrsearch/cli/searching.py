@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from lrsearch.cli import interrupts
 from lrsearch.cli.log import Events
 from lrsearch.cli.options import print_json, stderr, stdout, tools
-from lrsearch.errors import EXIT_INTERRUPTED, EXIT_NOTHING_FEASIBLE, EXIT_OK, EXIT_TERMINATED, StorageError
+from lrsearch.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_FEASIBLE,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    DeviceError,
+    StorageError,
+)
 from lrsearch.events import EndReason
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Reason
@@ -149,6 +156,8 @@ def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") ->
     if gpus is None:
         gpus = float(asked.device == "cuda" or (asked.device == "auto" and cluster.has_gpus()))
     needs = ray_cluster.Needs(asked.threads or 1, gpus)
+    if cluster.started_here and not cluster.room(needs):
+        raise DeviceError(f"a worker needs {needs}, and this machine, of which the Ray cluster is, has {cluster.has()}")
     order = ray_workers.order(
         asked.where,
         asked.spec.name,

@@ -85,7 +85,7 @@ def add(app: Bottle, database: Database, current: Current) -> None:
     def index() -> HTTPResponse:
         if "study" in request.query:
             return report(request.query.getunicode("study", ""))
-        rows = [_row(summary, database) for summary in studies.summaries(database)]
+        rows = [_row(summary) for summary in studies.summaries(database)]
         page = template.render(place=str(database.place), rows=rows, shown=[state.value for state in SHOWN])
         return _page(page, {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"})
 
@@ -122,7 +122,7 @@ def _page(page: str, headers: dict[str, str]) -> HTTPResponse:
     return HTTPResponse(page, 200, {"Content-Type": "text/html; charset=utf-8"} | headers)
 
 
-def _row(summary: Summary, database: Database) -> dict[str, Any]:
+def _row(summary: Summary) -> dict[str, Any]:
     done = sum(n for state, n in summary.counts.items() if state.counts)
     budget = summary.budget
     return {
@@ -133,7 +133,7 @@ def _row(summary: Summary, database: Database) -> dict[str, Any]:
         "counts": [summary.counts.get(state, 0) for state in SHOWN],
         "created": words.moment(summary.created_at),
         "report": report_url_of(summary.name),
-        "dashboard": dashboard_url_of(studies.get(database, summary.name).optuna_id),
+        "dashboard": dashboard_url_of(summary.optuna_id),
     }
 
 

@@ -41,8 +41,9 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     with closing(connected(place)) as connection:
         while not _is_complete(connection):
             # Workers that start together must not make the same tables at the same time. The lock is a transaction's,
-            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few.
-            connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few. The server
+            # ends that of one who is paused; whoever comes next finds what is there, and makes the rest.
+            connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
                 connection.rollback()
                 time.sleep(LOCK_POLL_SECONDS)
@@ -53,11 +54,18 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
             finally:
                 close(once)
             connection.commit()
+            if not _is_complete(connection):
+                raise StorageError(
+                    f"{place} lacks tables that its version says it has: restore a backup, or name another --storage"
+                )
     storage = _over_one_connection(place, skip_table_creation=True)
     close(storage)
     # A worker has one, and for a moment a second one where the heartbeat comes while it is in use: 64 workers fit into
     # PostgreSQL's default of 100.
-    engine = sa.create_engine(place.url, pool_size=connections, max_overflow=connections, connect_args=settings(place))
+    pool = {"pool_size": connections, "max_overflow": connections}
+    # A worker tries again what a lost connection ends. Several connections are the dashboard's, which hands Optuna's
+    # storage on to optuna-dashboard: nothing is tried again there.
+    engine = sa.create_engine(place.url, pool_pre_ping=connections > 1, **pool, connect_args=settings(place))
     for owner in (storage, storage._version_manager):  # noqa: SLF001 - it keeps the two for `doctor`
         owner.engine, owner.scoped_session = engine, scoped_session(sessionmaker(bind=engine))
     return storage

@@ -1,5 +1,6 @@
 """Where studies lie: a SQLite file on this machine, or a PostgreSQL server that many machines share."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from sqlalchemy import exc
 from lrsearch.errors import StorageError, UsageError
 
 POSTGRES_SCHEMES = ("postgresql", "postgres", "postgresql+psycopg")
+NO_FILE = re.compile(r"(^|\s)(host|hostaddr|port|dbname|user|password|passfile|service)\s*=|^[^/\s]*:[^/]*@")
+"""What is no file name but a connection in libpq's words (host=... dbname=...), or a URL without its scheme."""
 SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 NETWORK_FILE_SYSTEMS = frozenset(
     {
@@ -69,6 +72,9 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
     if not separator:
         if text.startswith(tuple(f"{known}:" for known in POSTGRES_SCHEMES)):
             raise _unreadable()
+        if NO_FILE.search(text):
+            # Taken for a file it would be shown as its name, with the password.
+            raise _unreadable()
         return SqliteFile(Path(text))
     if scheme == "sqlite":
         path = rest.removeprefix("/")
@@ -93,9 +99,9 @@ def _postgres_url(text: str, *, typed: bool) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         # SQLAlchemy repeats what it could not read.
         raise _unreadable() from None
-    if "@" in (url.host or "") or "%00" in text:
-        # The password went on after its first @, and what looks like the host is a part of it; or libpq, which reads
-        # no further than a zero, would look for another server.
+    if "@" in (url.host or "") or "@" in (url.database or "") or "%00" in text:
+        # The password went on after its first @, and what looks like the host or the database is a part of it; or
+        # libpq, which reads no further than a zero, would look for another server.
         raise _unreadable()
     secret = any(key.lower() in SECRET_PARAMETERS for key in url.query)
     if typed and (url.password or secret):

@@ -159,6 +159,7 @@ class Summary:
     """One line of ``lrsearch list``."""
 
     name: str
+    optuna_id: int
     dataset: str
     model: str
     budget: BudgetSpec
@@ -250,9 +251,18 @@ def summaries(database: Database) -> list[Summary]:
         study = _load(database, frozen)
         # One that was deleted between the two questions is no more.
         if (row := rows.get(study.id)) is not None:
-            spec, created = study.spec, _utc(row.created_at)
-            its = counts.get(study.id, {})
-            out.append(Summary(study.name, spec.dataset.name, spec.model.name, _budget(row), its, created))
+            spec = study.spec
+            out.append(
+                Summary(
+                    study.name,
+                    study.optuna_id,
+                    spec.dataset.name,
+                    spec.model.name,
+                    _budget(row),
+                    counts.get(study.id, {}),
+                    _utc(row.created_at),
+                )
+            )
     return out
 
 
