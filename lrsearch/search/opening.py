@@ -41,8 +41,8 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     with closing(connected(place)) as connection:
         while not _is_complete(connection):
             # Workers that start together must not make the same tables at the same time. The lock is a transaction's,
-            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few. The server
-            # ends that of one who is paused; whoever comes next finds what is there, and makes the rest.
+            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few. That of
+            # one who is paused the server ends; whoever comes next finds what is there, and makes the rest.
             connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
                 connection.rollback()
