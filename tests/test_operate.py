@@ -23,7 +23,6 @@ from conftest import (
     working,
 )
 
-from lrsearch.errors import EXIT_USAGE
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
 from lrsearch.search import creation
@@ -77,14 +76,6 @@ def test_extend_changes_the_budget(
 ) -> None:
     assert ok(at("extend", *argv)) == f"the budget of 'probe' is now {words}\n"
     assert study.budget() == BudgetSpec(trials=trials, hours=hours, max_failures=study.budget().max_failures)
-
-
-def test_a_budget_is_not_lowered_by_extending_it(at: InProcess, study: Study) -> None:
-    result = at("extend", "--trials", "3")
-    assert result.code == EXIT_USAGE
-    assert "must not be below the budget, which stands at 6, got 3" in result.err
-    assert "lrsearch stop" in result.err
-    assert study.budget().trials == 6
 
 
 def test_hours_may_be_extended_again(at: InProcess, study: Study) -> None:

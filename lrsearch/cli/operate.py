@@ -100,10 +100,4 @@ def _more(option: str, text: str, stands: float | None, *, whole: bool) -> float
     if not 0 < value < float("inf"):
         kind = "a whole number" if whole else "a number"
         raise UsageError(f"{option} must be {kind} above 0, or +{kind[2:]} for so many more, got '{text}'")
-    total = value + (stands or 0) if plus else value
-    if stands is not None and total < stands:
-        raise UsageError(
-            f"{option} must not be below the budget, which stands at {stands:g}, got {text}; "
-            f"`lrsearch stop` ends a study earlier"
-        )
-    return total
+    return value + (stands or 0) if plus else value
