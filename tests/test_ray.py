@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -264,23 +265,49 @@ main()
 """
 
 
-def test_a_head_that_freezes_as_the_search_ends_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+@dataclass
+class Here:
+    """A search on a cluster that it has started itself, a training under way."""
+
+    process: subprocess.Popen[bytes]
+    said: Path
+    family: list[psutil.Process]
+
+    @property
+    def head(self) -> psutil.Process:
+        (head,) = [child for child in self.family if child.name() == "gcs_server"]
+        return head
+
+    def ended(self) -> tuple[int, list[psutil.Process]]:
+        """Wait for its end; return its exit code and what of Ray is left."""
+        code = self.process.wait(60)
+        _, alive = psutil.wait_procs(self.family, timeout=10)
+        return code, [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+
+
+@contextmanager
+def searching_here(tmp_path: Path, *program: str) -> Iterator[Here]:
     (tmp_path / "far.toml").write_text(STUDY)
-    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
-        environment = clean_environment(tmp_path, RAY_TMPDIR=str(folder))
+    said = tmp_path / "stderr"
+    with ray_nodes.short_folder() as folder, said.open("w") as err:
+        environment = clean_environment(
+            tmp_path, RAY_TMPDIR=str(folder), PYTHONPATH=ray_nodes.environment()["PYTHONPATH"]
+        )
         argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
         process = subprocess.Popen(
-            [sys.executable, "-m", "lrsearch", *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
+            [sys.executable, *program, *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
         )
-        wait_until(lambda: process.poll() is not None or ". 0 epoch 1/" in (tmp_path / "stderr").read_text())
-        family = psutil.Process(process.pid).children(recursive=True)
-        (head,) = [child for child in family if child.name() == "gcs_server"]
-        head.suspend()
-        process.send_signal(signal.SIGINT)
-        code = process.wait(60)
-        _, alive = psutil.wait_procs(family, timeout=10)
-    assert code == EXIT_INTERRUPTED, (tmp_path / "stderr").read_text()
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+        wait_until(lambda: process.poll() is not None or ". 0 epoch 2/" in said.read_text())
+        yield Here(process, said, psutil.Process(process.pid).children(recursive=True))
+
+
+def test_a_head_that_freezes_as_the_search_ends_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    with searching_here(tmp_path, "-m", "lrsearch") as here:
+        here.head.suspend()
+        here.process.send_signal(signal.SIGINT)
+        code, left = here.ended()
+    assert code == EXIT_INTERRUPTED, here.said.read_text()
+    assert left == []
 
 
 def test_a_gpu_that_this_machine_has_not_is_not_waited_for(tmp_path: Path) -> None:
@@ -294,44 +321,23 @@ def test_a_gpu_that_this_machine_has_not_is_not_waited_for(tmp_path: Path) -> No
 
 
 def test_a_second_ctrl_c_ends_a_cluster_that_was_started_here_at_once(tmp_path: Path) -> None:
-    (tmp_path / "far.toml").write_text(STUDY)
-    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
-        environment = clean_environment(tmp_path, RAY_TMPDIR=str(folder))
-        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lrsearch", *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
-        )
-        wait_until(lambda: process.poll() is not None or ". 0 epoch 1/" in (tmp_path / "stderr").read_text())
-        family = psutil.Process(process.pid).children(recursive=True)
-        (worker,) = filter(ray_nodes.is_worker, family)
+    with searching_here(tmp_path, "-m", "lrsearch") as here:
+        (worker,) = filter(ray_nodes.is_worker, here.family)
         worker.suspend()  # it does not leave when it is asked to
-        process.send_signal(signal.SIGINT)
-        wait_until(lambda: "ended: interrupted" in (tmp_path / "stderr").read_text())
-        process.send_signal(signal.SIGINT)
-        code = process.wait(10)
-        _, alive = psutil.wait_procs(family, timeout=10)
-    assert code == EXIT_INTERRUPTED, (tmp_path / "stderr").read_text()
-    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
+        here.process.send_signal(signal.SIGINT)
+        wait_until(lambda: "ended: interrupted" in here.said.read_text())
+        here.process.send_signal(signal.SIGINT)
+        code, left = here.ended()
+    assert code == EXIT_INTERRUPTED, here.said.read_text()
+    assert left == []
 
 
 def test_a_cluster_that_is_started_here_takes_a_file_and_a_head_that_dies_ends_the_search(tmp_path: Path) -> None:
-    (tmp_path / "far.toml").write_text(STUDY)
-    with ray_nodes.short_folder() as folder, (tmp_path / "stderr").open("w") as err:
-        environment = clean_environment(
-            tmp_path, RAY_TMPDIR=str(folder), PYTHONPATH=ray_nodes.environment()["PYTHONPATH"]
-        )
-        argv = ["run", "far.toml", "--ray", "local", "--workers", "1", "--set", "epochs=5000"]
-        process = subprocess.Popen(
-            [sys.executable, "-c", IMPATIENT, *argv], cwd=tmp_path, env=environment, stdout=err, stderr=err
-        )
-        wait_until(lambda: process.poll() is not None or ". 0 epoch 2/" in (tmp_path / "stderr").read_text())
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert any(map(ray_nodes.is_worker, family))
-        (head,) = [child for child in family if child.name() == "gcs_server"]
-        head.kill()
-        code = process.wait(60)
-        _, alive = psutil.wait_procs(family, timeout=10)
-    said = (tmp_path / "stderr").read_text()
+    with searching_here(tmp_path, "-c", IMPATIENT) as here:
+        assert any(map(ray_nodes.is_worker, here.family))
+        here.head.kill()
+        code, left = here.ended()
+    said = here.said.read_text()
     assert code == EXIT_FAILURE, said
     *lines, last = said.splitlines()
     assert re.match(r"lrsearch: the Ray cluster at \S+ has not answered for \d+ s \(.+\): the run ends, its ", last), (
@@ -339,7 +345,7 @@ def test_a_cluster_that_is_started_here_takes_a_file_and_a_head_that_dies_ends_t
     )
     assert sum("= waiting: the Ray cluster at " in line for line in lines) == 1
     assert not any("Traceback" in line for line in lines), said
-    assert alive == [], "nothing of Ray's is left"
+    assert left == [], "nothing of Ray's is left"
     assert "artifacts" not in said, "one machine sees its own folder"
     with closing(Database(parse_place(str(tmp_path / "lrsearch.db")))) as database:
         seen = chaos_check.read(studies.get(database, "far"), tmp_path / "lrsearch.artifacts", [])
