@@ -228,7 +228,9 @@ def _import() -> ModuleType:
     try:
         import ray
     except ImportError:
-        raise UsageError("--ray needs Ray, which is not installed: pip install 'lrsearch[ray]'") from None
+        raise UsageError(
+            "--ray needs Ray, which is not installed: pip install 'lrsearch[ray]', in a clone '.[ray]'"
+        ) from None
     return ray
 
 

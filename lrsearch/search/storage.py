@@ -41,6 +41,8 @@ class Database:
     def __init__(self, place: Place, patience_seconds: float = 0.0, connections: int = 1) -> None:
         self.place = place
         self.patience_seconds = patience_seconds
+        self._pool_asks = connections > 1
+        """Whether a connection is asked whether it answers before it is handed out, as ``opening`` has it."""
         self.leaving: Callable[[], bool] = lambda: False
         """Asked while the database does not answer: whether to give up on it."""
         self.optuna = self.patiently(
@@ -98,6 +100,8 @@ class Database:
         """Return a connection that answers: the body of a ``with`` cannot be run again, so it is asked before."""
 
         def once() -> sa.Connection:
+            if self._pool_asks:
+                return self.engine.connect()
             with ExitStack() as on_error:
                 connection = on_error.enter_context(self.engine.connect())
                 with connection.begin():
