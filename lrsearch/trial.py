@@ -117,6 +117,8 @@ class Divergence:
     loss: float
     """The loss that gave it away; may be infinite or not a number."""
     initial_loss: float
+    collapsed: bool = False
+    """Whether the network answers the same whatever the image, from ``step`` on; its loss is that of guessing."""
 
 
 class State(StrEnum):
@@ -147,6 +149,8 @@ class Reason(StrEnum):
     """The loss became infinite or not a number."""
     LOSS_ABOVE_INITIAL = "loss_above_initial"
     """The loss stayed far above its initial value."""
+    COLLAPSED = "collapsed"
+    """The network's outputs no longer depend on the image, or its loss ended at that of guessing after a blow-up."""
     OUT_OF_MEMORY = "out_of_memory"
     CRASH = "crash"
     """The training raised an error, or its process ended."""

@@ -18,7 +18,7 @@ from torch import nn
 
 from lrsearch.training.engine import CheckpointError
 
-FORMAT = 1
+FORMAT = 2
 """Goes up when the content of a checkpoint changes its meaning; another one is refused."""
 
 _MAGIC = b"lrsearch checkpoint "
@@ -48,8 +48,10 @@ class Checkpoint:
     """Of the updates of the epoch under way, ``[k]``: k batches of its order are behind."""
     n_judged: int
     """How many of these the divergence watch has looked at."""
-    initial_loss: float | None
-    far_run: int
+    spreads: torch.Tensor
+    """Of the outputs of the other ones, ``[k - n_judged]``; empty without the watch."""
+    watch: dict[str, Any]
+    """State of the watch over divergence and collapse."""
     seconds: float
     """Time that the epoch under way has taken so far."""
 

@@ -1,5 +1,6 @@
 """The serial engine: one trial at a time, data resident on the device, no wait per update."""
 
+import copy
 import math
 import time
 from collections.abc import Generator, Iterator
@@ -11,19 +12,21 @@ from torch import nn
 from torch.nn import functional
 
 from lrsearch.schedules import factors
+from lrsearch.training import collapse, models, optimizers
 from lrsearch.training import device as devices
-from lrsearch.training import models, optimizers
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
 from lrsearch.training.data import ImageSplits
-from lrsearch.training.divergence import first_divergence
 from lrsearch.training.engine import Attention, Paused, TestResult
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
+from lrsearch.training.watch import Watch
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
 CHECK_EVERY_STEPS = 50
-"""Updates between two looks at the recorded losses: one device synchronisation each."""
+"""Most updates between two looks at what was recorded: one device synchronisation each."""
+LOOKS_PER_EPOCH = 2
+"""At least."""
 
 CHUNK_ELEMENTS = 1 << 20
 """Pixels that are gathered and normalised at once: several batches where they are small, so that the cost of a
@@ -138,11 +141,14 @@ class SerialTraining:
         assert self._plateau is None or len(splits.validation_labels), "a plateau follows the validation loss"
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._step = 0
-        self._initial_loss: float | None = None
-        self._far_run = 0
+        self._watch = Watch()
+        self._guess = collapse.guess_of(splits.train_labels, splits.validation_labels, splits.n_classes)
+        self._look_every = min(CHECK_EVERY_STEPS, -(-self.steps_per_epoch // LOOKS_PER_EPOCH))
         # Of the epoch under way; see Checkpoint.
         self._order = torch.Generator().manual_seed(config.seed).get_state()
         self._losses: list[torch.Tensor] = []
+        self._outputs: list[torch.Tensor] = []  # of the updates that nobody has looked at ...
+        self._spreads: list[torch.Tensor] = []  # ... and of those before, which a checkpoint holds
         self._n_judged = 0
         self._seconds = 0.0
 
@@ -172,11 +178,16 @@ class SerialTraining:
                 yield found
                 return
             metrics = self._measure()
+            first = self._step - self.steps_per_epoch
+            scale = self._plateau.scale if self._plateau is not None else 1.0
+            self._watch.epoch(metrics, first, self._lrs[first] * scale, self._guess)
             if self._plateau is not None:
                 self._plateau.step(metrics.val_loss)
             self._order = order.get_state()
             self._losses, self._n_judged, self._seconds = [], 0, 0.0
             yield metrics
+        if (found := self._settled()) is not None:
+            yield found
 
     def checkpoint(self) -> bytes:
         """Return everything that the rest of the training depends on."""
@@ -191,8 +202,8 @@ class SerialTraining:
                 order=self._order,
                 losses=torch.stack(self._losses) if self._losses else torch.empty(0),
                 n_judged=self._n_judged,
-                initial_loss=self._initial_loss,
-                far_run=self._far_run,
+                spreads=self._unseen_spreads(),
+                watch=self._watch.state(),
                 seconds=self._seconds,
             )
         )
@@ -214,7 +225,8 @@ class SerialTraining:
             self._plateau.restore(checkpoint.plateau)
         self._step, self._order = checkpoint.step, checkpoint.order
         self._losses, self._n_judged = list(checkpoint.losses.to(self._device).unbind()), checkpoint.n_judged
-        self._initial_loss, self._far_run = checkpoint.initial_loss, checkpoint.far_run
+        self._spreads = [checkpoint.spreads.to(self._device)] if len(checkpoint.spreads) else []
+        self._watch = Watch.restored(checkpoint.watch)
         self._seconds = checkpoint.seconds
 
     def weights(self) -> bytes:
@@ -233,7 +245,8 @@ class SerialTraining:
         self.model.train()
         scale = self._plateau.scale if self._plateau is not None else 1.0
         groups, update, average = self._optimizer.param_groups, self._update, self._average
-        attention, losses = self._attention, self._losses
+        attention, losses, look_every = self._attention, self._losses, self._look_every
+        outputs = self._outputs if self._rules.divergence_watch else None
         parameters = list(self.model.parameters())
         for images, labels in self._batches(order, len(losses)):
             if attention is not None and attention.is_set():
@@ -245,7 +258,8 @@ class SerialTraining:
             lr = self._lrs[self._step] * scale
             for group in groups:
                 group["lr"] = lr
-            loss = functional.cross_entropy(self.model(images), labels)
+            logits = self.model(images)
+            loss = functional.cross_entropy(logits, labels)
             loss.backward()
             update()
             for parameter in parameters:
@@ -253,26 +267,74 @@ class SerialTraining:
             if average is not None:
                 average.update(self._step)
             losses.append(loss.detach())
+            if outputs is not None:
+                outputs.append(logits.detach())
             self._step += 1
-            if len(losses) - self._n_judged >= CHECK_EVERY_STEPS and (found := self._look(epoch, scale)) is not None:
+            if len(losses) - self._n_judged >= look_every and (found := self._look(epoch, scale)) is not None:
                 return found
         found = self._look(epoch, scale)
         self._seconds = time.perf_counter() - begun
         return found
 
     def _look(self, epoch: int, scale: float) -> Divergence | None:
-        """Read the losses of the latest updates from the device and judge them."""
+        """Read losses and outputs of the latest updates from the device and judge them."""
         if not self._rules.divergence_watch or self._n_judged == len(self._losses):
             return None
-        values: list[float] = torch.stack(self._losses[self._n_judged :]).tolist()
+        recorded = torch.stack(self._losses[self._n_judged :]), self._unseen_spreads()
+        values: list[float] = torch.cat(recorded).tolist()
+        losses, spreads = values[: len(recorded[0])], values[len(recorded[0]) :]
         self._n_judged = len(self._losses)
-        if self._initial_loss is None:
-            self._initial_loss = values[0]
-        index, self._far_run = first_divergence(values, self._far_run, initial_loss=self._initial_loss)
-        if index is None:
+        self._outputs.clear()
+        self._spreads.clear()
+        first = self._step - len(losses)
+        lrs = [lr * scale for lr in self._lrs[first : self._step]]
+        watch = self._watch
+        index = watch.look(losses, spreads, lrs, first)
+        assert watch.initial_loss is not None
+        if index is not None:
+            return Divergence(epoch, first + index, lrs[index], losses[index], watch.initial_loss)
+        since = watch.flat_from
+        if since is not None and self._step >= watch.proof_from:
+            if self._is_dead(scale):
+                at = since // self.steps_per_epoch + 1
+                return Divergence(at, since, watch.flat_lr, losses[-1], watch.initial_loss, collapsed=True)
+            watch.proof_from = self._step + -(-self.steps_per_epoch // LOOKS_PER_EPOCH)
+        return None
+
+    def _unseen_spreads(self) -> torch.Tensor:
+        """Return the spreads of the outputs that nobody has looked at, on the device."""
+        seen = [*self._spreads, *([collapse.spread(self._outputs)] if self._outputs else [])]
+        return torch.cat(seen) if seen else torch.empty(0)
+
+    def _settled(self) -> Divergence | None:
+        """Judge a training that is over by the losses of all its epochs."""
+        watch, since = self._watch, self._watch.settled(self._guess)
+        if not self._rules.divergence_watch or since is None or watch.initial_loss is None:
             return None
-        step = self._step - len(values) + index
-        return Divergence(epoch, step, self._lrs[step] * scale, values[index], self._initial_loss)
+        course, epoch = watch.course, since // self.steps_per_epoch + 1
+        return Divergence(epoch, since, course.guessing_lr, course.last, watch.initial_loss, collapsed=True)
+
+    def _is_dead(self, scale: float) -> bool:
+        """Prove that the network is the same for every image and will be until the end; in a fraction of an epoch."""
+        left = self._lrs[self._step :]
+        config = self._config.optimizer
+        if left and collapse.may_come_back(config):
+            return False
+        splits = self._splits
+        pairs = zip(
+            splits.train_images.split(EVALUATION_BATCH), splits.train_labels.split(EVALUATION_BATCH), strict=True
+        )
+        self.model.eval()
+        dead = collapse.is_dead(self.model, ((splits.normalize(images), labels) for images, labels in pairs))
+        left = [lr * scale for lr in left[: collapse.moves_for(config, len(left))]]
+        if dead and left:
+            twin = copy.deepcopy(self.model)
+            optimizer = optimizers.build(config, twin.parameters(), self._device)
+            optimizer.load_state_dict(copy.deepcopy(self._optimizer.state_dict()))
+            images = splits.normalize(splits.train_images[: collapse.PROOF_IMAGES])
+            dead = collapse.stays_dead(twin, optimizer, optimizers.updater(optimizer), left, images)
+        self.model.train()
+        return dead
 
     def _batches(self, order: torch.Generator, n_behind: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield an epoch's batches after ``n_behind``: images float32 ``[b, c, h, w]``, labels int64 ``[b]``."""

@@ -1,0 +1,223 @@
+"""When a network has become a constant: pure functions of what a training records, and a proof on the network itself.
+
+A learning rate that is far too high often ends a ReLU network while its loss stays finite: one layer is silent for
+every image, the outputs are one vector whatever the image, the loss is that of guessing by the class frequencies, and
+no gradient reaches the layers before. Two things are told apart here.
+
+* *Dead*: every training image has the same outputs and the first layer's gradient is zero, and that stays so when the
+  optimizer goes on without a gradient (momentum and weight decay move weights too). What is dead cannot come back.
+* *Settled*: at the end of the training the mean loss of the last epochs is that of guessing, and accuracy too, after
+  the loss had been far above or far below it. A few images may still have outputs of their own; until the end such a
+  network can come back, so it is judged there.
+
+The evidence and the error rates: docs/decisions/0020-end-a-collapsed-training.md.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lrsearch.trial import OptimizerConfig
+
+FLAT = 1e-6
+"""Spread of the outputs over a batch, relative to the largest of them, that is rounding: 8 times float32's epsilon."""
+
+GUESSING = 0.98
+"""Part of the class entropy from which a loss is that of guessing."""
+FAR_BELOW = 0.8
+"""Part of the class entropy below which an epoch's mean loss is that of a network that has learned."""
+FAR_ABOVE = 2.0
+"""Times the larger of the first loss and the class entropy above which a loss is that of a network blown up."""
+STANDARD_ERRORS = 3.0
+"""Above the largest class's share, up to which an accuracy is that of guessing."""
+
+PROOF_IMAGES = 1024
+"""Training images on which the network is looked at again on its way without a gradient [examples]."""
+PROOF_LOOKS = 16
+STILL = 1e-12
+"""Part of a momentum below which what it still moves is nothing."""
+
+
+def spread(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return for each batch's outputs ``[b, n_classes]`` how far they spread over its images, ``[k]`` float32.
+
+    Relative to the largest output of that batch; 0 where every image has the same, NaN where an output is no number,
+    and infinite for a batch of one image, which says nothing.
+    """
+    sizes = [len(one) for one in outputs]
+    found: list[torch.Tensor] = []
+    start = 0
+    while start < len(outputs):  # all batches of an epoch have one size, but for its last
+        end = start + 1
+        while end < len(outputs) and sizes[end] == sizes[start]:
+            end += 1
+        several = torch.stack(list(islice(outputs, start, end))).float()
+        if sizes[start] == 1:
+            found.append(torch.full((end - start,), math.inf, device=several.device))
+        else:
+            widest = (several.amax(1) - several.amin(1)).amax(1)
+            found.append(widest / several.abs().amax((1, 2)).clamp_min(torch.finfo(torch.float32).tiny))
+        start = end
+    return torch.cat(found)
+
+
+def flat_since(spreads: Sequence[float], first: int, run: int | None = None) -> int | None:
+    """Return the update from which on all outputs were flat; None where the last ones were not.
+
+    Args:
+        spreads: of the updates from ``first`` on; see ``spread``. A batch of one image changes nothing.
+        first: the update of the first spread, 0-based.
+        run: what the call for the updates before returned.
+
+    >>> flat_since([0.5, 0.0, 0.0], 10)
+    11
+    >>> flat_since([0.0, 0.3], 13, 11) is None
+    True
+    """
+    for i, value in enumerate(spreads):
+        if math.isinf(value):
+            continue
+        run = (first + i if run is None else run) if value <= FLAT else None
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What guessing by the class frequencies scores."""
+
+    entropy: float
+    """Its loss on the training images [nats/example]."""
+    accuracy: float
+    """The highest accuracy that one and the same answer gets by luck [0..1], see ``STANDARD_ERRORS``."""
+
+
+def guess_of(train_labels: torch.Tensor, validation_labels: torch.Tensor, n_classes: int) -> Guess:
+    """Return what guessing scores on these images; labels int64 ``[n]``."""
+    shares = torch.bincount(train_labels.cpu(), minlength=n_classes).double() / max(len(train_labels), 1)
+    entropy = -torch.special.xlogy(shares, shares).sum().item()
+    judged = validation_labels if len(validation_labels) else train_labels
+    share = (torch.bincount(judged.cpu(), minlength=n_classes).max() / len(judged)).item()
+    return Guess(entropy, share + STANDARD_ERRORS * math.sqrt(share * (1 - share) / len(judged)))
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What is remembered of a training's losses, to know at its end whether it has settled at those of guessing."""
+
+    highest: float = -math.inf
+    """The highest loss of an update after the first."""
+    lowest: float = math.inf
+    """The lowest mean loss of an epoch."""
+    last: float = math.nan
+    """The mean loss of the last epoch."""
+    accuracy: float = math.nan
+    """On the validation images after the last epoch [0..1]; NaN where there are none."""
+    guessing_since: int | None = None
+    """The first update of the epochs at the end whose mean loss is that of guessing."""
+    guessing_lr: float = 0.0
+    """The learning rate of that update."""
+
+    def after(self, losses: Sequence[float]) -> "Course":
+        """Return the course after these losses of updates, the training's first one left out."""
+        return replace(self, highest=max((self.highest, *losses)))
+
+    def after_epoch(self, mean: float, accuracy: float, first: int, lr: float, guess: Guess) -> "Course":
+        """Return the course after an epoch of that mean loss and accuracy; it began with update ``first`` at ``lr``."""
+        since, since_lr = self.guessing_since, self.guessing_lr
+        if mean < GUESSING * guess.entropy:
+            since = None
+        elif since is None:
+            since, since_lr = first, lr
+        return Course(self.highest, min(self.lowest, mean), mean, accuracy, since, since_lr)
+
+
+def settled(course: Course, initial_loss: float, guess: Guess) -> int | None:
+    """Return the update from which on a training that is over did nothing but guess, after it had been elsewhere.
+
+    None for one that learned, and for one that never left the loss it began with: it was slow.
+
+    >>> guess = Guess(2.303, 0.14)
+    >>> settled(Course(highest=47.0, lowest=2.31, accuracy=0.11, guessing_since=300), 2.3, guess)
+    300
+    >>> settled(Course(highest=2.34, lowest=2.29, accuracy=0.11, guessing_since=0), 2.3, guess) is None
+    True
+    """
+    if course.guessing_since is None or not course.accuracy <= guess.accuracy:
+        return None
+    far_above = course.highest > FAR_ABOVE * max(initial_loss, guess.entropy)
+    far_below = course.lowest < FAR_BELOW * guess.entropy
+    return course.guessing_since if far_above or far_below else None
+
+
+def is_dead(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> bool:
+    """Whether the outputs are the same for all images and no gradient reaches the first layer; ends at the first no.
+
+    Args:
+        model: as it trains.
+        batches: normalised images float32 ``[b, c, h, w]`` and labels int64 ``[b]``.
+    """
+    first = next(p for p in model.parameters() if p.requires_grad)
+    same: torch.Tensor | None = None
+    for images, labels in batches:
+        outputs = model(images)
+        gradient = torch.autograd.grad(functional.cross_entropy(outputs, labels), first)[0]
+        outputs = outputs.detach()
+        same = outputs[:1] if same is None else same
+        flat = (outputs - same).abs().amax() <= FLAT * same.abs().amax()
+        if not bool(flat & (gradient == 0).all()):
+            return False
+    return same is not None
+
+
+def may_come_back(optimizer: OptimizerConfig) -> bool:
+    """Whether weight decay alone may wake a dead network, in ways that cannot be foreseen.
+
+    Adam and RMSprop divide the decay, as if it were a gradient, by its own size: each weight moves by about the
+    learning rate, whatever the decay, and swings around 0. Such networks were seen to come back after epochs of death.
+    SGD and AdamW shrink all weights by one factor, which ``stays_dead`` follows.
+    """
+    return optimizer.name in ("adam", "rmsprop") and optimizer.weight_decay > 0
+
+
+def moves_for(optimizer: OptimizerConfig, n_left: int) -> int:
+    """Return for how many updates the optimizer moves weights that have no gradient, at most ``n_left``."""
+    if optimizer.weight_decay > 0:
+        return n_left
+    beta1 = 0.9 if optimizer.beta1 is None else optimizer.beta1
+    momentum = beta1 if optimizer.name in ("adam", "adamw") else optimizer.momentum or 0.0
+    return min(n_left, math.ceil(math.log(STILL) / math.log(momentum)) if momentum > 0 else 0)
+
+
+def stays_dead(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    update: Callable[[], None],
+    lrs: Sequence[float],
+    images: torch.Tensor,
+) -> bool:
+    """Whether the outputs stay the same for all ``images`` while the optimizer goes on without a gradient.
+
+    Args:
+        model: a copy, which this changes.
+        optimizer: of the copy's parameters, in the state of the training's.
+        update: makes one update of it.
+        lrs: the learning rates to come.
+        images: normalised, float32 ``[n, c, h, w]``.
+    """
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    looks = {round(len(lrs) * (i / PROOF_LOOKS) ** 2) for i in range(1, PROOF_LOOKS + 1)}  # momentum acts at first
+    for n, lr in enumerate(lrs, start=1):
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        update()
+        if n in looks:
+            with torch.no_grad():
+                if not spread([model(images)]).item() <= FLAT:
+                    return False
+    return True
