@@ -223,11 +223,12 @@ def _against_search(job: Job, epochs: Sequence[Epoch], digest: str) -> Repeated 
 def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int) -> NoReturn:
     # What is kept would only diverge again.
     folder.clear()
-    loss = (
-        f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
-        if math.isfinite(found.loss)
-        else f"loss {found.loss}"
-    )
+    if found.collapsed:
+        loss = f"the same answer for every image, loss {found.loss:.3g}"
+    elif math.isfinite(found.loss):
+        loss = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
+    else:
+        loss = f"loss {found.loss}"
     raise LrsearchError(_sentence(job, f"step {found.step} of {n_steps}, lr {found.lr:.3g}: {loss}"))
 
 

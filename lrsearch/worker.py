@@ -279,6 +279,10 @@ def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
 
 
 def _diverged(found: Divergence, last: EpochMetrics | None) -> Outcome:
+    if found.collapsed:
+        reason, done = Reason.COLLAPSED, last.epoch if last else 0
+        message = f"collapsed at step {found.step}, lr {found.lr:.3g}: a guess for every image, loss {found.loss:.3g}"
+        return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
     finite = math.isfinite(found.loss)
     what = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}" if finite else f"loss {found.loss}"
     return Outcome(

@@ -55,6 +55,11 @@ def test_the_first_epoch_is_judged_against_chance(accuracy: float, said: str) ->
     assert observed((2.0, 2.0, accuracy)) == [said]
 
 
+def test_a_first_epoch_that_exploded_and_came_back_is_said() -> None:
+    assert observed((1295.0, 1.2, 0.6)) == ["loss exploded (mean 1.3e+03, 5.6e+02 times a guess's) and came back"]
+    assert observed((90.0, 90.0, 0.1)) == ["loss far above that of a guess (2.3): the learning rate is too high"]
+
+
 def test_chance_depends_on_the_number_of_classes() -> None:
     made = Trial(0, config(), State.COMPLETE, None, (epoch(1, accuracy=0.4),))
     assert observe(made, n_classes=2) == ["loss high, accuracy near chance (0.5): just started learning"]
@@ -80,7 +85,18 @@ def test_chance_depends_on_the_number_of_classes() -> None:
         ((1.0, 1.0, 0.6), (1.2, 1.0, 0.6), "training loss rose 20 %: the learning rate may be too high"),
         ((1.0, 1.0, 0.6), (5.4, 1.0, 0.6), "training loss rose to 5.4 times: the learning rate is too high"),
         ((1.0, 1.0, 0.6, 0.1), (1.2, 1.0, 0.6, 0.2), "training loss rose 20 % as the learning rate rose"),
-        ((1.0, 1.0, 0.6), (1e9, 1.0, 0.6), "training loss rose to 100 times and more: the learning rate is too high"),
+        ((0.01, 1.0, 0.6), (1.1, 1.0, 0.6), "training loss rose to 100 times and more: the learning rate is too high"),
+        ((1.0, 1.0, 0.6), (673.0, 1.0, 0.7), "loss exploded (mean 673, 2.9e+02 times a guess's) and came back"),
+        (
+            (1.0, 1.0, 0.6),
+            (1e9, 2.3, 0.1),
+            "loss exploded (mean 1e+09, 4.3e+08 times a guess's) and came back to chance",
+        ),
+        # Accuracy is looked at too: what hardly moves the loss may be most of the way.
+        ((1.0, 1.0, 0.565), (0.96, 1.0, 0.745), "accuracy rose from 0.565 to 0.745, loss fell 4 %"),
+        ((1.0, 1.0, 0.565), (0.99, 1.0, 0.745), "accuracy rose from 0.565 to 0.745, loss hardly moved"),
+        ((1.0, 1.0, 0.7), (1.05, 1.0, 0.6), "accuracy fell from 0.700 to 0.600, loss rose 5 %"),
+        ((1.0, 1.0, 0.6, 0.02), (0.99, 1.0, 0.7, 0.01), "accuracy rose from 0.600 to 0.700, loss hardly moved"),
         ((2.3, 2.3, 0.1), (2.3, 2.3, 0.1), "still near chance: the learning rate is too low"),
         ((2.3, 2.3, 0.1, 0.01), (2.3, 2.3, 0.1, 0.02), "still near chance: the learning rate is low yet"),
         ((90.0, 2.3, 0.1), (2.3, 2.3, 0.1), "still at chance: the learning rate has been too high"),

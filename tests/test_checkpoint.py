@@ -398,7 +398,7 @@ def saved(content: object) -> bytes:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (lambda: kept().replace(b"checkpoint 1", b"checkpoint 2", 1), "must have the format 1, and this one has '2'"),
+        (lambda: kept().replace(b"checkpoint 2", b"checkpoint 1", 1), "must have the format 2, and this one has '1'"),
         (lambda: saved({"weights": torch.zeros(3)}), "must begin as lrsearch writes it"),
         (lambda: engine().start(make_config()).weights(), "must begin as lrsearch writes it"),
         (lambda: kept() + b"more", "damaged"),

@@ -197,10 +197,11 @@ DIVERGING = {
         latest=20,
     ),
     "sgd in the last epoch, late in its only cycle": Case(
-        OptimizerConfig("sgd", 1e2),
+        OptimizerConfig("sgd", 1e4),
         ScheduleConfig("one_cycle", final_fraction=1e-3, rise_fraction=0.99, initial_fraction=1e-14),
-        earliest=39,
-        latest=51,
+        earliest=21,
+        latest=27,
+        batch_size=128,
     ),
 }
 
@@ -280,17 +281,3 @@ def test_a_short_spike_from_which_a_training_recovers_is_no_divergence() -> None
     assert len(told) == 8
     assert isinstance(last, EpochMetrics)
     assert last.val_accuracy > 0.8
-
-
-@pytest.mark.parametrize(
-    "optimizer",
-    [OptimizerConfig("sgd", 2.0), OptimizerConfig("sgd", 1.0, momentum=0.9), OptimizerConfig("adam", 1.0)],
-    ids=lambda optimizer: f"{optimizer.name} {optimizer.peak_lr:g}",
-)
-def test_a_rate_at_which_a_training_only_learns_nothing_is_no_divergence(optimizer: OptimizerConfig) -> None:
-    told = list(engine().start(TrialConfig(optimizer, CONSTANT, 64, 8, 0)).epochs())
-    last = told[-1]
-    assert len(told) == 8
-    assert isinstance(last, EpochMetrics)
-    assert last.val_loss == pytest.approx(math.log(10), abs=0.4)
-    assert last.val_accuracy < 0.3

@@ -19,6 +19,8 @@ ANNEALED = 0.3
 """Part of the peak below which the learning rate is called annealed."""
 FAR = 3.0
 """Times the loss of a guess above which nothing is being learned; the divergence watch has the same."""
+MOVED = 0.05
+"""Change of the accuracy [0..1] in one epoch that is said, however little the loss moved."""
 DROP = 0.6
 """A learning rate below this part of the last epoch's has dropped rather than declined."""
 
@@ -82,6 +84,8 @@ class _Moment:
 def _judge(at: _Moment) -> str:
     if not _is_number(at.now):
         return "the loss is no number any more: training broke down"
+    if _came_back(at.now, at.chance):
+        return _exploded(at.now, at.chance)
     if at.index == 0:
         return _first(at.now, at.chance)
     if not _is_number(at.before):
@@ -93,6 +97,18 @@ def _judge(at: _Moment) -> str:
     if at.train_change < -NOISE and at.val_change > NOISE and at.above_lowest(at.now) > NOISE:
         return _apart(at)
     return _fell(at)
+
+
+def _came_back(now: EpochMetrics, chance: float) -> bool:
+    """Whether the epoch's losses were far above that of a guess in the mean, and no longer are at its end."""
+    far = FAR * -math.log(chance)
+    return now.train_loss > far >= now.val_loss
+
+
+def _exploded(now: EpochMetrics, chance: float) -> str:
+    times = now.train_loss / -math.log(chance)
+    words = f"loss exploded (mean {now.train_loss:.3g}, {times:.2g} times a guess's) and came back"
+    return f"{words} to chance: the learning rate is too high" if now.val_accuracy < 1.5 * chance else words
 
 
 def _first(now: EpochMetrics, chance: float) -> str:
@@ -147,6 +163,13 @@ def _apart(at: _Moment) -> str:
 
 def _fell(at: _Moment) -> str:
     fall, gain = -at.train_change, at.now.val_accuracy - at.before.val_accuracy
+    if fall <= SMALL and abs(gain) >= MOVED:
+        moved = (
+            f"accuracy {'rose' if gain > 0 else 'fell'} from {at.before.val_accuracy:.3f} to {at.now.val_accuracy:.3f}"
+        )
+        if abs(fall) <= NOISE:
+            return f"{moved}, loss hardly moved"
+        return f"{moved}, loss {'fell' if fall > 0 else 'rose'} {100 * abs(fall):.0f} %"
     accuracy = "rose" if gain > 0 else "unchanged" if gain == 0 else "slipped"
     if fall >= FAST:
         if gain <= 0:

@@ -122,7 +122,7 @@ def _end(trial: Trial) -> tuple[int, str]:
     if outcome is None:
         return done, f"so far: {done} updates"
     if outcome.state == State.DIVERGED and outcome.step is not None:
-        return outcome.step + 1, f"diverged at step {outcome.step}"
+        return outcome.step + 1, f"{words.ended_as(outcome)} at step {outcome.step}"
     return done, "" if outcome.state == State.COMPLETE else f"{outcome.state} after {done} updates"
 
 

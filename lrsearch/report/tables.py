@@ -85,7 +85,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
         table.add_row(
             "*" if won else "",
             str(trial.number),
-            Text(trial.state, STYLES[trial.state]),
+            Text(words.ended_as(trial.outcome) if trial.outcome else trial.state, STYLES[trial.state]),
             words.accuracy(last.val_accuracy if last else None, n),
             words.number(last.val_loss if last else None),
             f"{len(trial.metrics)}/{trial.config.epochs}",

@@ -174,7 +174,7 @@ def _end(trial: Trial) -> tuple[int, str, str] | None:
     if outcome is None:
         return (done, ">", "so far") if done else None
     if outcome.state == State.DIVERGED and outcome.step is not None:
-        return outcome.step + 1, "!", f"diverged at step {outcome.step}"
+        return outcome.step + 1, "!", f"{words.ended_as(outcome)} at step {outcome.step}"
     if outcome.state in (State.PRUNED, State.FAILED) and done:
         return done, "x", f"{outcome.state} after {done} updates"
     return None

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from lrsearch.analysis.precision import n_validation
 from lrsearch.spec import StudySpec
-from lrsearch.trial import OptimizerConfig, Reason, TrialConfig
+from lrsearch.trial import OptimizerConfig, Outcome, Reason, TrialConfig
 
 NOTHING = "-"
 """Stands where there is no value."""
@@ -85,6 +85,11 @@ def moment(when: datetime | None) -> str:
 def reason(why: Reason) -> str:
     """Return a reason in words: ``out of memory``."""
     return why.value.replace("_", " ")
+
+
+def ended_as(outcome: Outcome) -> str:
+    """Return how a trial ended in a word: its state, or ``collapsed`` for that kind of divergence."""
+    return outcome.reason.value if outcome.reason == Reason.COLLAPSED else outcome.state.value
 
 
 def setting(config: TrialConfig) -> str:

@@ -36,6 +36,8 @@ FAR_ABOVE = 2.0
 STANDARD_ERRORS = 3.0
 """Above the largest class's share, up to which an accuracy is that of guessing."""
 
+SUSPICIOUS = 64
+"""Images in a row with the same outputs that make a proof worth its cost [examples]."""
 PROOF_IMAGES = 1024
 """Training images on which the network is looked at again on its way without a gradient [examples]."""
 PROOF_LOOKS = 16
@@ -106,52 +108,63 @@ def guess_of(train_labels: torch.Tensor, validation_labels: torch.Tensor, n_clas
 
 
 @dataclass(frozen=True, slots=True)
+class At:
+    """An update and its learning rate."""
+
+    step: int
+    """0-based."""
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """What is remembered of a training's losses, to know at its end whether it has settled at those of guessing."""
 
     highest: float = -math.inf
     """The highest loss of an update after the first."""
+    highest_at: At | None = None
     lowest: float = math.inf
     """The lowest mean loss of an epoch."""
     last: float = math.nan
     """The mean loss of the last epoch."""
     accuracy: float = math.nan
     """On the validation images after the last epoch [0..1]; NaN where there are none."""
-    guessing_since: int | None = None
+    guessing_from: At | None = None
     """The first update of the epochs at the end whose mean loss is that of guessing."""
-    guessing_lr: float = 0.0
-    """The learning rate of that update."""
 
-    def after(self, losses: Sequence[float]) -> "Course":
-        """Return the course after these losses of updates, the training's first one left out."""
-        return replace(self, highest=max((self.highest, *losses)))
+    def after(self, losses: Sequence[float], lrs: Sequence[float], first: int) -> "Course":
+        """Return the course after these losses of updates and their learning rates, from the update ``first`` on."""
+        found = max(range(1 if first == 0 else 0, len(losses)), key=losses.__getitem__, default=None)
+        if found is None or not losses[found] > self.highest:
+            return self
+        return replace(self, highest=losses[found], highest_at=At(first + found, lrs[found]))
 
-    def after_epoch(self, mean: float, accuracy: float, first: int, lr: float, guess: Guess) -> "Course":
-        """Return the course after an epoch of that mean loss and accuracy; it began with update ``first`` at ``lr``."""
-        since, since_lr = self.guessing_since, self.guessing_lr
-        if mean < GUESSING * guess.entropy:
-            since = None
-        elif since is None:
-            since, since_lr = first, lr
-        return Course(self.highest, min(self.lowest, mean), mean, accuracy, since, since_lr)
+    def after_epoch(self, mean: float, accuracy: float, began: At, guess: Guess) -> "Course":
+        """Return the course after an epoch that began there, with its mean loss and the accuracy after it."""
+        since = None if mean < GUESSING * guess.entropy else self.guessing_from or began
+        return replace(self, lowest=min(self.lowest, mean), last=mean, accuracy=accuracy, guessing_from=since)
 
 
-def settled(course: Course, initial_loss: float, guess: Guess) -> int | None:
-    """Return the update from which on a training that is over did nothing but guess, after it had been elsewhere.
+def settled(course: Course, initial_loss: float, guess: Guess) -> At | None:
+    """Return from where on a training that is over did nothing but guess, after it had been elsewhere.
 
+    That is the update of its highest loss, or the first of the epochs at its end that only guessed, whichever is later.
     None for one that learned, and for one that never left the loss it began with: it was slow.
 
-    >>> guess = Guess(2.303, 0.14)
-    >>> settled(Course(highest=47.0, lowest=2.31, accuracy=0.11, guessing_since=300), 2.3, guess)
-    300
-    >>> settled(Course(highest=2.34, lowest=2.29, accuracy=0.11, guessing_since=0), 2.3, guess) is None
+    >>> guess, start = Guess(2.303, 0.14), At(0, 0.1)
+    >>> settled(Course(47.0, At(12, 0.3), lowest=2.31, accuracy=0.11, guessing_from=start), 2.3, guess)
+    At(step=12, lr=0.3)
+    >>> settled(Course(2.34, At(1, 0.1), lowest=2.29, accuracy=0.11, guessing_from=start), 2.3, guess) is None
     True
     """
-    if course.guessing_since is None or not course.accuracy <= guess.accuracy:
+    since, blown = course.guessing_from, course.highest_at
+    if since is None or not course.accuracy <= guess.accuracy:
         return None
     far_above = course.highest > FAR_ABOVE * max(initial_loss, guess.entropy)
     far_below = course.lowest < FAR_BELOW * guess.entropy
-    return course.guessing_since if far_above or far_below else None
+    if not (far_above or far_below):
+        return None
+    return blown if far_above and blown is not None and blown.step > since.step else since
 
 
 def is_dead(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> bool:

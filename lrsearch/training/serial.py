@@ -16,6 +16,7 @@ from lrsearch.training import collapse, models, optimizers
 from lrsearch.training import device as devices
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
+from lrsearch.training.collapse import At
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import Attention, Paused, TestResult
 from lrsearch.training.models import ModelConfig
@@ -143,6 +144,7 @@ class SerialTraining:
         self._step = 0
         self._watch = Watch()
         self._guess = collapse.guess_of(splits.train_labels, splits.validation_labels, splits.n_classes)
+        self._suspicious = -(-collapse.SUSPICIOUS // config.batch_size)
         self._look_every = min(CHECK_EVERY_STEPS, -(-self.steps_per_epoch // LOOKS_PER_EPOCH))
         # Of the epoch under way; see Checkpoint.
         self._order = torch.Generator().manual_seed(config.seed).get_state()
@@ -180,7 +182,7 @@ class SerialTraining:
             metrics = self._measure()
             first = self._step - self.steps_per_epoch
             scale = self._plateau.scale if self._plateau is not None else 1.0
-            self._watch.epoch(metrics, first, self._lrs[first] * scale, self._guess)
+            self._watch.epoch(metrics, At(first, self._lrs[first] * scale), self._guess)
             if self._plateau is not None:
                 self._plateau.step(metrics.val_loss)
             self._order = order.get_state()
@@ -294,10 +296,14 @@ class SerialTraining:
         if index is not None:
             return Divergence(epoch, first + index, lrs[index], losses[index], watch.initial_loss)
         since = watch.flat_from
-        if since is not None and self._step >= watch.proof_from:
+        # A loss that is far above is about to be called so, at an update that does not depend on this look.
+        if (
+            since is not None
+            and not watch.far_run
+            and self._step >= max(watch.proof_from, since.step + self._suspicious)
+        ):
             if self._is_dead(scale):
-                at = since // self.steps_per_epoch + 1
-                return Divergence(at, since, watch.flat_lr, losses[-1], watch.initial_loss, collapsed=True)
+                return self._collapsed(since, losses[-1])
             watch.proof_from = self._step + -(-self.steps_per_epoch // LOOKS_PER_EPOCH)
         return None
 
@@ -308,11 +314,13 @@ class SerialTraining:
 
     def _settled(self) -> Divergence | None:
         """Judge a training that is over by the losses of all its epochs."""
-        watch, since = self._watch, self._watch.settled(self._guess)
-        if not self._rules.divergence_watch or since is None or watch.initial_loss is None:
-            return None
-        course, epoch = watch.course, since // self.steps_per_epoch + 1
-        return Divergence(epoch, since, course.guessing_lr, course.last, watch.initial_loss, collapsed=True)
+        since = self._watch.settled(self._guess) if self._rules.divergence_watch else None
+        return None if since is None else self._collapsed(since, self._watch.course.last)
+
+    def _collapsed(self, since: At, loss: float) -> Divergence:
+        initial = self._watch.initial_loss
+        assert initial is not None
+        return Divergence(since.step // self.steps_per_epoch + 1, since.step, since.lr, loss, initial, collapsed=True)
 
     def _is_dead(self, scale: float) -> bool:
         """Prove that the network is the same for every image and will be until the end; in a fraction of an epoch."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lrsearch.training.collapse import Course, Guess, flat_since, settled
+from lrsearch.training.collapse import At, Course, Guess, flat_since, settled
 from lrsearch.training.divergence import first_divergence
 from lrsearch.trial import EpochMetrics
 
@@ -21,10 +21,8 @@ class Watch:
     """Of the first update; None before it was looked at [nats/example]."""
     far_run: int = 0
     """Updates at the end whose loss was far above that."""
-    flat_from: int | None = None
-    """The update from which on the outputs of every batch were the same for all its images."""
-    flat_lr: float = 0.0
-    """The learning rate of that update."""
+    flat_from: At | None = None
+    """Where the outputs of every batch began to be the same for all its images."""
     proof_from: int = 0
     """The update before which no other proof of death is worth its cost."""
     course: Course = field(default_factory=Course)
@@ -40,19 +38,20 @@ class Watch:
         """
         if self.initial_loss is None:
             self.initial_loss = losses[0]
-        self.course = self.course.after(losses if first else losses[1:])
+        self.course = self.course.after(losses, lrs, first)
         index, self.far_run = first_divergence(losses, self.far_run, initial_loss=self.initial_loss)
-        before, self.flat_from = self.flat_from, flat_since(spreads, first, self.flat_from)
-        if self.flat_from is not None and self.flat_from != before:
-            self.flat_lr = lrs[self.flat_from - first]
+        before = None if self.flat_from is None else self.flat_from.step
+        since = flat_since(spreads, first, before)
+        if since != before:
+            self.flat_from = None if since is None else At(since, lrs[since - first])
         return index
 
-    def epoch(self, metrics: EpochMetrics, first: int, lr: float, guess: Guess) -> None:
-        """Take an epoch into account that began with the update ``first`` at the learning rate ``lr``."""
-        self.course = self.course.after_epoch(metrics.train_loss, metrics.val_accuracy, first, lr, guess)
+    def epoch(self, metrics: EpochMetrics, began: At, guess: Guess) -> None:
+        """Take an epoch into account that began there."""
+        self.course = self.course.after_epoch(metrics.train_loss, metrics.val_accuracy, began, guess)
 
-    def settled(self, guess: Guess) -> int | None:
-        """Return the update from which on a training that is over only guessed; see ``collapse.settled``."""
+    def settled(self, guess: Guess) -> At | None:
+        """Return from where on a training that is over only guessed; see ``collapse.settled``."""
         return None if self.initial_loss is None else settled(self.course, self.initial_loss, guess)
 
     def state(self) -> dict[str, Any]:
@@ -62,4 +61,10 @@ class Watch:
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> "Watch":
         """Return the watch whose state this is."""
-        return cls(**{**state, "course": Course(**state["course"])})
+        course = state["course"]
+        course = Course(**{**course, **{name: _at(course[name]) for name in ("highest_at", "guessing_from")}})
+        return cls(**{**state, "course": course, "flat_from": _at(state["flat_from"])})
+
+
+def _at(state: Mapping[str, Any] | None) -> At | None:
+    return None if state is None else At(**state)
