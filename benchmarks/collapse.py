@@ -129,13 +129,13 @@ def examine(one: Case, splits: ImageSplits) -> Found:
     training.model.register_forward_hook(look)
     losses: list[float] = []
     rows: list[EpochMetrics] = []
-    measure = training._measure
+    measure = training._measure  # noqa: SLF001
 
     def measured() -> EpochMetrics:
-        losses.extend(loss.item() for loss in training._losses)
+        losses.extend(loss.item() for loss in training._losses)  # noqa: SLF001
         return measure()
 
-    training._measure = measured  # type: ignore[method-assign]
+    training._measure = measured  # type: ignore[method-assign]  # noqa: SLF001
     for told in training.epochs():
         assert isinstance(told, EpochMetrics)
         rows.append(told)
@@ -280,8 +280,8 @@ def report(name: str, storage: str, folder: Path, took: float) -> None:
     states = Counter(str(trial.state) for trial in ended)
     best = max((t.outcome.value for t in ended if t.outcome and t.state == "complete"), default=math.nan)
     print(
-        f"{name:6} {json.dumps(states)}: {dead} trials died, {lost} of {total} epochs ({lost / total:.1%}) went into the "
-        f"dead; best {best:.4f}, {took:.0f} s",
+        f"{name:6} {json.dumps(states)}: {dead} trials died, {lost} of {total} epochs ({lost / total:.1%}) went into "
+        f"the dead; best {best:.4f}, {took:.0f} s",
         flush=True,
     )
 

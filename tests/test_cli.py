@@ -48,7 +48,7 @@ EVENTS = {
     ".": rf"(\d+) epoch \d+/\d+ val_acc=0\.\d{{3}} lr={NUMBER}",
     "<": r"(\d+) complete 0\.\d{3}",
     "x": rf"(\d+) pruned at epoch \d+: {NUMBER} below rung cut {NUMBER}",
-    "!": rf"(\d+) diverged at step \d+, lr {NUMBER}: loss .+",
+    "!": rf"(\d+) (?:diverged at step \d+, lr {NUMBER}: loss|collapsed at step \d+, lr {NUMBER}: a guess) .+",
     "=": r"ended: ()all \d+ trials of the budget are finished",
 }
 EVENT = re.compile(rf"(\d+\.\d)s (?:{'|'.join(rf'(?P<m{i}>[{m}]) {f}' for i, (m, f) in enumerate(EVENTS.items()))})")

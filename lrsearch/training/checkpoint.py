@@ -70,13 +70,13 @@ def decode(data: bytes, decided_by: str) -> Checkpoint:
     Raises:
         CheckpointError: damaged bytes, another format, or another training.
     """
-    head, _, rest = data.partition(b"\n")
+    head, end_of_head, rest = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise CheckpointError(
             f"a checkpoint must begin as lrsearch writes it, and these {len(data)} bytes do not; {_AGAIN}"
         )
     found = head.removeprefix(_MAGIC).decode(errors="replace")
-    if found != str(FORMAT):
+    if end_of_head and found != str(FORMAT):
         raise CheckpointError(f"a checkpoint must have the format {FORMAT}, and this one has {found[:20]!r}; {_AGAIN}")
     digest, content = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
