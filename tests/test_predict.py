@@ -60,7 +60,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the study 'seed-pipeline' on digits: trial 0 diverged, the others were trained through."""
     folder = tmp_path_factory.mktemp("studied")
     settings = ("--set", WIDE, "--baseline", "sgd lr=1e6 constant", "--set", "pruner.name=none")
-    ran(folder, "seed-pipeline", "--trials", "5", *settings)
+    ran(folder, "seed-pipeline", "--trials", "8", *settings)
     return folder
 
 
@@ -279,7 +279,7 @@ def test_an_image_of_each_set_is_looked_at(name: str, study: InProcess, tmp_path
         (["--image", "3", "--invert"], 2, "--invert"),
         (["--image", "three.png", "--set", "test"], 2, "--set test"),
         (["--set", "all"], 2, "--set"),
-        (["--trial", "77"], 2, "trials 0 to 4"),
+        (["--trial", "77"], 2, "trials 0 to 7"),
         (["--trial", "-1"], 2, "--trial"),
         (["nothing"], 2, "nothing"),
         (["--artifacts", "elsewhere"], 4, "elsewhere"),
