@@ -262,12 +262,14 @@ def search(folder: Path, before: Path | None, extra: list[str]) -> None:
 
 def report(name: str, storage: str, folder: Path, took: float) -> None:
     from lrsearch import worker
-    from lrsearch.search.opening import open_storage
-    from lrsearch.search.study import Study
+    from lrsearch.search import study as studies
+    from lrsearch.search.places import parse_place
+    from lrsearch.search.storage import open_existing
 
-    with open_storage(storage) as opened:
-        study = Study.load(opened, "mnist-cnn")
-        ended = study.trials()
+    database = open_existing(parse_place(storage))
+    study = studies.get(database, "mnist-cnn")
+    ended = study.trials()
+    database.close()
     trained = worker.build_engine(study.spec, device_name="cpu", threads=1, data_dir=folder, progress=False)
     total = lost = dead = 0
     for trial in ended:
