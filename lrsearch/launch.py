@@ -10,7 +10,7 @@ from lrsearch import worker
 from lrsearch.analysis.ranking import best
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import filing, portfolio
+from lrsearch.search import filing, leftovers, portfolio
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts
 from lrsearch.search.claims import Claims
@@ -70,6 +70,7 @@ def serve(
     Raises:
         LrsearchError: the study cannot be worked on here; without a name such a study is left to others.
     """
+    leftovers.sweep(database)
     ended, refused = 0, set[str]()
     prepared: tuple[str, Engine] | None = None
     idle = 0.0

@@ -164,6 +164,8 @@ class Reason(StrEnum):
     """Its worker was asked to leave (SIGTERM), or the study was stopped."""
     INTERRUPTED = "interrupted"
     """A person ended its worker (Ctrl-C)."""
+    TOLD_ELSEWHERE = "told_elsewhere"
+    """Another program told Optuna how the trial ended while it was in training."""
     NOT_IN_SPACE = "not_in_space"
     """A person enqueued a value that the search space does not hold."""
 

@@ -171,6 +171,9 @@ class _Attempt:
                     if answer.kind == "lost":
                         yield from self._drop()
                         return None
+                    if answer.outcome is not None:
+                        yield from self._told_elsewhere(answer.outcome)
+                        return None
                     yield EpochDone(self._number, measured, answer.rung_score)
                     if (outcome := self._verdict(answer, measured)) is not None:
                         return outcome
@@ -234,7 +237,13 @@ class _Attempt:
 
     def _drop(self) -> Generator[Event]:
         self._held = False
-        yield TrialInterrupted(self._number, Reason.LOST, "another worker has taken it over")
+        yield TrialInterrupted(self._number, Reason.LOST, "it is no longer in this worker's hands")
+
+    def _told_elsewhere(self, outcome: Outcome) -> Generator[Event]:
+        self._held = False
+        if self._checkpoint is not None:
+            self._artifacts.remove(self._checkpoint)
+        yield TrialEnded(self._number, outcome)
 
     def _release(self) -> Generator[Event]:
         reason = self._keeper.leave.reason or Reason.PREEMPTED
@@ -258,6 +267,8 @@ class _Attempt:
                 self._artifacts.remove(name)
         if not told.accepted:
             yield from self._drop()
+        elif told.outcome is not None:
+            yield TrialEnded(self._number, told.outcome)
         elif told.starts_again:
             yield TrialInterrupted(self._number, outcome.reason, outcome.message)
         else:

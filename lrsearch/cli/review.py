@@ -227,6 +227,11 @@ def delete(
                 raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
             if not typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", err=True):
                 raise LrsearchError("nothing was deleted")
+        if found.copy_of is not None:
+            # What lrsearch knows of it is the original's.
+            n = studies.delete(database, study)
+            print(f"deleted '{study}' with its {n} trials, a copy of '{found.copy_of}', which is left whole")
+            return EXIT_OK
         named, store = leftovers.named_artifacts(database, found.id), _store_of(found)
         studies.delete(database, study)
         if store is not None:

@@ -180,6 +180,7 @@ def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place"
 def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where: "Place") -> StudySpec:
     """Find the study file, or the study of that name in the database, and apply the overrides."""
     wanted = study or study_file.DEFAULT_STUDY
+    filed = None
     try:
         tables, source = study_file.read(wanted)
     except StudyFileError:
@@ -189,7 +190,12 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
         tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
     for key, value, _ in overrides:
         tables = study_file.override(tables, key, value)
-    return study_file.build(tables, source, {key: option for key, _, option in overrides})
+    options = {key: option for key, _, option in overrides}
+    if filed is None or tables["name"] != filed.name:
+        return study_file.build(tables, source, options)
+    # A name that is in the database is a name, whatever another program called the study.
+    spec = study_file.build(tables | {"name": study_file.DEFAULT_STUDY}, source, options)
+    return spec.model_copy(update={"name": filed.name})
 
 
 def _filed(name: str, where: "Place") -> StudySpec | None:

@@ -28,6 +28,10 @@ _STOPPED = sa.select(studies.c.stopped).where(studies.c.id == bindparam("study")
 _SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == bindparam("study"))
 
 
+_BY_OTHERS = (Reason.NOT_IN_SPACE, Reason.TOLD_ELSEWHERE)
+"""Why a trial failed that no fault of the training ended: these are no reason to end the search."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How far a study is, as one transaction sees it."""
@@ -43,7 +47,7 @@ class Standing:
     finished: int
     """Complete, pruned and diverged trials."""
     failed: int
-    """Failed trials; what a person enqueued outside the space is none."""
+    """Failed trials; what a person enqueued outside the space, or ended with another program, is none."""
 
     def ended(self, *, interrupted: bool) -> SearchEnded | None:
         """Return why nothing may be trained any more; an interrupted trial may while the budget has room for it."""
@@ -86,7 +90,7 @@ def standing(connection: sa.Connection, study: str, row: sa.Row[Any]) -> Standin
         total=sum(n for *_, n in counts),
         open=sum(n for state, _, _, n in counts if state != "ended"),
         finished=sum(n for _, outcome, _, n in counts if outcome is not None and State(outcome).counts),
-        failed=sum(n for _, o, reason, n in counts if o == State.FAILED and reason != Reason.NOT_IN_SPACE),
+        failed=sum(n for _, o, reason, n in counts if o == State.FAILED and reason not in _BY_OTHERS),
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.errors import StorageError
@@ -61,9 +61,11 @@ class Claim:
 class Answer:
     """What the study says to a reported epoch."""
 
-    kind: Literal["keep", "prune", "out_of_budget", "lost"]
+    kind: Literal["keep", "prune", "out_of_budget", "lost", "told_elsewhere"]
     rung_score: float
     verdict: pruners.Verdict = pruners.KEEP
+    outcome: Outcome | None = None
+    """How the trial ended, where another program has told Optuna so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class Told:
     """Whether it is a failure after which the trial starts again."""
     unused: tuple[str, ...] = ()
     """Artifacts that nothing names any more."""
+    outcome: Outcome | None = None
+    """How the trial ended instead, where another program had told Optuna so."""
 
 
 class Claims:
@@ -87,6 +91,8 @@ class Claims:
         self._device, self._versions = device, versions
         self._mirror = Mirror(study.spec.objective.direction)
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
+        self._read_of = study.optuna_id
+        self._moved: dict[str, int] = {}
 
     @property
     def worker(self) -> str:
@@ -122,8 +128,14 @@ class Claims:
         def work(connection: sa.Connection) -> Answer:
             if not lease.keep(connection, claim.slot, claim.token, metrics.epoch, self.lease_seconds):
                 return Answer("lost", score)
+            trial = self._at(connection, claim)
+            if trial is None:
+                return Answer("lost", score)
+            if trial.state != TrialState.RUNNING:
+                lease.drop(connection, claim.slot, claim.token)
+                return Answer("told_elsewhere", score, outcome=self._told_elsewhere(connection, claim, trial))
             rung.add_epoch(connection, claim.slot, self.study.id, metrics, score, comparable=comparable)
-            optuna_rows.report(connection, claim.trial_id, metrics.epoch, score)
+            optuna_rows.report(connection, trial.trial_id, metrics.epoch, score)
             return self._judge(connection, claim, metrics.epoch, score)
 
         return self.study.database.write(work)
@@ -151,12 +163,19 @@ class Claims:
                 row = connection.execute(_STATE, {"slot": claim.slot}).one_or_none()
                 # A commit whose answer was lost.
                 return Told(accepted=row is not None and row.ended_token == claim.token)
+            trial = self._at(connection, claim)
+            if trial is None:
+                return Told(accepted=False)
+            if trial.state != TrialState.RUNNING:
+                instead = self._told_elsewhere(connection, claim, trial)
+                kept = (claim.checkpoint, weights)
+                return Told(True, unused=tuple(name for name in kept if name), outcome=instead)  # noqa: FBT003
             if outcome.state == State.FAILED:
                 retries.write_down(connection, claim.slot, outcome.reason, outcome.message)
                 past = retries.of_slot(connection, claim.slot)
                 if retries.exhausted(past, self.study.spec.workers.retries) is None:
                     return Told(accepted=True, starts_again=True)
-            endings.write(connection, claim.slot, claim.trial_id, outcome, claim.token, weights_sha256)
+            endings.write(connection, claim.slot, trial.trial_id, outcome, claim.token, weights_sha256)
             unused = [] if claim.checkpoint is None else [claim.checkpoint]
             if weights is not None:
                 unused += endings.keep_best(connection, self.study, claim.slot, weights)
@@ -186,6 +205,12 @@ class Claims:
         def work(connection: sa.Connection) -> tuple[bool, str | None]:
             lease.seen(connection, self.worker, self.lease_seconds)
             ours = claim is None or lease.renew(connection, claim.slot, claim.token, self.lease_seconds)
+            if claim is not None and ours:
+                trial = self._at(connection, claim)
+                ours = trial is not None and trial.state == TrialState.RUNNING
+                if trial is not None and not ours:
+                    # Whoever claims next says how it ended.
+                    lease.drop(connection, claim.slot, claim.token)
             return ours, budget.stopped(connection, self.study.id)
 
         return self.study.database.write(work, patience_seconds=0)
@@ -200,6 +225,29 @@ class Claims:
     def leave(self) -> None:
         """Take this worker out of the list of those at work."""
         self._reservations.leave()
+
+    def _at(self, connection: sa.Connection, claim: Claim) -> optuna_rows.Marked | None:
+        """Return the trial as Optuna has it, wherever it was moved; None where the claim is worth nothing any more.
+
+        Until the end of the transaction nobody deletes it.
+        """
+        at = self._moved.get(claim.slot, claim.trial_id)
+        found = optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, claim.slot, at)
+        if found is not None:
+            return found
+        if not self.study.home.check(connection):
+            return None
+        found = optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, claim.slot)
+        if found is not None:
+            self._moved = {claim.slot: found.trial_id}
+        return found
+
+    def _told_elsewhere(self, connection: sa.Connection, claim: Claim, trial: optuna_rows.Marked) -> Outcome:
+        """End the slot of a trial that another program has ended."""
+        message = f"another program told Optuna that the trial is {trial.state.name}; it does not count"
+        outcome = Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, claim.accepted, message=message)
+        endings.write_slot(connection, claim.slot, outcome, claim.token)
+        return outcome
 
     def _comparable(self, claim: Claim, epoch: int) -> bool:
         """Whether the trial's rise to its peak learning rate is over."""
@@ -247,6 +295,9 @@ class Claims:
 
     def _read_news(self) -> None:
         """Bring the mirror up to date with what has been written since the last look."""
+        if self._read_of != self.study.optuna_id:
+            # The study was renamed: its trials are others for Optuna.
+            self._after, self._unfinished, self._read_of = 0, {}, self.study.optuna_id
         open_now = list(self._unfinished)
         news = self.study.database.read(lambda c: optuna_rows.news(c, self.study.optuna_id, self._after, open_now))
         self._mirror.sync(news)
@@ -280,11 +331,14 @@ class Claims:
             if row.state == "running":
                 # A commit whose answer was lost.
                 return optuna_rows.trial_id(connection, self.study.optuna_id, row.number), row.number
+            optuna_rows.lock_numbers(connection, self.study.optuna_id)
+            if not self.study.home.check(connection):
+                return None
             if enqueued is None:
                 trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
             else:
                 trial_id, number = enqueued._trial_id, enqueued.number  # noqa: SLF001
-                if not optuna_rows.adopt(connection, trial_id, drawn, attrs):
+                if not optuna_rows.adopt(connection, self.study.optuna_id, enqueued, drawn, attrs):
                     self._unlink(connection, reserved)
                     return None
             self._mark_running(connection, reserved, number)
@@ -343,9 +397,9 @@ class Claims:
 
     def _settle(self, reserved: Reserved) -> None:
         """End a slot whose trial another program has ended."""
-        message = f"another program has told trial {reserved.number} how it ended"
-        outcome = Outcome(State.FAILED, Reason.CRASH, None, 0, message=message)
-        log.warning("%s; it does not count", message)
+        message = "another program told Optuna how the trial ended; it does not count"
+        outcome = Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, 0, message=message)
+        log.warning("trial %s: %s", reserved.number, message)
 
         def work(connection: sa.Connection) -> None:
             if lease.drop(connection, reserved.slot, reserved.token):
@@ -360,7 +414,7 @@ class Claims:
         log.warning("trial %d failed: %s", enqueued.number, outcome.message)
 
         def work(connection: sa.Connection) -> None:
-            if lease.drop(connection, reserved.slot, reserved.token):
+            if lease.drop(connection, reserved.slot, reserved.token) and self.study.home.check(connection):
                 optuna_rows.set_user_attrs(connection, trial_id, {SLOT_ATTR: reserved.slot})
                 self._mark_running(connection, reserved, enqueued.number)
                 endings.write(connection, reserved.slot, trial_id, outcome, reserved.token)

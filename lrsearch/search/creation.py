@@ -8,12 +8,13 @@ from optuna.study import StudyDirection
 
 from lrsearch import __version__
 from lrsearch.errors import IdentityError, UsageError
-from lrsearch.search import optuna_rows, tables
+from lrsearch.search import homes, optuna_rows, tables
 from lrsearch.search.clock import now
+from lrsearch.search.homes import ID_ATTR
 from lrsearch.search.look import check_new, has_studies, study_names
 from lrsearch.search.places import Place
 from lrsearch.search.storage import Database
-from lrsearch.search.study import ID_ATTR, SPEC_ATTR, Study, find
+from lrsearch.search.study import SPEC_ATTR, Study, find
 from lrsearch.spec import StudySpec, differences
 
 METRIC_NAMES_ATTR = "study:metric_names"
@@ -38,6 +39,7 @@ def check_free(place: Place, spec: StudySpec) -> None:
         existing = find(database, spec.name)
         if existing is None:
             raise _not_ours(place, spec.name, taken)
+        existing.check_original()
         check_identity(existing, spec)
 
 
@@ -90,11 +92,13 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
                         created_at=now(),
                         version=__version__,
                         artifacts=artifacts,
+                        optuna_id=homes.carriers(connection, study_id)[0],
                     )
                 )
         found = find(database, spec.name)
     if found is None:
         raise _not_ours(database.place, spec.name, study_names(database.place))
+    found.check_original()
     check_identity(found, spec)
     return found
 
@@ -108,7 +112,8 @@ def _free_name(name: str, taken: Collection[str]) -> str:
 
 def _not_ours(place: Place, name: str, taken: Collection[str]) -> UsageError:
     return UsageError(
-        f"{place} holds an Optuna study '{name}' that lrsearch did not make: add --name {_free_name(name, taken)}"
+        f"{place} holds an Optuna study '{name}' that lrsearch did not make, or a copy without what lrsearch "
+        f"knows of it: add --name {_free_name(name, taken)}"
     )
 
 

@@ -1,25 +1,15 @@
 """How a trial ended, written into our slot and Optuna's trial at once; and which weights are worth keeping."""
 
-from collections.abc import Mapping
-
 import sqlalchemy as sa
-from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.search import best, optuna_rows
 from lrsearch.search.clock import now
+from lrsearch.search.homes import OPTUNA_STATES
 from lrsearch.search.mirror import OUTCOME_ATTR
 from lrsearch.search.study import Study
 from lrsearch.search.tables import finite, slots
 from lrsearch.trial import Outcome, State
-
-OPTUNA_STATES: Mapping[State, TrialState] = {
-    State.COMPLETE: TrialState.COMPLETE,
-    State.PRUNED: TrialState.PRUNED,
-    # TPE ignores FAIL and would go on proposing the learning rates that diverge.
-    State.DIVERGED: TrialState.PRUNED,
-    State.FAILED: TrialState.FAIL,
-}
 
 _END = slots.update().where(slots.c.id == bindparam("slot")).values(state="ended", ended_at=now())
 _WITH_WEIGHTS = sa.select(slots.c.id, slots.c.weights).where(

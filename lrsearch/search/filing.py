@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
-from lrsearch.search import creation, portfolio
+from lrsearch.search import creation, leftovers, portfolio
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts, default_for
 from lrsearch.search.places import Place
@@ -41,6 +41,7 @@ def file_study(
     """
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
+        leftovers.sweep(database)
         study = creation.create(database, spec, None if artifacts is None else _anywhere(artifacts))
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget

@@ -194,7 +194,10 @@ def _of_database(database: Database, *, fix: bool) -> Iterator[Check]:
         yield _wal(database.place, fix=fix)
     for name in studies.names(database):
         yield from _of_study(database, name, fix=fix)
+    yield leftovers.copies(database)
+    yield leftovers.homeless(database, fix=fix)
     yield leftovers.orphans(database, fix=fix)
+    yield leftovers.untold(database, fix=fix)
     yield leftovers.stray(database, fix=fix)
     yield leftovers.workers(database, fix=fix)
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError
-from lrsearch.search import lease, optuna_rows, processes, tables
+from lrsearch.search import budget, homes, lease, optuna_rows, processes, tables
+from lrsearch.search import study as studies
 from lrsearch.search.artifacts import PREFIX, Artifacts, default_for
 from lrsearch.search.check import Check, Level, counted, disk
 from lrsearch.search.clock import later, now
+from lrsearch.search.homes import ID_ATTR
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, network_file_system
 from lrsearch.search.storage import Database
-from lrsearch.search.study import ID_ATTR
 
 FORGOTTEN_SECONDS = 3600.0
 """After so long an artifact that nothing names, and a worker that was not heard of, are given up."""
 
+_optuna_studies = models.StudyModel.__table__
 _optuna_trials = models.TrialModel.__table__
 _optuna_study_attrs = models.StudyUserAttributeModel.__table__
 _optuna_trial_attrs = models.TrialUserAttributeModel.__table__
@@ -88,6 +91,95 @@ def orphans(database: Database, *, fix: bool) -> Check:
         for table, of in loose.items():
             connection.execute(table.delete().where(of))
     return replace(found, fixed=True)
+
+
+def copies(database: Database) -> Check:
+    """Look for studies that another program copied, our id with the rest."""
+    found = [f"'{one.name}' of '{one.copy_of}'" for one in studies.summaries(database) if one.copy_of is not None]
+    if not found:
+        return Check("copies", Level.OK, "every study has an id of its own")
+    return Check(
+        "copies",
+        Level.WARNING,
+        f"another program made {counted(len(found), 'copy', 'copies')}: {', '.join(found)}",
+        "a copy is only read; `lrsearch delete NAME` removes it and leaves the original whole",
+    )
+
+
+def homeless(database: Database, *, fix: bool) -> Check:
+    """Look for trials whose study Optuna no longer has: an older lrsearch went on when it was deleted or renamed."""
+    lost = _optuna_trials.c.study_id.not_in(sa.select(_optuna_studies.c.study_id))
+    with database.reading() as connection:
+        n = _count(connection, _optuna_trials, lost)
+    if not n:
+        return Check("trials without a study", Level.OK, "none")
+    found = Check(
+        "trials without a study",
+        Level.WARNING,
+        f"{counted(n, 'trial')} of studies that Optuna no longer has",
+        "a study was deleted or renamed while an older lrsearch trained; --fix removes them",
+        fixable=True,
+    )
+    if fix:
+        with database.writing() as connection:
+            optuna_rows.delete_trials(connection, lost)
+        found = replace(found, fixed=True)
+    return found
+
+
+def untold(database: Database, *, fix: bool) -> Check:
+    """Look for trials that are RUNNING for Optuna although their slot has ended: they were moved meanwhile."""
+    trials, attrs, slots = _optuna_trials, _optuna_trial_attrs, tables.slots
+    mark = sa.and_(attrs.c.trial_id == trials.c.trial_id, attrs.c.key == SLOT_ATTR)
+    home = sa.select(tables.studies.c.optuna_id)
+    query = (
+        sa.select(trials.c.trial_id, attrs.c.value_json)
+        .join(attrs, mark)
+        .where(trials.c.state == TrialState.RUNNING, trials.c.study_id.in_(home))
+    )
+    with database.reading() as connection:
+        running = {json.loads(row.value_json): row.trial_id for row in connection.execute(query)}
+        rows = connection.execute(sa.select(slots).where(slots.c.state == "ended", slots.c.id.in_(list(running)))).all()
+    if not rows:
+        return Check("endings", Level.OK, "Optuna knows how every trial ended")
+    found = Check(
+        "endings",
+        Level.WARNING,
+        f"{counted(len(rows), 'trial')} RUNNING for Optuna although lrsearch has its ending",
+        "--fix tells Optuna",
+        fixable=True,
+    )
+    if fix:
+        with database.writing() as connection:
+            for row in rows:
+                homes.tell(connection, row, running[row.id])
+        found = replace(found, fixed=True)
+    return found
+
+
+def sweep(database: Database) -> int:
+    """Remove what is left of studies that another program deleted, files too; return how many studies they were.
+
+    For whoever opens the database to write: nobody works on them any more, or will hear so at the next word.
+    """
+    default, names = default_for(database.place), list[tuple[str, str]]()
+    with database.reading() as connection:
+        ours = connection.execute(sa.select(tables.studies.c.id, tables.studies.c.artifacts)).all()
+        known = {str(json.loads(value)) for value in connection.scalars(_KNOWN)}
+        gone = [row for row in ours if row.id not in known and not lease.held(connection, row.id)]
+    for row in gone:
+        with database.writing() as connection:
+            # First, for SQLite: a transaction begins with what writes.
+            budget.lock(connection, row.id)
+            if not homes.carriers(connection, row.id):
+                names += [(row.artifacts or default, name) for name in homes.sweep(connection, row.id)]
+    for where in {where for where, _ in names}:
+        with suppress(LrsearchError):
+            store = Artifacts(where)
+            for there, name in names:
+                if there == where:
+                    store.remove(name)
+    return len(gone)
 
 
 def stray(database: Database, *, fix: bool) -> Check:

@@ -3,13 +3,14 @@
 Written with alembic's operations, which SQLite and PostgreSQL both understand. One transaction each.
 """
 
+import os
 from collections.abc import Callable, Mapping
 
 import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from lrsearch.search import processes, tables
+from lrsearch.search import homes, processes, tables
 
 
 def upgrade(connection: sa.Connection, version: int) -> str | None:
@@ -54,4 +55,22 @@ def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
-_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2}
+def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
+    """Have a study of ours name the one of Optuna's that is meant: the oldest of those that carry its id."""
+    living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
+        tables.workers.c.process_space == processes.process_space()
+    )
+    for row in connection.execute(living).all():
+        if row.pid != os.getpid() and processes.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
+    column = tables.studies.c.optuna_id
+    operations.add_column(tables.studies.name, sa.Column(column.name, column.type, nullable=True))
+    for study in connection.scalars(sa.select(tables.studies.c.id)).all():
+        there = homes.carriers(connection, study)
+        if there:
+            values = {"optuna_id": there[0]}
+            connection.execute(tables.studies.update().where(tables.studies.c.id == study).values(values))
+    return None
+
+
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3}

@@ -60,7 +60,7 @@ _ENQUEUE = (
 )
 _ADOPT = (
     _trials.update()
-    .where(_this, _trials.c.state == TrialState.WAITING)
+    .where(_this, _of_study, _trials.c.number == bindparam("nth"), _trials.c.state == TrialState.WAITING)
     .values(state=TrialState.RUNNING, datetime_start=now())
 )
 _END = (
@@ -72,6 +72,14 @@ _WAITING = (
     .order_by(_trials.c.number)
 )
 _ID = sa.select(_trials.c.trial_id).where(_of_study, _trials.c.number == bindparam("nth"))
+_OF_SLOT = (
+    sa.select(_trials.c.trial_id, _trials.c.number, _trials.c.state)
+    .join(_user_attrs, _user_attrs.c.trial_id == _trials.c.trial_id)
+    .where(_of_study, _user_attrs.c.key == bindparam("mark"), _user_attrs.c.value_json == bindparam("its_value"))
+    # Nobody deletes it before this transaction is over.
+    .with_for_update(read=True, key_share=True, of=_trials)
+)
+_THIS_OF_SLOT = _OF_SLOT.where(_this)
 _ADD_PARAMS, _ADD_VALUE = _params.insert(), _values.insert()
 _ADD_USER_ATTRS, _ADD_SYSTEM_ATTRS = _user_attrs.insert(), _system_attrs.insert()
 _ADD_REPORT = {
@@ -120,32 +128,52 @@ def set_study_attr(connection: sa.Connection, study_id: int, key: str, value: An
     connection.execute(_study_user_attrs.update().where(mine).values(value_json=json.dumps(value)))
 
 
-def delete_study(connection: sa.Connection, study_id: int) -> None:
-    """Remove a study and every row that hangs on it."""
+def delete_trials(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
+    """Remove the trials of which that holds, and every row that hangs on them."""
+    trial_ids = list(connection.scalars(sa.select(_trials.c.trial_id).where(which)))
+    for table in reversed(models.BaseModel.metadata.sorted_tables):
+        if "trial_id" in table.c:
+            for first in range(0, len(trial_ids), CHUNK):
+                among = trial_ids[first : first + CHUNK]
+                connection.execute(table.delete().where(table.c.trial_id.in_(among)))
+
+
+def delete_study(connection: sa.Connection, study_id: int) -> int:
+    """Remove a study and every row that hangs on it; return how many trials it had."""
     trial_ids = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
+    n = int(connection.scalar(sa.select(sa.func.count()).select_from(trial_ids.subquery())) or 0)
     for table in reversed(models.BaseModel.metadata.sorted_tables):
         if "trial_id" in table.c and table is not _trials:
             connection.execute(table.delete().where(table.c.trial_id.in_(trial_ids)))
         elif "study_id" in table.c:
             connection.execute(table.delete().where(table.c.study_id == study_id))
+    return n
+
+
+def lock_numbers(connection: sa.Connection, study_id: int) -> None:
+    """Hold Optuna's own lock of trial numbers, which its ask() takes too, until the end of the transaction.
+
+    Before any weaker lock of the study: two that hold one, and want this one, would wait for each other. SQLite has one
+    writer at a time anyway.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(_LOCK, {"study": study_id})
 
 
 def create(
     connection: sa.Connection, study_id: int, drawn: FrozenTrial, user_attrs: Mapping[str, Any]
 ) -> tuple[int, int]:
-    """Write a whole RUNNING trial with the parameters of ``drawn``; return its id and number, both Optuna's."""
-    if connection.dialect.name != "sqlite":
-        # Optuna's own lock of trial numbers: its ask() takes it too. SQLite has one writer at a time anyway.
-        connection.execute(_LOCK, {"study": study_id})
+    """Write a whole RUNNING trial with the parameters of ``drawn``; return its id and number, both Optuna's.
+
+    Under ``lock_numbers``.
+    """
     trial_id, number = connection.execute(_CREATE, {"study": study_id}).one()
     _add_setting(connection, trial_id, drawn, user_attrs)
     return int(trial_id), int(number)
 
 
 def enqueue(connection: sa.Connection, study_id: int, params: Mapping[str, Any]) -> int:
-    """Write a WAITING trial as ``optuna.Study.enqueue_trial`` does; return its number."""
-    if connection.dialect.name != "sqlite":
-        connection.execute(_LOCK, {"study": study_id})
+    """Write a WAITING trial as ``optuna.Study.enqueue_trial`` does, under ``lock_numbers``; return its number."""
     trial_id, number = connection.execute(_ENQUEUE, {"study": study_id}).one()
     connection.execute(_ADD_SYSTEM_ATTRS, _attr_rows(trial_id, {FIXED_PARAMS_ATTR: dict(params)}))
     return int(number)
@@ -156,9 +184,13 @@ def waiting(connection: sa.Connection, study_id: int) -> list[Waiting]:
     return [Waiting(i, n) for i, n in connection.execute(_WAITING, {"study": study_id})]
 
 
-def adopt(connection: sa.Connection, trial_id: int, drawn: FrozenTrial, user_attrs: Mapping[str, Any]) -> bool:
+def adopt(
+    connection: sa.Connection, study_id: int, waiting: FrozenTrial, drawn: FrozenTrial, user_attrs: Mapping[str, Any]
+) -> bool:
     """Turn a WAITING trial into a RUNNING one with the parameters of ``drawn``; False when somebody else has it."""
-    if connection.execute(_ADOPT, {"trial": trial_id}).rowcount == 0:
+    trial_id = waiting._trial_id  # noqa: SLF001 - Optuna has no public name for it
+    which = {"trial": trial_id, "study": study_id, "nth": waiting.number}
+    if connection.execute(_ADOPT, which).rowcount == 0:
         return False
     known = sa.select(_system_attrs.c.key).where(_system_attrs.c.trial_id == trial_id)
     already = set(connection.scalars(known))
@@ -169,6 +201,40 @@ def adopt(connection: sa.Connection, trial_id: int, drawn: FrozenTrial, user_att
 def trial_id(connection: sa.Connection, study_id: int, number: int) -> int:
     """Return Optuna's id of the trial with that number."""
     return int(connection.scalars(_ID, {"study": study_id, "nth": number}).one())
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A trial that bears a mark of ours."""
+
+    trial_id: int
+    number: int
+    state: TrialState
+
+
+def marked(
+    connection: sa.Connection, study_id: int, mark: str, value: str, trial_id: int | None = None
+) -> Marked | None:
+    """Return the trial of the study whose user attribute ``mark`` has that value, or None.
+
+    Args:
+        connection: until the end of its transaction nobody deletes the trial.
+        study_id: Optuna's.
+        mark: the attribute's key.
+        value: what it must hold.
+        trial_id: where the trial was last; it is looked at alone, which needs no search.
+    """
+    wanted = {"study": study_id, "mark": mark, "its_value": json.dumps(value)}
+    query = _OF_SLOT if trial_id is None else _THIS_OF_SLOT
+    row = connection.execute(query, wanted if trial_id is None else wanted | {"trial": trial_id}).first()
+    return None if row is None else Marked(int(row.trial_id), int(row.number), row.state)
+
+
+def set_user_attrs_anew(connection: sa.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:
+    """Set user attributes that a trial may have already."""
+    mine = sa.and_(_user_attrs.c.trial_id == trial_id, _user_attrs.c.key.in_(list(attrs)))
+    connection.execute(_user_attrs.delete().where(mine))
+    set_user_attrs(connection, trial_id, attrs)
 
 
 def set_user_attrs(connection: sa.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:

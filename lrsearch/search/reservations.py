@@ -14,7 +14,6 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from lrsearch.errors import UnknownNameError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search import budget, endings, lease, optuna_rows, processes, retries
 from lrsearch.search.study import Study
@@ -114,13 +113,11 @@ class Reservations:
         slot, token = str(uuid.uuid4()), lease.new_token()
         again = False
 
-        def work(connection: sa.Connection) -> Reserved | SearchEnded:
+        def work(connection: sa.Connection) -> Reserved | SearchEnded | None:
             nonlocal again
             row = budget.lock(connection, self.study.id)
-            if row is None:
-                raise UnknownNameError(
-                    f"the study '{self.study.name}' has been deleted from {self.study.database.place}"
-                )
+            if row is None or not self.study.home.check(connection):
+                return None
             mine = connection.execute(_OF_TOKEN, {"its_token": token}).first() if again else None
             again = True
             if mine is not None:
@@ -142,6 +139,8 @@ class Reservations:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
             self._free_dead_processes()
         taken = self.study.database.write(work)
+        if taken is None:
+            raise self.study.gone()
         self._entered = True
         held = isinstance(taken, SearchEnded) and taken.reason == EndReason.HELD_ELSEWHERE
         # All that is left hangs on others: whether they live is worth another look.

@@ -1,6 +1,7 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,14 +14,14 @@ from pydantic import ValidationError
 from lrsearch import __version__
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import budget as budgets
-from lrsearch.search import lease, optuna_rows, retries, rung, tables
+from lrsearch.search import homes, lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
+from lrsearch.search.homes import ID_ATTR, Home
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
 
-ID_ATTR = "lrsearch:id"
 SPEC_ATTR = "lrsearch:spec"
 
 
@@ -33,16 +34,46 @@ class Study:
     """Ours; Optuna's integer id is reused after a delete."""
     name: str
     spec: StudySpec
-    optuna_id: int
+    home: Home
+    copy_of: str | None = None
+    """The name of the original, where another program made this copy; it is only read."""
+
+    @property
+    def optuna_id(self) -> int:
+        """Optuna's, as it was last seen; see ``Home.check``."""
+        return self.home.optuna_id
+
+    def check_original(self) -> None:
+        """Make sure that the study may be worked on.
+
+        Raises:
+            UsageError: it is a copy.
+        """
+        if self.copy_of is not None:
+            raise UsageError(
+                f"'{self.name}' is a copy of the study '{self.copy_of}' that another program made, and a copy is only "
+                f"read: go on with '{self.copy_of}', or add a --name to start a study of its own"
+            )
+
+    def gone(self) -> UnknownNameError:
+        """Return what is to be said where the study is there no more."""
+        return UnknownNameError(f"the study '{self.name}' has been deleted from {self.database.place}")
 
     def budget(self) -> BudgetSpec:
-        """Return the budget as it stands now; it may have been raised since the spec was filed."""
+        """Return the budget as it stands now; it may have been raised since the spec was filed.
+
+        Raises:
+            UnknownNameError: the study has been deleted.
+        """
         with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).one()
+            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
+        if row is None:
+            raise self.gone()
         return _budget(row)
 
     def set_budget(self, budget: BudgetSpec) -> None:
         """Change the budget for every worker of the study."""
+        self.check_original()
         statement = (
             tables.studies.update()
             .where(tables.studies.c.id == self.id)
@@ -104,26 +135,49 @@ class Study:
 
     def with_workers(self, workers: WorkersSpec) -> "Study":
         """Change how the work is shared, for workers that start from now on; return the study as it then is."""
+        self.check_original()
         spec = self.spec.model_copy(update={"workers": workers})
-        with self.database.writing() as connection:
+        with self._held() as connection:
             optuna_rows.set_study_attr(connection, self.optuna_id, SPEC_ATTR, spec.to_json())
         return replace(self, spec=spec)
 
     def stop(self, how: Literal["drain", "now"] | None) -> None:
         """Ask the workers to stop after their trials (``drain``) or at once (``now``); None lets them go on."""
+        self.check_original()
         statement = tables.studies.update().where(tables.studies.c.id == self.id).values(stopped=how)
         with self.database.writing() as connection:
             connection.execute(statement)
 
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a setting tried before anything else, as ``optuna.Study.enqueue_trial`` does; return its number."""
-        with self.database.writing() as connection:
+        self.check_original()
+        with self._held() as connection:
             return optuna_rows.enqueue(connection, self.optuna_id, params)
+
+    @contextmanager
+    def _held(self) -> Iterator[sa.Connection]:
+        """Open a transaction in which the study is where it is thought to be.
+
+        Raises:
+            UnknownNameError: it has been deleted.
+        """
+        with self.database.writing() as connection:
+            there = budgets.lock(connection, self.id) is not None
+            optuna_rows.lock_numbers(connection, self.optuna_id)
+            there = there and self.home.check(connection)
+            if there:
+                yield connection
+        if not there:
+            raise self.gone()
 
     def is_open(self) -> bool:
         """Whether a worker would find something to train now."""
+        if self.copy_of is not None:
+            return False
         with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).one()
+            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
+            if row is None:
+                return False
             standing = budgets.standing(connection, self.id, row)
             free = standing.open - len(lease.held(connection, self.id))
         return standing.ended(interrupted=free > 0) is None
@@ -165,17 +219,19 @@ class Summary:
     budget: BudgetSpec
     counts: dict[State, int]
     created_at: datetime
+    copy_of: str | None = None
+    """The name of the original, of a copy that another program made."""
 
 
 def names(database: Database) -> list[str]:
-    """Return the names of all lrsearch studies."""
-    return [frozen.study_name for frozen in _ours(database)]
+    """Return the names of all lrsearch studies; copies that another program made are none."""
+    return [frozen.study_name for frozen, copy_of in _ours(database) if copy_of is None]
 
 
 def find(database: Database, name: str) -> Study | None:
-    """Return the study of that name, or None."""
-    frozen = next((s for s in _ours(database) if s.study_name == name), None)
-    return None if frozen is None else _load(database, frozen)
+    """Return the study of that name, which may be a copy, or None."""
+    found = next(((s, copy_of) for s, copy_of in _ours(database) if s.study_name == name), None)
+    return None if found is None else _load(database, *found)
 
 
 def get(database: Database, name: str | None) -> Study:
@@ -223,15 +279,18 @@ def delete(database: Database, name: str) -> int:
         UnknownNameError: there is no such study.
     """
     study = get(database, name)
-    mine = sa.select(tables.slots.c.id).where(tables.slots.c.study_id == study.id)
+    slots, n = tables.slots, 0
     with database.writing() as connection:
-        connection.execute(tables.leases.delete().where(tables.leases.c.slot_id.in_(mine)))
-        connection.execute(tables.workers.delete().where(tables.workers.c.study_id == study.id))
-        connection.execute(tables.interruptions.delete().where(tables.interruptions.c.study_id == study.id))
-        connection.execute(tables.epochs.delete().where(tables.epochs.c.study_id == study.id))
-        n = connection.execute(tables.slots.delete().where(tables.slots.c.study_id == study.id)).rowcount
-        connection.execute(tables.studies.delete().where(tables.studies.c.id == study.id))
-        optuna_rows.delete_study(connection, study.optuna_id)
+        # First, for SQLite: a transaction begins with what writes.
+        there = budgets.lock(connection, study.id) is not None
+        if study.copy_of is not None:
+            if study.optuna_id in homes.carriers(connection, study.id):
+                n = optuna_rows.delete_study(connection, study.optuna_id)
+        elif there and study.home.check(connection):
+            count = sa.select(sa.func.count()).select_from(slots).where(slots.c.study_id == study.id)
+            n = int(connection.scalar(count) or 0)
+            homes.sweep(connection, study.id)
+            optuna_rows.delete_study(connection, study.optuna_id)
     return n
 
 
@@ -247,8 +306,8 @@ def summaries(database: Database) -> list[Summary]:
             its, key = counts.setdefault(study_id, {}), State(outcome) if state == "ended" else State.RUNNING
             its[key] = its.get(key, 0) + n
     out = []
-    for frozen in found:
-        study = _load(database, frozen)
+    for frozen, copy_of in found:
+        study = _load(database, frozen, copy_of)
         # One that was deleted between the two questions is no more.
         if (row := rows.get(study.id)) is not None:
             spec = study.spec
@@ -261,17 +320,22 @@ def summaries(database: Database) -> list[Summary]:
                     _budget(row),
                     counts.get(study.id, {}),
                     _utc(row.created_at),
+                    copy_of,
                 )
             )
     return out
 
 
-def _ours(database: Database) -> list[FrozenStudy]:
+def _ours(database: Database) -> list[tuple[FrozenStudy, str | None]]:
+    """Return our studies by name, and copies of them, each with the name of its original."""
     found = database.patiently(database.optuna.get_all_studies)
-    return sorted((s for s in found if ID_ATTR in s.user_attrs), key=lambda s: s.study_name)
+    with database.reading() as connection:
+        rows = connection.execute(sa.select(tables.studies.c.id, tables.studies.c.optuna_id)).all()
+    ours = homes.sorted_out(found, {row.id: row.optuna_id for row in rows})
+    return sorted(ours, key=lambda one: one[0].study_name)
 
 
-def _load(database: Database, frozen: FrozenStudy) -> Study:
+def _load(database: Database, frozen: FrozenStudy, copy_of: str | None) -> Study:
     name = frozen.study_name
     try:
         spec = StudySpec.model_validate_json(frozen.user_attrs[SPEC_ATTR])
@@ -282,7 +346,8 @@ def _load(database: Database, frozen: FrozenStudy) -> Study:
         ) from error
     # Whoever renames a study in the dashboard renames it here too.
     spec = spec.model_copy(update={"name": name})
-    return Study(database, frozen.user_attrs[ID_ATTR], name, spec, frozen._study_id)  # noqa: SLF001 - no public name
+    study_id = frozen.user_attrs[ID_ATTR]
+    return Study(database, study_id, name, spec, Home(study_id, frozen._study_id), copy_of)  # noqa: SLF001 - no public name
 
 
 def _budget(row: Any) -> BudgetSpec:

@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaDat
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 metadata = MetaData()
 
@@ -40,6 +40,8 @@ studies = Table(
     Column("version", String(40)),
     # Where checkpoints and weights lie.
     Column("artifacts", Text),
+    # Optuna's id of the study that is meant: others that carry our id are copies (``homes``).
+    Column("optuna_id", Integer),
 )
 
 # One row per unit of the budget: reserved, then running under a trial number, then ended.

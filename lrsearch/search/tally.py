@@ -15,9 +15,10 @@ from lrsearch.events import EndReason
 from lrsearch.search import lease, tables
 from lrsearch.search.budget import Standing
 from lrsearch.search.clock import later, now
+from lrsearch.search.homes import ID_ATTR
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
-from lrsearch.search.study import ID_ATTR, SPEC_ATTR
+from lrsearch.search.study import SPEC_ATTR
 from lrsearch.spec import BudgetSpec, ObjectiveSpec
 from lrsearch.trial import Reason, State
 
@@ -33,7 +34,8 @@ _STUDIES = (
     sa.select(_named.c.study_name, _named.c.study_id, _attrs.c.key, _attrs.c.value_json)
     .join(_attrs, _attrs.c.study_id == _named.c.study_id)
     .where(_attrs.c.key.in_((ID_ATTR, SPEC_ATTR)))
-    .order_by(_named.c.study_id)
+    .outerjoin(tables.studies, tables.studies.c.optuna_id == _named.c.study_id)
+    .order_by(sa.case((tables.studies.c.id.is_(None), 1), else_=0), _named.c.study_id)
 )
 _FILED = sa.select(tables.studies)
 _TRIALS = sa.select(
@@ -130,7 +132,7 @@ def _names(connection: sa.Connection) -> dict[str, tuple[str, str]]:
     out: dict[str, tuple[str, str]] = {}
     for (_, name), mine in attrs.items():
         if ID_ATTR in mine:
-            # A copy that somebody made with Optuna has the id of the first.
+            # A copy that somebody made with Optuna has the id of the original, which comes first.
             out.setdefault(mine[ID_ATTR], (name, mine.get(SPEC_ATTR, "{}")))
     return out
 

@@ -1,0 +1,417 @@
+"""What other programs do to a study: copied, renamed, deleted, its trials told, at every moment of the protocol."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from command_line import InProcess, clean_environment
+from conftest import claimed, claims_of, complete, make_spec, measured, rows, url_of, wait_until
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from sqlalchemy.pool import NullPool
+
+from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
+from lrsearch.events import SearchEnded
+from lrsearch.search import creation, health, study
+from lrsearch.search.claims import Claim, Claims
+from lrsearch.search.places import SqliteFile
+from lrsearch.search.storage import Database
+from lrsearch.search.study import Study
+
+pytest_plugins = ["command_line"]
+
+on_both = pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+BUDGET = 3
+Blow = Callable[[Study], None]
+
+
+def plain(source: Study) -> RDBStorage:
+    return RDBStorage(url_of(source.database.place), engine_kwargs={"poolclass": NullPool})
+
+
+def copy(source: Study, to: str = "copy") -> None:
+    storage = plain(source)
+    optuna.copy_study(from_study_name=source.name, from_storage=storage, to_storage=storage, to_study_name=to)
+    storage.remove_session()
+
+
+def delete(source: Study) -> None:
+    storage = plain(source)
+    optuna.delete_study(study_name=source.name, storage=storage)
+    storage.remove_session()
+
+
+def rename(source: Study) -> None:
+    """As optuna-dashboard does."""
+    copy(source, "renamed")
+    delete(source)
+
+
+def delete_and_file_anew(source: Study) -> None:
+    """The same name again: SQLite gives the new study and its trials the ids of the old one."""
+    delete(source)
+    with closing(Database(source.database.place)) as database:
+        stranger = creation.create(database, make_spec(budget={"trials": 9}))
+        claims = claims_of(stranger)
+        claim = claimed(claims)
+        claims.accept(claim, measured(1))
+        claims.release(claim)
+
+
+def delete_and_let_a_stranger_take_its_ids(source: Study) -> None:
+    delete(source)
+    storage = plain(source)
+    made = optuna.create_study(study_name="stranger", storage=storage)
+    for _ in range(3):
+        made.ask()
+    storage.remove_session()
+
+
+def told(state: TrialState) -> Blow:
+    def tell(source: Study) -> None:
+        storage = plain(source)
+        found = optuna.load_study(study_name=source.name, storage=storage)
+        running = [t.number for t in found.trials if t.state == TrialState.RUNNING]
+        if running:
+            found.tell(running[-1], 0.75 if state == TrialState.COMPLETE else None, state=state)
+        storage.remove_session()
+
+    return tell
+
+
+BLOWS: dict[str, Blow] = {
+    "copied": copy,
+    "renamed": rename,
+    "deleted": delete,
+    "deleted and filed anew": delete_and_file_anew,
+    "deleted, its ids a stranger's": delete_and_let_a_stranger_take_its_ids,
+    "told complete": told(TrialState.COMPLETE),
+    "told pruned": told(TrialState.PRUNED),
+    "told failed": told(TrialState.FAIL),
+}
+MOMENTS = ("idle", "claimed", "between epochs", "at a checkpoint", "at the end", "released", "while another trains")
+
+
+def strangers(database: Database, ours: str) -> list[tuple[Any, ...]]:
+    """Return every row that hangs on another study than ours, whoever's it is."""
+    of_others = (
+        "SELECT s.study_id FROM studies s WHERE NOT EXISTS (SELECT 1 FROM study_user_attributes a WHERE "
+        f"a.study_id = s.study_id AND a.key = 'lrsearch:id' AND a.value_json = '\"{ours}\"')"
+    )
+    trials = f"SELECT trial_id FROM trials WHERE study_id IN ({of_others})"
+    found: list[tuple[Any, ...]] = []
+    found += rows(database, f"SELECT study_id, study_name FROM studies WHERE study_id IN ({of_others}) ORDER BY 1")
+    found += rows(
+        database, f"SELECT trial_id, number, state FROM trials WHERE study_id IN ({of_others}) ORDER BY trial_id"
+    )
+    for table in ("trial_values", "trial_intermediate_values", "trial_user_attributes", "trial_params"):
+        found += sorted(
+            (tuple(map(str, row)) for row in rows(database, f"SELECT * FROM {table} WHERE trial_id IN ({trials})")),
+        )
+    for table in ("lrsearch_slots", "lrsearch_epochs", "lrsearch_leases"):
+        found += sorted(
+            tuple(map(str, row)) for row in rows(database, f"SELECT * FROM {table} WHERE study_id <> '{ours}'")
+        )
+    return found
+
+
+def train(claims: Claims, claim: Claim, epochs: range) -> bool:
+    """Train some epochs; False where the trial is out of hand."""
+    return all(claims.accept(claim, measured(epoch, 0.5)).kind == "keep" for epoch in epochs)
+
+
+def go_on(claims: Claims, in_hand: Claim | None, epoch: int = 1) -> str:
+    """Go on as a worker does, to the end; return in words how that was."""
+    try:
+        for _ in range(50):
+            claim = in_hand or claims.claim()
+            if isinstance(claim, SearchEnded):
+                return claim.message
+            first, in_hand = max(epoch, claim.accepted + 1), None
+            epoch = 1
+            if train(claims, claim, range(first, 5)):
+                claims.end(claim, complete(0.5))
+    except UnknownNameError as error:
+        return str(error)
+    raise AssertionError("it never ends")
+
+
+def states_of(name: str, database: Database) -> list[TrialState]:
+    return [trial.state for trial in database.optuna.get_all_trials(database.optuna.get_study_id_from_name(name))]
+
+
+def played(database: Database, moment: str, blow: Blow) -> tuple[Study, str, list[tuple[Any, ...]]]:
+    """Train one trial, then another up to the moment; let the blow fall; go on to the end."""
+    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    claims, other = claims_of(filed), claims_of(study.get(database, "probe"))
+    first = claimed(claims)
+    assert train(claims, first, range(1, 5))
+    assert claims.end(first, complete(0.4)).accepted
+    second, epoch = (None if moment == "idle" else claimed(claims)), 1
+    if moment in ("between epochs", "at a checkpoint", "at the end", "released"):
+        assert second is not None
+        epoch = 5 if moment == "at the end" else 3
+        assert train(claims, second, range(1, epoch))
+    if moment == "while another trains":
+        held = claimed(other)
+        blow(filed)
+        before = strangers(database, filed.id)
+        if train(other, held, range(1, 5)):
+            other.end(held, complete(0.5))
+        said = go_on(claims, second)
+        return filed, said, before
+    blow(filed)
+    before = strangers(database, filed.id)
+    if moment == "at a checkpoint":
+        assert second is not None
+        claims.beat(second)
+        claims.checkpointed(second, "an artifact", 20)
+    if moment == "released":
+        assert second is not None
+        claims.release(second)
+        second, epoch = None, 1
+    return filed, go_on(claims, second, epoch), before
+
+
+@on_both
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("name", BLOWS)
+def test_no_row_of_another_study_is_touched_and_budgets_stay_exact(
+    name: str, moment: str, database: Database, backend: str
+) -> None:
+    filed, said, before = played(database, moment, BLOWS[name])
+    assert strangers(database, filed.id) == before
+    assert rows(database, "SELECT count(*) FROM trials WHERE study_id NOT IN (SELECT study_id FROM studies)") == [(0,)]
+    if name.startswith("deleted"):
+        assert said.startswith("the study 'probe' has been deleted from ")
+        for table in ("slots", "epochs", "leases", "interruptions", "workers"):
+            left = rows(database, f"SELECT count(*) FROM lrsearch_{table} WHERE study_id = '{filed.id}'")
+            assert left == [(0,)], table
+        return
+    assert said == f"all {BUDGET} trials of the budget are finished"
+    now = study.get(database, "renamed" if name == "renamed" else "probe")
+    assert sum(trial.state.counts for trial in now.trials()) == BUDGET
+    states = states_of(now.name, database)
+    assert TrialState.RUNNING not in states
+    assert states.count(TrialState.COMPLETE) == BUDGET + (name == "told complete" and moment != "idle")
+    if name.startswith("told") and moment != "idle":
+        (ended,) = [t for t in now.trials() if t.outcome is not None and t.outcome.reason == "told_elsewhere"]
+        assert not ended.state.counts
+        assert ended.outcome is not None
+        assert "another program told Optuna" in ended.outcome.message
+    if name == "renamed":
+        assert study.find(database, "probe") is None
+
+
+@on_both
+def test_deleting_a_copy_leaves_the_original_whole(database: Database, backend: str) -> None:
+    filed, _, _ = played(database, "idle", copy)
+    before = filed.trials()
+    there = study.get(database, "copy")
+    assert there.copy_of == "probe"
+    assert [trial.number for trial in there.trials()] == [0]  # it is read
+    assert study.delete(database, "copy") == 1
+    assert study.find(database, "copy") is None
+    assert study.get(database, "probe").trials() == before
+    assert health_words(database, filed.name) == []
+
+
+@on_both
+def test_a_copy_is_only_read(database: Database, backend: str) -> None:
+    filed = creation.create(database, make_spec())
+    copy(filed)
+    there = study.get(database, "copy")
+    for change in (
+        lambda: there.set_budget(there.budget()),
+        lambda: there.stop("now"),
+        lambda: there.enqueue({}),
+        lambda: there.with_workers(there.spec.workers),
+        lambda: creation.create(database, make_spec("copy")),
+    ):
+        with pytest.raises(UsageError, match="'copy' is a copy of the study 'probe'"):
+            change()
+    assert not there.is_open()
+    assert [s.copy_of for s in study.summaries(database)] == ["probe", None]
+    assert study.names(database) == ["probe"]
+
+
+def test_a_copy_in_another_file_is_said_to_be_one(database: Database, tmp_path: Path) -> None:
+    filed = creation.create(database, make_spec())
+    there = f"sqlite:///{tmp_path / 'other.db'}"
+    optuna.copy_study(from_study_name="probe", from_storage=url_of(filed.database.place), to_storage=there)
+    with closing(Database(SqliteFile(tmp_path / "other.db"))) as other:
+        assert study.names(other) == []
+        with pytest.raises(UsageError, match="or a copy without what lrsearch knows of it"):
+            creation.create(other, make_spec())
+
+
+def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(database: Database) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    copy(filed)
+    claims = claims_of(filed)
+    for _ in range(2):
+        claim = claimed(claims)
+        assert train(claims, claim, range(1, 5))
+        assert claims.end(claim, complete(0.5)).accepted
+    with database.writing() as connection:
+        connection.execute(sa.text("UPDATE lrsearch_slots SET ended_at = '2000-01-01 00:00:00.000000'"))
+    delete(filed)
+    assert "has been deleted" in go_on(claims, None)
+    assert study.names(database) == []
+
+
+def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(database: Database) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    claims = claims_of(filed)
+    claim = claimed(claims)
+    assert train(claims, claim, range(1, 5))
+    copy(filed, "renamed")
+    assert claims.end(claim, complete(0.625)).accepted
+    second = claimed(claims)  # and one that the copy lacks is drawn anew
+    delete(filed)
+    assert go_on(claims, second) == f"all {BUDGET} trials of the budget are finished"
+    now = study.get(database, "renamed")
+    assert [t.value for t in database.optuna.get_all_trials(now.optuna_id)] == [0.625, 0.5, 0.5]
+    assert [t.number for t in now.trials()] == [0, 1, 2]
+
+
+def health_words(database: Database, name: str) -> list[str]:
+    """Return what `doctor` finds wrong."""
+    found = health.examine(database.place, None, fix=False)
+    return [check.said for check in found if check.level != "ok" and "machine" not in check.said]
+
+
+# --- as a person sees it ---------------------------------------------------------------------------------------------
+
+LONG = ("--epochs", "400", "--set", "space.batch_size=32", "--set", "pruner.name=none", "--set", "space.optimizer=sgd")
+LONG += ("--set", "space.optimizer.sgd.peak_lr={low=0.001, high=0.01, log=true}", "--threads", "1", "--quiet")
+
+
+def running(folder: Path, *argv: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "lrsearch", "run", *argv, *LONG]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=clean_environment(folder),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+    def trains() -> bool:
+        assert process.poll() is None, process.communicate()
+        if not (folder / "lrsearch.db").exists():
+            return False
+        with (
+            suppress(LrsearchError, sa.exc.SQLAlchemyError),
+            closing(Database(SqliteFile(folder / "lrsearch.db"))) as d,
+        ):
+            return bool(rows(d, "SELECT 1 FROM lrsearch_epochs"))
+        return False
+
+    wait_until(trains)
+    return process
+
+
+@pytest.mark.slow
+def test_a_study_that_is_renamed_while_a_search_runs_goes_on_under_its_new_name(
+    tmp_path: Path, lrsearch: InProcess
+) -> None:
+    process = running(tmp_path, "--trials", "1", "--name", "r")
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        rename(study.get(database, "r"))
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "renamed to 'renamed' by another program" in err
+    assert lrsearch("list", "--json").document["studies"][0]["counts"]["complete"] == 1
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        assert states_of("renamed", database) == [TrialState.COMPLETE]
+    assert lrsearch("doctor").code == 0
+
+
+@pytest.mark.slow
+def test_a_study_that_is_deleted_while_a_search_runs_ends_the_search_with_that(tmp_path: Path) -> None:
+    process = running(tmp_path, "--trials", "9", "--name", "x")
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        delete(study.get(database, "x"))
+    begun = time.monotonic()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert "the study 'x' has been deleted" in err
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_told_from_outside_is_said_and_the_search_goes_on(tmp_path: Path, lrsearch: InProcess) -> None:
+    process = running(tmp_path, "--trials", "2", "--name", "t")
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        told(TrialState.COMPLETE)(study.get(database, "t"))
+    _, err = process.communicate(timeout=180)
+    assert process.returncode == 0, err
+    shown = lrsearch("show", "0", "--json").document["trial"]
+    assert (shown["state"], shown["reason"]) == ("failed", "told_elsewhere")
+    assert lrsearch("list", "--json").document["studies"][0]["counts"]["complete"] == 2
+
+
+def test_a_study_of_an_odd_name_is_resumed_by_run(tmp_path: Path, lrsearch: InProcess) -> None:
+    small = ("--epochs", "1", "--quiet", "--threads", "1")
+    assert lrsearch("run", "--trials", "1", "--name", "plain", *small).code == 0
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        source = study.get(database, "plain")
+        copy(source, "best run [old]")
+        delete(source)
+    again = lrsearch("run", "best run [old]", "--trials", "2", "--quiet", "--threads", "1")
+    assert again.code in (0, 3), again.err
+    counts = lrsearch("list", "--json").document["studies"][0]["counts"]
+    assert counts["complete"] + counts["pruned"] + counts["diverged"] == 2, (counts, again.err)
+    new = lrsearch("run", "--name", "best run [new]", "--trials", "1", *small)
+    assert new.code == 2
+    assert "must be letters" in new.err
+
+
+# --- what was damaged before, and what is left behind ----------------------------------------------------------------
+
+
+def checks(database: Database, *, fix: bool) -> dict[str, tuple[str, bool]]:
+    found = health.examine(database.place, None, fix=fix)
+    return {check.subject: (check.said, check.fixed) for check in found if check.level != "ok"}
+
+
+@on_both
+def test_doctor_finds_and_mends_what_was_damaged_before(database: Database, backend: str) -> None:
+    played(database, "idle", rename)
+    now = study.get(database, "renamed")
+    with database.writing() as connection:
+        connection.execute(sa.text("UPDATE trials SET state = 'RUNNING' WHERE number = 2"))
+        connection.execute(sa.text("DELETE FROM trial_values"))
+        if backend == "sqlite":
+            connection.execute(
+                sa.text("INSERT INTO trials (trial_id, number, study_id, state) VALUES (77, 0, 999, 'RUNNING')")
+            )
+    copy(now, "again")
+    found = checks(database, fix=True)
+    assert "another program made 1 copy: 'again' of 'renamed'" in found["copies"][0]
+    assert found["endings"] == ("1 trial RUNNING for Optuna although lrsearch has its ending", True)
+    if backend == "sqlite":
+        assert found["trials without a study"] == ("1 trial of studies that Optuna no longer has", True)
+    assert set(checks(database, fix=False)) <= {"copies", "trials", "artifacts"}
+    assert states_of("renamed", database) == [TrialState.COMPLETE] * BUDGET
+
+
+def test_whoever_opens_the_database_next_sweeps_what_a_deleted_study_left(tmp_path: Path, lrsearch: InProcess) -> None:
+    small = ("--epochs", "1", "--quiet", "--threads", "1", "--trials", "1")
+    assert lrsearch("run", "--name", "a", *small).code == 0
+    files = list((tmp_path / "lrsearch.artifacts").iterdir())
+    assert files
+    with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        delete(study.get(database, "a"))
+        assert lrsearch("run", "--name", "b", *small).code == 0
+        assert rows(database, "SELECT name FROM lrsearch_studies") == [("b",)]
+    assert not any(file.exists() for file in files)
