@@ -8,9 +8,11 @@ from io import TextIOWrapper
 def main() -> None:
     """Run the command line; an interrupt at any moment, imports included, exits 130 without a traceback."""
     try:
+        from lrsearch import cores
         from lrsearch.cli import interrupts
 
         interrupts.install()
+        cores.wait_passively()
         from lrsearch.cli.app import run
 
         for stream in (sys.stdout, sys.stderr):

@@ -1,8 +1,36 @@
-"""How many cores this process may use; known without PyTorch, which counts those of the machine."""
+"""How many cores this process may use, and how its threads wait for each other; known without PyTorch."""
 
 import os
+from functools import cache
+
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""For GNU's, LLVM's and Intel's OpenMP: threads that have nothing to do sleep."""
+OF_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY")
+"""Variables with which a person says how threads wait; any of them is left alone."""
 
 
+@cache
 def available() -> int:
-    """Return the cores of this process's affinity mask, where the system has one, else those of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    """Return the cores that this process may use: of its affinity mask, and within the limit of its control group.
+
+    A container of 2 of 64 cores has 2. ``LOKY_MAX_CPU_COUNT`` lowers it.
+    """
+    import joblib
+
+    return int(joblib.cpu_count())
+
+
+def share(n_workers: int) -> int:
+    """Return the cores for each of so many workers, at least one."""
+    return max(1, available() // max(1, n_workers))
+
+
+def wait_passively() -> None:
+    """Have OpenMP's threads sleep while they wait for each other; before PyTorch is imported, which reads it once.
+
+    By default they spin, which wins little where a process has its cores for itself, and makes it ten to thirty times
+    slower where something else wants them: docs/decisions/0021-share-the-cores.md. Processes that are started from here
+    inherit it.
+    """
+    if not any(name in os.environ for name in OF_WAITING):
+        os.environ.update(PASSIVE)

@@ -10,7 +10,7 @@ from lrsearch import worker
 from lrsearch.analysis.ranking import best
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import filing, leftovers, portfolio
+from lrsearch.search import at_work, filing, leftovers, portfolio
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import Artifacts
 from lrsearch.search.claims import Claims
@@ -18,6 +18,7 @@ from lrsearch.search.keeper import Keeper, Leave
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.training import device
 from lrsearch.training.engine import Engine, TestResult
 from lrsearch.trial import Trial
 
@@ -46,12 +47,34 @@ def prepare(spec: StudySpec, here: Here) -> Engine:
 
 
 def search(
-    study: Study, engine: Engine, artifacts: Artifacts, leave: Leave | None = None, *, wait: bool = False
+    study: Study,
+    engine: Engine,
+    artifacts: Artifacts,
+    leave: Leave | None = None,
+    *,
+    wait: bool = False,
+    share_cores: bool = False,
 ) -> Generator[Event]:
-    """Work on the study until its budget is used up, in this process; ``wait`` for what others train."""
+    """Work on the study until its budget is used up, in this process.
+
+    Args:
+        study: which.
+        engine: what trains.
+        artifacts: where checkpoints and weights go.
+        leave: whether to leave.
+        wait: whether to stay for what others train.
+        share_cores: whether the threads of each trial are this worker's share of the cores when it begins.
+    """
     claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
+
+    def take_share() -> None:
+        others = at_work.on_this_machine(study.database, without=claims.worker)
+        device.set_threads(device.threads_for(study.spec.model.name, len(others) + 1))
+        claims.device = engine.device
+
+    sharing = share_cores and at_work.threads_of(engine.device) is not None
     with Keeper(claims, leave or Leave()) as keeper:
-        yield from worker.work(claims, engine, keeper, artifacts, wait=wait)
+        yield from worker.work(claims, engine, keeper, artifacts, wait=wait, before=take_share if sharing else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +115,7 @@ def serve(
                 continue
             engine = prepared[1]
             wait = name is not None and not limits.exit_when_idle
-            with closing(search(study, engine, store, leave, wait=wait)) as events:
+            with closing(search(study, engine, store, leave, wait=wait, share_cores=here.threads is None)) as events:
                 for event in events:
                     worked = worked or isinstance(event, TrialStarted)
                     if isinstance(event, SearchEnded) and event.reason in _OVER:

@@ -59,7 +59,7 @@ def orders(
         study,
         device,
         None,
-        threads or max(1, cores.available() // n),
+        threads or cores.share(n),
         data_dir,
         artifacts,
         logging.getLogger("lrsearch").getEffectiveLevel(),

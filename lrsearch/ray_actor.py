@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
-from lrsearch import __version__, errors
+from lrsearch import __version__, cores, errors
 from lrsearch.events import EndReason, Event, SearchEnded
 from lrsearch.report import json_log
 from lrsearch.search.keeper import Leave
@@ -47,6 +47,7 @@ class Worker:
         """
         if version.split(".")[:2] != __version__.split(".")[:2]:
             raise errors.UsageError(f"the node {_address()} has lrsearch {__version__}")
+        cores.wait_passively()
         # Ray forwards the two apart, and stdout is for data.
         os.dup2(2, 1)
         self._leave, self._preempted = Leave(), False

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +72,13 @@ def build_engine(
 
 
 def work(
-    claims: Claims, engine: Engine, keeper: Keeper, artifacts: Artifacts, *, wait: bool = False
+    claims: Claims,
+    engine: Engine,
+    keeper: Keeper,
+    artifacts: Artifacts,
+    *,
+    wait: bool = False,
+    before: Callable[[], None] | None = None,
 ) -> Generator[Event]:
     """Train one trial after another until the study has no more to give; closing it gives the trial in hand back.
 
@@ -82,12 +88,15 @@ def work(
         keeper: keeps the leases; says when to leave.
         artifacts: where checkpoints and weights go.
         wait: whether to stay while others train what is left, to take over what they lose.
+        before: called before each claim, while nothing is in training.
     """
     waited = 0.0
     while True:
         if keeper.leave.asked:
             yield _left(keeper)
             return
+        if before is not None:
+            before()
         claim = claims.claim()
         if isinstance(claim, SearchEnded):
             if not wait or claim.reason != EndReason.HELD_ELSEWHERE:

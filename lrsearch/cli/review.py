@@ -137,16 +137,17 @@ class _Seen:
     budget: "BudgetSpec"
     workers: "list[Worker]"
     stopped: str | None
+    crowded: str | None
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
 
-        return report.status_json(self.trials, self.spec, self.budget, self.workers, self.stopped)
+        return report.status_json(self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded)
 
     def table(self) -> "Table":
         from lrsearch.report import status as report
 
-        return report.status_table(self.trials, self.spec, self.budget, self.workers, self.stopped)
+        return report.status_table(self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded)
 
     @property
     def is_over(self) -> bool:
@@ -160,7 +161,8 @@ def _look(study: "Study") -> _Seen:
 
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
-    return _Seen(study.spec, study.trials(), study.budget(), workers, at_work.stopped(study))
+    seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
+    return _Seen(study.spec, *seen)
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

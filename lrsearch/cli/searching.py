@@ -107,7 +107,7 @@ def search(asked: Asked) -> int:
             try:
                 artifacts = filing.artifacts_of(study, asked.artifacts)
                 if engine is not None:
-                    events = launch.search(study, engine, artifacts, leave)
+                    events = launch.search(study, engine, artifacts, leave, share_cores=asked.threads is None)
                 elif cluster is not None:
                     events = _by_ray(asked, cluster, artifacts.where, leave)
                 else:

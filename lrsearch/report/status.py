@@ -48,6 +48,7 @@ def status_json(
     budget: BudgetSpec,
     workers: Sequence[WorkerRow] = (),
     stopped: str | None = None,
+    crowded: str | None = None,
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -57,6 +58,7 @@ def status_json(
         budget: the one that stands now.
         workers: those that live.
         stopped: how a person asked the study to stop, ``drain`` or ``now``, or None.
+        crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
     """
     winner = best(trials, spec.objective.direction)
     counts = Counter(t.state for t in trials)
@@ -69,6 +71,7 @@ def status_json(
         "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction},
         "budget": budget.model_dump(mode="json"),
         "stopped": stopped,
+        "crowded": crowded,
         "finished": sum(t.state.counts for t in trials),
         "counts": {state.value: counts[state] for state in State},
         "trained_hours": trained_seconds(trials) / 3600,
@@ -103,6 +106,7 @@ def status_table(
     budget: BudgetSpec,
     workers: Sequence[WorkerRow] = (),
     stopped: str | None = None,
+    crowded: str | None = None,
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -128,6 +132,8 @@ def status_table(
     across = compared_across(trials)
     if across:
         grid.add_row("caution", Text(f"results are compared across {'; and '.join(across)}"))
+    if crowded is not None:
+        grid.add_row("cores", Text(f"{crowded}: they wait for each other; start fewer, or leave --threads out"))
     grid.add_row("origin", _listed(Counter(t.origin for t in trials)))
     past = interruptions(trials)
     if past:

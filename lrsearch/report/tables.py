@@ -61,6 +61,10 @@ class StudyRow(Protocol):
     def created_at(self) -> datetime:
         """In UTC."""
 
+    @property
+    def copy_of(self) -> str | None:
+        """The name of the original, of a copy that another program made."""
+
 
 def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
     """Return the trials by number; accuracy and loss are those of the last epoch, the best trial has a star."""
@@ -132,7 +136,10 @@ def studies_table(rows: Iterable[StudyRow]) -> Table:
     table.add_column("created", no_wrap=True)
     for row in rows:
         counts = (str(row.counts.get(state, 0)) for state in shown)
-        table.add_row(row.name, row.dataset, row.model, _finished(row), *counts, f"{row.created_at:%Y-%m-%d}")
+        copied = "" if row.copy_of is None else f" (a copy of {row.copy_of})"
+        table.add_row(
+            Text(f"{row.name}{copied}"), row.dataset, row.model, _finished(row), *counts, f"{row.created_at:%Y-%m-%d}"
+        )
     return table
 
 
@@ -146,6 +153,7 @@ def studies_json(rows: Iterable[StudyRow]) -> dict[str, Any]:
             "budget": row.budget.model_dump(mode="json"),
             "counts": {state.value: row.counts.get(state, 0) for state in State},
             "created_at": plain(row.created_at),
+            "copy_of": row.copy_of,
         }
         for row in rows
     ]

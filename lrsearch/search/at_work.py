@@ -1,12 +1,16 @@
 """Who works on a study now, as far as can be seen."""
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from lrsearch import cores
 from lrsearch.search import budget, processes, tables
 from lrsearch.search.clock import now
+from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
 
 
@@ -52,6 +56,53 @@ def living(study: Study) -> list[Worker]:
         number = row.number if row.state == "running" else None
         out.append(Worker(f"{row.host}:{row.pid}", row.device, row.versions, number, max(0.0, ago)))
     return out
+
+
+def on_this_machine(database: Database, without: str = "") -> list[str]:
+    """Return what each worker trains on that lives in the database, shares this process's cores and computes on them.
+
+    Workers of another container have cores of their own where this process may not use all of the machine's.
+    """
+    mine, leases = tables.workers, tables.leases
+    query = (
+        sa.select(mine, now().label("read_at"), leases.c.expires_at.label("lease_expires_at"))
+        .outerjoin(leases, leases.c.worker_id == mine.c.id)
+        .where(mine.c.machine == processes.machine(), mine.c.id != without)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(query).all()
+    whole = cores.available() >= (os.cpu_count() or 1)
+    found = {
+        row.id: row.device
+        for row in rows
+        if threads_of(row.device) is not None
+        and (whole or row.process_space == processes.process_space())
+        and max(row.expires_at, row.lease_expires_at or row.expires_at) > row.read_at
+        and not _has_died(row)
+    }
+    return list(found.values())
+
+
+def threads_of(device: str) -> int | None:
+    """Return the threads of a device in words; None for one that is no CPU.
+
+    >>> threads_of("cpu (2 threads)"), threads_of("cuda:0 (NVIDIA H100)")
+    (2, None)
+    """
+    found = re.fullmatch(r"cpu \((\d+) threads?\)", device)
+    return None if found is None else int(found[1])
+
+
+def crowded(database: Database) -> str | None:
+    """Return in a sentence that the workers of this machine have more threads than it has cores, or None."""
+    devices = on_this_machine(database)
+    threads, n_cores = sum(threads_of(device) or 0 for device in devices), cores.available()
+    if threads <= n_cores:
+        return None
+    workers = "1 worker" if len(devices) == 1 else f"{len(devices)} workers"
+    have = "has" if len(devices) == 1 else "have"
+    some = "1 core" if n_cores == 1 else f"{n_cores} cores"
+    return f"{workers} of this machine {have} {threads} threads, and it has {some}"
 
 
 def stopped(study: Study) -> str | None:

@@ -88,7 +88,7 @@ class Claims:
     def __init__(self, study: Study, initial: Sequence[Initial], device: str, versions: str) -> None:
         self.study = study
         self._reservations = Reservations(study, initial, device, versions)
-        self._device, self._versions = device, versions
+        self._versions = versions
         self._mirror = Mirror(study.spec.objective.direction)
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
         self._read_of = study.optuna_id
@@ -98,6 +98,15 @@ class Claims:
     def worker(self) -> str:
         """The id of this worker."""
         return self._reservations.worker
+
+    @property
+    def device(self) -> str:
+        """What this worker trains on, in words; it may get more or fewer threads between two trials."""
+        return self._reservations.device
+
+    @device.setter
+    def device(self, device: str) -> None:
+        self._reservations.device = device
 
     @property
     def lease_seconds(self) -> float:
@@ -383,7 +392,7 @@ class Claims:
             outcome=None,
             metrics=metrics,
             worker=str(self._reservations.holder),
-            device=self._device,
+            device=self.device,
             versions=self._versions,
             origin=reserved.origin,
             params=dict(params),

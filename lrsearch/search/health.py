@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import LrsearchError, StorageError
-from lrsearch.search import budget, lease, leftovers, look, retries, tables
+from lrsearch.search import at_work, budget, lease, leftovers, look, retries, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import default_for
 from lrsearch.search.check import Check, Level, counted, disk
@@ -194,12 +194,25 @@ def _of_database(database: Database, *, fix: bool) -> Iterator[Check]:
         yield _wal(database.place, fix=fix)
     for name in studies.names(database):
         yield from _of_study(database, name, fix=fix)
+    yield _crowded(database)
     yield leftovers.copies(database)
     yield leftovers.homeless(database, fix=fix)
     yield leftovers.orphans(database, fix=fix)
     yield leftovers.untold(database, fix=fix)
     yield leftovers.stray(database, fix=fix)
     yield leftovers.workers(database, fix=fix)
+
+
+def _crowded(database: Database) -> Check:
+    said = at_work.crowded(database)
+    if said is None:
+        return Check("cores", Level.OK, "the workers of this machine have no more threads than it has cores")
+    return Check(
+        "cores",
+        Level.WARNING,
+        f"{said}: they wait for each other",
+        "start fewer, give each --threads 1, or leave --threads out, so that each takes its share",
+    )
 
 
 def _intact(connection: sa.Connection) -> Check:

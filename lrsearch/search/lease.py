@@ -103,6 +103,11 @@ def enter(
     connection.execute(insert_if_absent(connection, workers).values(**values))
 
 
+def changed(connection: sa.Connection, worker: str, device: str) -> None:
+    """Note what a worker trains on from now on."""
+    connection.execute(workers.update().where(workers.c.id == worker).values(device=device))
+
+
 def leave(connection: sa.Connection, worker: str) -> None:
     """Strike a worker off."""
     connection.execute(_LEAVE, {"worker": worker})

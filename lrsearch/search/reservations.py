@@ -88,14 +88,17 @@ class Reservations:
         self.by_the_hour = False
         """Whether the budget, when it was last looked at, had hours."""
         self._initial, self._initial_left = initial, bool(initial)
-        self._device, self._versions = device, versions
-        self._entered = False
+        self.device = device
+        """May change between two reservations."""
+        self._versions = versions
+        self._entered: str | None = None
+        """With which device this worker is written down."""
         self._looked = -math.inf
 
     @property
     def columns(self) -> dict[str, str]:
         """What a slot says of the worker that has it in hand."""
-        return {"worker": str(self.holder), "device": self._device, "versions": self._versions}
+        return {"worker": str(self.holder), "device": self.device, "versions": self._versions}
 
     def first_setting(self, position: int) -> Mapping[str, Any]:
         """Return the parameters of the slot at ``position``, which was opened for a first setting."""
@@ -103,14 +106,14 @@ class Reservations:
 
     def leave(self) -> None:
         """Take this worker out of the list of those at work."""
-        if self._entered:
+        if self._entered is not None:
             self.study.database.write(lambda connection: lease.leave(connection, self.worker), patience_seconds=0)
-            self._entered = False
+            self._entered = None
 
     def reserve(self) -> Reserved | SearchEnded:
         """Take a slot of the budget, in one transaction."""
         # Made here, so that a transaction that is run again because its answer was lost knows its own.
-        slot, token = str(uuid.uuid4()), lease.new_token()
+        slot, token, device = str(uuid.uuid4()), lease.new_token(), self.device
         again = False
 
         def work(connection: sa.Connection) -> Reserved | SearchEnded | None:
@@ -122,7 +125,7 @@ class Reservations:
             again = True
             if mine is not None:
                 return _reserved(mine, token)
-            if not self._entered:
+            if self._entered is None:
                 lease.check_one_machine(connection, self.study.database.place, self.holder, self._lease_seconds)
                 lease.enter(
                     connection,
@@ -130,9 +133,11 @@ class Reservations:
                     self.holder,
                     self.study.id,
                     self._lease_seconds,
-                    device=self._device,
+                    device=device,
                     versions=self._versions,
                 )
+            elif self._entered != device:
+                lease.changed(connection, self.worker, device)
             self.by_the_hour = row.budget_hours is not None
             return self._next(connection, row, slot, token)
 
@@ -141,7 +146,7 @@ class Reservations:
         taken = self.study.database.write(work)
         if taken is None:
             raise self.study.gone()
-        self._entered = True
+        self._entered = device
         held = isinstance(taken, SearchEnded) and taken.reason == EndReason.HELD_ELSEWHERE
         # All that is left hangs on others: whether they live is worth another look.
         return self.reserve() if held and self._free_dead_processes() else taken
