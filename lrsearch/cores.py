@@ -1,7 +1,6 @@
 """How many cores this process may use, and how its threads wait for each other; known without PyTorch."""
 
 import os
-from functools import cache
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """For GNU's, LLVM's and Intel's OpenMP: threads that have nothing to do sleep."""
@@ -9,7 +8,6 @@ OF_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "KMP_LIBRARY
 """Variables with which a person says how threads wait; any of them is left alone."""
 
 
-@cache
 def available() -> int:
     """Return the cores that this process may use: of its affinity mask, and within the limit of its control group.
 

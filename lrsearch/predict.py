@@ -84,7 +84,7 @@ def _find(study: Study, trial: Trial, artifacts: str | None) -> bytes | Lrsearch
             f"the weights of trial {trial.number} of '{study.name}' were not kept, as only those of the best "
             f"are: {again} (it took {seconds:.1f} s), or take --trial best"
         )
-    store = filing.artifacts_of(study, artifacts)
+    store = filing.artifacts_of(study, artifacts, to_read=True)
     content = store.get(name)
     if content is None:
         return StorageError(

@@ -41,7 +41,7 @@ def read(name_or_file: str) -> tuple[dict[str, Any], str]:
         StudyFileError: no such file or shipped study, not UTF-8, or not TOML.
     """
     path = Path(name_or_file)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or _is_file(path):
         try:
             text = path.read_text("utf-8")
         except FileNotFoundError:
@@ -64,6 +64,13 @@ def read(name_or_file: str) -> tuple[dict[str, Any], str]:
         raise StudyFileError(f"{place}: not a TOML file: {error}") from None
     tables.setdefault("name", stem)
     return tables, place
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False  # a name that no file can have, but a study may
 
 
 def override(tables: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:

@@ -530,7 +530,8 @@ def test_the_pasted_plateau_drops_when_the_search_did(warmup: float) -> None:
 def test_torch_has_its_own_scheduler_for_most_families(shape: ScheduleConfig) -> None:
     source = snippet(config(schedule=shape), 25)
     assert f"{NATIVE[shape.family]}(" in source or shape.decay_fraction == 1.0
-    assert "LambdaLR" not in source
+    # Of so few updates that there is none to rise in torch's OneCycleLR knows nothing.
+    assert "LambdaLR" not in source or shape.family == "one_cycle"
 
 
 @pytest.mark.parametrize(
@@ -618,6 +619,7 @@ class Row:
     budget: BudgetSpec
     counts: dict[State, int]
     created_at: datetime
+    copy_of: str | None = None
 
 
 def test_a_long_name_folds_and_hours_are_said() -> None:

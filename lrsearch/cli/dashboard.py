@@ -85,7 +85,7 @@ def dashboard(
     names = {name.lower() for name in (host, *addresses, *(allowed_host or ()))}
     access = Access(password, LOOPBACK_NAMES | names, read_only)
     leave = Leave()
-    with closing(open_early(where, connections=serve.THREADS)) as database, interrupts.asked(leave):
+    with closing(open_early(where, connections=serve.THREADS, to_read=read_only)) as database, interrupts.asked(leave):
         app = build(database, Files(artifacts or default_for(where)), access)
         server = serve.bound(app, addresses[0], port, read_only=read_only)
         url = serve.url_of(addresses[0], server.effective_port)

@@ -1,5 +1,6 @@
 """`lrsearch extend`, `stop`, `enqueue`: change what the workers of a study do next."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -27,7 +28,7 @@ def extend(
     """Raise the budget of a study, running or not; a stopped one goes on."""
     if trials is None and hours is None:
         raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
-    with opened(storage) as database:
+    with opened(storage, to_read=False) as database:
         from lrsearch.search import study as studies
         from lrsearch.spec import BudgetSpec
 
@@ -42,7 +43,7 @@ def extend(
         found.stop(None)
         parts = [f"{new.trials} trials"] if new.trials is not None else []
         parts += [f"{new.hours:g} h of training"] if new.hours is not None else []
-        print(f"the budget of '{found.name}' is now {' and '.join(parts)}")
+        print(f"the budget of '{found.spec.name}' is now {' and '.join(parts)}")
     return EXIT_OK
 
 
@@ -54,7 +55,7 @@ def stop(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> int:
     """Let the workers of a study end after their trials; `run` or `extend` goes on later."""
-    with opened(storage) as database:
+    with opened(storage, to_read=False) as database:
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
@@ -64,7 +65,8 @@ def stop(
         what = f"{trials} will be kept and released" if now else f"{trials} will be finished first"
         seconds = found.spec.workers.heartbeat_seconds
         when = f" (within {seconds:g} s)" if now and under_way else ""
-        print(f"'{found.name}' stops; {what}{when}; `lrsearch run {found.name}` or `extend` goes on")
+        name = found.spec.name
+        print(f"'{name}' stops; {what}{when}; `lrsearch run {shlex.quote(name)}` or `extend` goes on")
     return EXIT_OK
 
 
@@ -76,7 +78,7 @@ def enqueue(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> int:
     """Have a setting of yours tried before anything else; it counts towards the budget."""
-    with opened(storage) as database:
+    with opened(storage, to_read=False) as database:
         from lrsearch.search import portfolio
         from lrsearch.search import study as studies
 
@@ -86,8 +88,10 @@ def enqueue(
         finished = sum(t.state.counts for t in found.trials())
         budget = found.budget().trials
         full = budget is not None and finished >= budget
-        hint = f"; the budget is used up: `lrsearch extend {found.name} --trials +1`" if full else ""
-        print(f"trial {number} of '{found.name}' will be: {', '.join(f'{k}={v}' for k, v in params.items())}{hint}")
+        hint = f"; the budget is used up: `lrsearch extend {shlex.quote(found.spec.name)} --trials +1`" if full else ""
+        print(
+            f"trial {number} of '{found.spec.name}' will be: {', '.join(f'{k}={v}' for k, v in params.items())}{hint}"
+        )
     return EXIT_OK
 
 

@@ -108,12 +108,12 @@ def storage_option(storage: str) -> str:
 
 
 @contextmanager
-def opened(storage: str) -> "Iterator[Database]":
-    """Open an existing database for a command that reads."""
+def opened(storage: str, *, to_read: bool = True) -> "Iterator[Database]":
+    """Open an existing database; one that cannot be written will do for a command that only reads."""
     quiet_optuna()
     from lrsearch.search.storage import open_existing
 
-    database = open_existing(place(storage))
+    database = open_existing(place(storage), to_read=to_read)
     try:
         yield database
     finally:
@@ -133,7 +133,7 @@ def chosen(study: "Study", trial: str) -> "Trial":
         winner = best(trials, study.spec.objective.direction)
         if winner is None:
             raise NothingFeasibleError(
-                f"no trial of the study '{study.name}' was trained through: there is no best one"
+                f"no trial of the study '{study.spec.name}' was trained through: there is no best one"
             )
         return winner
     if not trial.isdecimal():
@@ -141,7 +141,7 @@ def chosen(study: "Study", trial: str) -> "Trial":
     known = {t.number: t for t in trials}
     if int(trial) not in known:
         has = f"has trials 0 to {max(known)}" if known else "has no trial yet"
-        raise UnknownNameError(f"there is no trial {trial} in the study '{study.name}', which {has}")
+        raise UnknownNameError(f"there is no trial {trial} in the study '{study.spec.name}', which {has}")
     return known[int(trial)]
 
 

@@ -1,6 +1,5 @@
 """`lrsearch report`: one file that can be sent; torch is not loaded."""
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +9,7 @@ import typer
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, opened
 from lrsearch.errors import EXIT_OK, UsageError
 from lrsearch.report import words
+from lrsearch.stored import file_name
 
 if TYPE_CHECKING:
     from lrsearch.report.material import Material
@@ -53,7 +53,7 @@ def report(
 
         found = studies.get(database, study)
         if output is None and as_what == "html":
-            output = f"{_file_name(found.name)}.html"
+            output = f"{file_name(found.name)}.html"
         path = None if output in (None, "-") else Path(str(output))
         if path is not None:
             report_file.check(path, force=force)
@@ -78,8 +78,3 @@ def _written(material: "Material", form: Format) -> str:
     import json
 
     return json.dumps(document.to_json(material), indent=2, allow_nan=False, default=str) + "\n"
-
-
-def _file_name(study: str) -> str:
-    """Return a study's name as that of a file in this folder, whatever it was renamed to."""
-    return re.sub(r"[^\w.-]+", "_", study).lstrip(".-") or "report"

@@ -94,7 +94,7 @@ def show(
         known = {t.number: t for t in found.trials()}
         if number not in known:
             has = f"has trials 0 to {max(known)}" if known else "has no trial yet"
-            raise UnknownNameError(f"there is no trial {number} in the study '{found.name}', which {has}")
+            raise UnknownNameError(f"there is no trial {number} in the study '{found.spec.name}', which {has}")
         if as_json:
             print_json(trace.to_json(known[number], found.spec))
         else:
@@ -216,7 +216,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> int:
     """Delete a study, all its trials, and the checkpoints and weights that were kept of them, for good."""
-    with opened(storage) as database:
+    with opened(storage, to_read=False) as database:
         from lrsearch.search import leftovers
         from lrsearch.search import study as studies
 

@@ -25,6 +25,7 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
+from lrsearch.stored import file_name
 from lrsearch.trial import EpochMetrics, Reason, State
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def train(
     from lrsearch.training.folder import TrainingFolder
 
     order = job.order
-    folder = TrainingFolder(output or Path(f"{order.study}-trial-{order.trial}"))
+    folder = TrainingFolder(output or Path(f"{file_name(order.study)}-trial-{order.trial}"))
     before = None if force else record.finished(folder, order)
     if before is not None:
         return _result(before, folder.path, already=True, as_json=as_json)

@@ -1,5 +1,7 @@
 """A trial as a program of its own, for PyTorch or Lightning: it needs no lrsearch, and has its learning rates."""
 
+import re
+import shlex
 import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
@@ -11,6 +13,7 @@ from lrsearch.report.code_lines import folded
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
 from lrsearch.spec import POOL_SIZE, DatasetName, StudySpec
+from lrsearch.stored import in_docstring
 from lrsearch.trial import Trial
 
 if TYPE_CHECKING:
@@ -39,6 +42,9 @@ SHAPES: Final[dict[DatasetName, tuple[int, int, int]]] = {
 N_CLASSES: Final = 10
 """Of all data sets."""
 
+PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
+"""Names that stand in the first line, which a program prints as its description."""
+
 CNN_CHANNELS: Final = 10
 CNN_KERNEL: Final = 5
 CNN_POOL: Final = 2
@@ -56,6 +62,7 @@ def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
             trial=trial,
             spec=spec,
             config=config,
+            title=spec.name if PLAIN.fullmatch(spec.name) else "",
             head=_head(trial, spec, framework),
             needs=_needs(trial, spec, framework),
             layers=layers(spec),
@@ -97,12 +104,14 @@ def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
         "setting": f"{optimizer}; batch size {config.batch_size}",
         "schedule": f"{schedules.describe(config.schedule)}; {config.epochs} epochs of {steps} updates",
         "score": score(trial, spec),
-        "made by": f"lrsearch {__version__}: lrsearch export {spec.name} --trial {trial.number} --to {framework}",
+        "study": spec.name,
+        "made by": f"lrsearch {__version__}: lrsearch export {shlex.quote(spec.name)} --trial {trial.number} "
+        f"--to {framework}",
     }
     lines = []
     for name, text in rows.items():
         lines += textwrap.wrap(
-            text, WIDTH, initial_indent=f"{name:<10}", subsequent_indent=" " * 10, break_on_hyphens=False
+            in_docstring(text), WIDTH, initial_indent=f"{name:<10}", subsequent_indent=" " * 10, break_on_hyphens=False
         )
     return "\n".join(lines)
 

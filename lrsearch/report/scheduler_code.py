@@ -56,7 +56,7 @@ class _Main:
     setup: tuple[str, ...] = ()
 
 
-WARMUP: Final = "LinearLR(optimizer, start_factor=1 / warmup_steps, total_iters=warmup_steps - 1)"
+WARMUP: Final = "LinearLR(optimizer, start_factor=1 / ramp_steps, total_iters=ramp_steps - 1)"
 
 SHAPES: Final[dict[str, tuple[str, ...]]] = {
     "polynomial": ("shape = final + (1 - final) * (1 - s / main_steps) ** power",),
@@ -85,15 +85,18 @@ NUMBERS: Final[dict[str, dict[str, str]]] = {
 
 def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return the code that sets the learning rate of ``n_steps`` updates as ``lrsearch.schedules`` does."""
-    warm = warmup_steps(schedule, n_steps)
+    # Whether there is a warm-up is the schedule's word, not that of its length now: it may come to no update at all.
+    warms = schedule.warmup_fraction > 0
     if schedule.family == "plateau":
-        return _plateau(schedule, warm, n_steps)
-    main = _native(schedule, n_steps - warm, n_steps, warm)
+        return _plateau(schedule, n_steps)
+    if schedule.family == "one_cycle" and not warms:
+        return _one_cycle(schedule)
+    main = _native(schedule, n_steps, warms=warms)
     if main is None:
-        return _function(schedule, warm, n_steps)
-    setup = [*_warmup_lines(schedule, warm, n_steps, (*main.setup, *main.expressions)), *main.setup]
+        return _function(schedule, n_steps)
+    setup = [*_warmup_lines(schedule, n_steps, (*main.setup, *main.expressions, *main.starts)), *main.setup]
     expressions, starts = list(main.expressions), list(main.starts)
-    if warm:
+    if warms:
         # After its last step LinearLR leaves the learning rate alone: a constant needs nothing more.
         starts = ["warmup_steps", *starts] if expressions else []
         expressions.insert(0, WARMUP)
@@ -117,10 +120,11 @@ def plateau_arguments(schedule: ScheduleConfig, peak_lr: float) -> dict[str, Any
     }
 
 
-def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) -> _Main | None:
+def _native(schedule: ScheduleConfig, n_steps: int, *, warms: bool) -> _Main | None:
     """Return torch's schedulers for the part after warm-up; None where torch has none that does the same."""
     final = num(schedule.final_fraction or 0.0)
-    steps = "main_steps" if warm else "n_steps"
+    steps = "main_steps" if warms else "n_steps"
+    main_steps = n_steps - warmup_steps(schedule, n_steps)
     match schedule.family:
         case "constant":
             return _Main(())
@@ -141,14 +145,7 @@ def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) 
             return _Main((f"CosineAnnealingLR(optimizer, T_max={steps}, eta_min={final} * peak_lr)",))
         case "polynomial" if not schedule.final_fraction:
             return _Main((f"PolynomialLR(optimizer, total_iters={steps}, power={num(schedule.power or 1.0)})",))
-        case "one_cycle" if not warm and (schedule.rise_fraction or 0.0) * main_steps > 1 + 1e-6:
-            rise, initial = num(schedule.rise_fraction or 0.0), num(schedule.initial_fraction or 0.0)
-            one_cycle = (
-                f"OneCycleLR(optimizer, peak_lr, total_steps=n_steps, pct_start={rise}, div_factor=1 / {initial}, "
-                f"final_div_factor={initial} / {final}, cycle_momentum=False)"
-            )
-            return _Main((one_cycle,))
-        case "triangular" if not warm:
+        case "triangular" if not warms:
             half = f"n_steps / {2 * (schedule.cycles or 1)}"
             return _Main(
                 (f"CyclicLR(optimizer, {final} * peak_lr, peak_lr, step_size_up={half}, cycle_momentum=False)",)
@@ -164,13 +161,12 @@ def _native(schedule: ScheduleConfig, main_steps: int, n_steps: int, warm: int) 
             return _Main((restart,), setup=(cycle,))
         case "wsd":
             share = schedule.decay_fraction or 0.0
-            wanted = max(round_half_up(share * n_steps), 1)
-            decay = min(wanted, main_steps)
-            most = steps if wanted > main_steps or share + schedule.warmup_fraction >= 1 else ""
-            line = _share("decay_steps", share, most, decay, n_steps)
+            decay = min(max(round_half_up(share * n_steps), 1), main_steps)
+            count = f"max(1, int({num(share)} * n_steps + 0.5))"
+            # Within one half of an update of each other they may round to more than there is.
+            most = f"min({count}, {steps})" if share + schedule.warmup_fraction > 0.5 else count
+            line = f"decay_steps = {most}  # {decay} of {n_steps}"
             fall = f"LinearLR(optimizer, start_factor=1.0, end_factor={final}, total_iters=decay_steps)"
-            if decay == main_steps:
-                return _Main((fall,), setup=(line,))
             return _Main(("ConstantLR(optimizer, factor=1.0)", fall), ("n_steps - decay_steps",), (line,))
         case _:
             return None
@@ -183,13 +179,34 @@ def _multistep(at: str, final: str, drops: int, *setup: str) -> _Main:
     return _Main((fall,), setup=(*setup, f"milestones = {at}"))
 
 
-def _function(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode:
+def _one_cycle(schedule: ScheduleConfig) -> SchedulerCode:
+    """Return torch's OneCycleLR, and the formula for so few updates that there is none to rise in."""
+    rise, initial = num(schedule.rise_fraction or 0.0), num(schedule.initial_fraction or 0.0)
+    final = num(schedule.final_fraction or 0.0)
+    one_cycle = (
+        f"OneCycleLR(optimizer, peak_lr, total_steps=n_steps, pct_start={rise}, div_factor=1 / {initial}, "
+        f"final_div_factor={initial} / {final}, cycle_momentum=False)"
+    )
+    setup = (
+        f"peak = {rise} * n_steps - 1  # the update of the peak, 0-based",
+        "if peak > 1e-6:",
+        f"    scheduler = {one_cycle}",
+        "else:  # no update to rise in",
+        f"    low, part = {final}, math.pi / (n_steps - 1 - peak)",
+        "    wave = [1 + math.cos(part * (s - peak)) for s in range(n_steps + 1)]",
+        "    scheduler = LambdaLR(optimizer, lambda s: low + (1 - low) * wave[s] / 2)",
+    )
+    return SchedulerCode(("LambdaLR", "OneCycleLR"), setup, ("scheduler",))
+
+
+def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return a LambdaLR over the formula of ``lrsearch.shapes``."""
     body, numbers = SHAPES[schedule.family], NUMBERS[schedule.family]
     values = ", ".join(num(getattr(schedule, field) or 0.0) for field in numbers.values())
-    begin, ramp = ("max(step - warmup_steps, 0)", " * min((step + 1) / warmup_steps, 1)") if warm else ("step", "")
+    warms = schedule.warmup_fraction > 0
+    begin, ramp = ("max(step - warmup_steps, 0)", " * min((step + 1) / ramp_steps, 1)") if warms else ("step", "")
     setup = [
-        *(_warmup_lines(schedule, warm, n_steps, body) or ["main_steps = n_steps"]),
+        *(_warmup_lines(schedule, n_steps, body) or ["main_steps = n_steps"]),
         f"{', '.join(numbers)} = {values}",
         "",
         "",
@@ -205,16 +222,16 @@ def _function(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCod
     return SchedulerCode(("LambdaLR",), tuple(setup), ("scheduler",))
 
 
-def _plateau(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode:
+def _plateau(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return torch's ReduceLROnPlateau, with the warm-up as a scheduler of its own."""
     final = num(schedule.final_fraction or 0.0)
     plateau = (
         f"plateau = ReduceLROnPlateau(optimizer, factor={num(schedule.drop_factor or 0.0)}, "
         f"patience={schedule.patience_epochs}, min_lr={final} * peak_lr, eps={PLATEAU_EPS} * peak_lr)"
     )
-    if not warm:
+    if not schedule.warmup_fraction:
         return SchedulerCode(("ReduceLROnPlateau",), (plateau,), ("plateau",))
-    setup = (*_warmup_lines(schedule, warm, n_steps, ()), f"warmup = {WARMUP}", plateau)
+    setup = (*_warmup_lines(schedule, n_steps, ()), f"warmup = {WARMUP}", plateau)
     floor: tuple[str, ...] = ()
     if schedule.final_fraction:
         # Or a drop during the warm-up would stop at the floor of the peak, not at that of the ramp.
@@ -226,21 +243,18 @@ def _plateau(schedule: ScheduleConfig, warm: int, n_steps: int) -> SchedulerCode
     return SchedulerCode(("LinearLR", "ReduceLROnPlateau"), setup, ("warmup", "plateau"), floor)
 
 
-def _warmup_lines(schedule: ScheduleConfig, warm: int, n_steps: int, used_by: Iterable[str]) -> list[str]:
-    if not warm:
+def _warmup_lines(schedule: ScheduleConfig, n_steps: int, used_by: Iterable[str]) -> list[str]:
+    """Return the numbers of updates of the warm-up and after it, as ``lrsearch.schedules`` rounds them."""
+    if not schedule.warmup_fraction:
         return []
-    wanted = round_half_up(schedule.warmup_fraction * n_steps)
-    most = "n_steps - 1" if wanted > warm or schedule.warmup_fraction >= 0.5 else ""
-    lines = [_share("warmup_steps", schedule.warmup_fraction, most, warm, n_steps)]
+    warm = warmup_steps(schedule, n_steps)
+    # The last update is never one of the warm-up, and a half is rounded up.
+    count = f"min(int({num(schedule.warmup_fraction)} * n_steps + 0.5), n_steps - 1)"
+    lines = [f"warmup_steps = {count}  # {warm} of {n_steps}"]
+    lines.append("ramp_steps = max(warmup_steps, 1)")
     if any("main_steps" in text for text in used_by):
         lines.append("main_steps = n_steps - warmup_steps")
     return lines
-
-
-def _share(name: str, fraction: float, most: str, steps: int, n_steps: int) -> str:
-    """Return an assignment of a part of all updates, a half rounded up; ``steps`` is what it comes to."""
-    count = f"max(1, int({num(fraction)} * n_steps + 0.5))"
-    return f"{name} = {f'min({count}, {most})' if most else count}  # {steps} of {n_steps}"
 
 
 def _names(expressions: list[str]) -> tuple[str, ...]:

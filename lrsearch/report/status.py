@@ -1,5 +1,6 @@
 """How far a study is: its budget, its trials by state, the best so far, who works on it, what was interrupted."""
 
+import shlex
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
@@ -112,13 +113,15 @@ def status_table(
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    grid.add_row("study", f"{spec.name}: {spec.model.name} on {spec.dataset.name}, {spec.epochs} epochs a trial")
+    about = f"{spec.model.name} on {spec.dataset.name}, {words.counted(spec.epochs, 'epoch')} a trial"
+    grid.add_row("study", Text(f"{spec.name}: {about}"))
     goal = "most accurate" if spec.objective.metric == "accuracy" else "lowest loss"
     grid.add_row("objective", f"{goal} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))
     if stopped is not None:
         how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"
-        grid.add_row("stopped", f"{how}; `lrsearch run {spec.name}` or `lrsearch extend {spec.name}` goes on")
+        name = shlex.quote(spec.name)
+        grid.add_row("stopped", Text(f"{how}; `lrsearch run {name}` or `lrsearch extend {name}` goes on"))
     grid.add_row("trials", counts_words(Counter(t.state for t in trials)))
     winner = best(trials, spec.objective.direction)
     if winner is None or winner.outcome is None:
@@ -134,7 +137,7 @@ def status_table(
         grid.add_row("caution", Text(f"results are compared across {'; and '.join(across)}"))
     if crowded is not None:
         grid.add_row("cores", Text(f"{crowded}: they wait for each other; start fewer, or leave --threads out"))
-    grid.add_row("origin", _listed(Counter(t.origin for t in trials)))
+    grid.add_row("origin", Text(_listed(Counter(t.origin for t in trials))))
     past = interruptions(trials)
     if past:
         said = ", ".join(f"{words.reason(reason)} {n}" for reason, n in past.most_common())

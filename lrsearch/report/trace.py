@@ -1,6 +1,7 @@
 """`lrsearch show N`: one trial, its training trace epoch by epoch, its loss and its schedule drawn."""
 
 import math
+import shlex
 from typing import Any
 
 from rich import box
@@ -84,7 +85,9 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
     if trial.weights_sha256:
         rows["weights"] = f"sha256 {trial.weights_sha256}"
     if weights_kept:
-        rows["kept for"] = f"`lrsearch predict {spec.name} --trial {trial.number}`: what they make of an image"
+        rows["kept for"] = (
+            f"`lrsearch predict {shlex.quote(spec.name)} --trial {trial.number}`: what they make of an image"
+        )
     for name, text in rows.items():
         # As Text: a message or a device may hold square brackets, which a string would lose as markup.
         grid.add_row(name, Text(text))

@@ -22,13 +22,13 @@ PREFIX = "lrsearch-"
 
 
 class Artifacts:
-    """An artifact store that is there and can be written."""
+    """An artifact store that is there and can be written; with ``to_read`` it need not be."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, *, to_read: bool = False) -> None:
         self.where = where
         scheme, separator, rest = where.partition("://")
         if not separator:
-            self._store: Any = _folder(Path(where))
+            self._store: Any = FileSystemArtifactStore(where) if to_read else _folder(Path(where))
         elif scheme in ("s3", "gs"):
             bucket = urlsplit(where).netloc
             if "@" in bucket:
@@ -39,8 +39,9 @@ class Artifacts:
             if not bucket or rest.strip("/") != bucket:
                 raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got {where!r}")
             self._store = _bucket(scheme, bucket)
-            # Seen now, not after an hour of training.
-            self.remove(self.put(b"", "probe", "empty"))
+            if not to_read:
+                # Seen now, not after an hour of training.
+                self.remove(self.put(b"", "probe", "empty"))
         else:
             raise UsageError(f"--artifacts must be a folder, s3://BUCKET or gs://BUCKET, got a URL of '{scheme}'")
 

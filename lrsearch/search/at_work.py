@@ -12,6 +12,7 @@ from lrsearch.search import budget, processes, tables
 from lrsearch.search.clock import now
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
+from lrsearch.stored import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ def living(study: Study) -> list[Worker]:
             continue
         ago = study.spec.workers.lease_seconds - (until - row.read_at).total_seconds()
         number = row.number if row.state == "running" else None
-        out.append(Worker(f"{row.host}:{row.pid}", row.device, row.versions, number, max(0.0, ago)))
+        name = shown(f"{row.host}:{row.pid}")
+        out.append(Worker(name, shown(row.device), shown(row.versions), number, max(0.0, ago)))
     return out
 
 

@@ -56,7 +56,7 @@ def check_identity(study: Study, spec: StudySpec) -> None:
     shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
     more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
     raise IdentityError(
-        f"the study '{study.name}' in {study.database.place} is another one: {shown}{more}. "
+        f"the study '{study.spec.name}' in {study.database.place} is another one: {shown}{more}. "
         f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
     )
 

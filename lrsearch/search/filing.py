@@ -60,14 +60,16 @@ def file_study(
     return study
 
 
-def artifacts_of(study: Study, named: str | None = None) -> Artifacts:
+def artifacts_of(study: Study, named: str | None = None, *, to_read: bool = False) -> Artifacts:
     """Return the artifact store: the one that is named here, that of the study, or the default of its database.
+
+    With ``to_read`` it need not be writable, nor there.
 
     Raises:
         StorageError: it cannot be written.
         UsageError: it is none.
     """
-    return Artifacts(named or study.artifacts_at() or default_for(study.database.place))
+    return Artifacts(named or study.artifacts_at() or default_for(study.database.place), to_read=to_read)
 
 
 def _anywhere(artifacts: str) -> str:

@@ -21,7 +21,7 @@ from lrsearch.search import study as studies
 from lrsearch.search.artifacts import default_for
 from lrsearch.search.check import Check, Level, counted, disk
 from lrsearch.search.clock import now
-from lrsearch.search.connecting import connected
+from lrsearch.search.connecting import connected, reading_uri, writable
 from lrsearch.search.explain import explained
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, network_file_system
 from lrsearch.search.storage import Database
@@ -57,7 +57,8 @@ def examine(place: Place, artifacts: str | None, *, fix: bool) -> Iterator[Check
             if version.level != Level.OK and not (fix and version.fixable):
                 yield version
                 return
-            with closing(Database(place)) as database:
+            read_only = not fix and isinstance(place, SqliteFile) and not writable(place.path)
+            with closing(Database(place, read_only=read_only)) as database:
                 yield replace(version, fixed=True, advice="") if version.fixable else version
                 yield from _of_database(database, fix=fix)
                 yield from leftovers.stores(database, artifacts, fix=fix)
@@ -75,7 +76,7 @@ def _looking(place: Place) -> Iterator[sa.Connection]:
         with explained(place), closing(connected(place)) as connection:
             yield connection
         return
-    uri = f"{place.path.resolve().as_uri()}?mode=ro"
+    uri = reading_uri(place.path)
     engine = sa.create_engine(
         "sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True, timeout=10)
     )
@@ -191,7 +192,8 @@ def _of_database(database: Database, *, fix: bool) -> Iterator[Check]:
             yield _latency(connection)
             yield Check("clock", Level.OK, "the database's clock is this machine's")
             yield _intact(connection)
-        yield _wal(database.place, fix=fix)
+        if not database.read_only:
+            yield _wal(database.place, fix=fix)
     for name in studies.names(database):
         yield from _of_study(database, name, fix=fix)
     yield _crowded(database)

@@ -22,6 +22,7 @@ from sqlalchemy import bindparam
 from lrsearch.search import optuna_rows, tables
 from lrsearch.search.clock import later
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.stored import shown
 from lrsearch.trial import State
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _move(connection: sa.Connection, study: str, optuna_id: int) -> None:
             _reopen(connection, slot.id)
         elif slot.state == "ended" and trial.state == TrialState.RUNNING:
             tell(connection, slot, trial.trial_id)
-    log.warning("the study has been renamed to '%s' by another program: its work goes on there", name)
+    log.warning("the study has been renamed to '%s' by another program: its work goes on there", shown(str(name)))
 
 
 def _reopen(connection: sa.Connection, slot: str) -> None:

@@ -7,7 +7,7 @@ from optuna.storages._rdb import models
 
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, tables
-from lrsearch.search.connecting import connected
+from lrsearch.search.connecting import connected, reading_uri
 from lrsearch.search.explain import explained
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, check_local
 
@@ -59,7 +59,7 @@ def _column(place: Place, query: str) -> set[str]:
         with explained(place), closing(connected(place)) as connection:
             return {value for (value,) in connection.exec_driver_sql(query)}
     # The plain driver: SQLAlchemy would open the file for writing.
-    uri = f"{place.path.resolve().as_uri()}?mode=ro"
+    uri = reading_uri(place.path)
     with (
         explained(place),
         closing(sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS)) as sqlite_connection,

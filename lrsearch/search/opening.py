@@ -15,7 +15,7 @@ from sqlalchemy.pool import StaticPool
 
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, migrations, tables
-from lrsearch.search.connecting import connected, settings
+from lrsearch.search.connecting import connected, reading_uri, settings
 from lrsearch.search.look import has_studies
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, check_local
 from lrsearch.search.tables import insert_if_absent
@@ -101,6 +101,29 @@ def open_sqlite(place: SqliteFile) -> RDBStorage:
             sa.event.listen(storage.engine, "connect", _on_connect)
             storage.engine.dispose()
             return storage
+
+
+def open_to_read(place: SqliteFile) -> RDBStorage:
+    """Open a file that cannot be written; nothing beside it is made either.
+
+    Raises:
+        StorageError: it is of another version of lrsearch or Optuna, or has changes that cannot be read.
+        SQLAlchemyError: whatever else SQLite says.
+    """
+    uri = reading_uri(place.path)
+    kwargs = {
+        "creator": lambda: sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+    }
+    storage = _optuna_storage(place, kwargs, skip_table_creation=True)
+    version = _version(storage.engine)
+    if version != tables.SCHEMA_VERSION:
+        close(storage)
+        raise StorageError(
+            f"{place} holds studies of schema {version}, this lrsearch reads schema {tables.SCHEMA_VERSION}, and it "
+            f"cannot be written (it or its folder is read-only): copy it into a folder that can, and name that with "
+            f"--storage"
+        )
+    return storage
 
 
 def close(storage: RDBStorage) -> None:

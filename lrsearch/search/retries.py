@@ -13,6 +13,7 @@ from sqlalchemy import bindparam
 from lrsearch.search.clock import now
 from lrsearch.search.tables import epochs, insert_if_absent, interruptions, slots
 from lrsearch.spec import RetriesSpec
+from lrsearch.stored import shown
 from lrsearch.trial import Interruption, Reason
 
 _SLOT = sa.select(slots).where(slots.c.id == bindparam("slot"))
@@ -53,11 +54,11 @@ def interruption(row: Any) -> Interruption:
     return Interruption(
         row.attempt,
         Reason(row.reason),
-        row.worker,
-        row.device,
+        shown(row.worker),
+        shown(row.device),
         row.epoch,
         row.step,
-        row.message,
+        shown(row.message),
         row.at.replace(tzinfo=UTC),
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy import exc
 
 from lrsearch.errors import StorageError
 from lrsearch.search import explain, opening
+from lrsearch.search.connecting import writable
 from lrsearch.search.explain import explained, passes
 from lrsearch.search.look import check_new, has_studies
 from lrsearch.search.places import Place, SqliteFile
@@ -36,10 +37,14 @@ class Database:
         patience_seconds: for how long a lost connection is tried again; a command that a person waits for fails at
             once, a worker has patience.
         connections: to a server, that are kept open; for a moment there may be twice as many.
+        read_only: whether it is a SQLite file that cannot be written, and is opened to read.
     """
 
-    def __init__(self, place: Place, patience_seconds: float = 0.0, connections: int = 1) -> None:
+    def __init__(
+        self, place: Place, patience_seconds: float = 0.0, connections: int = 1, *, read_only: bool = False
+    ) -> None:
         self.place = place
+        self.read_only = read_only
         self.patience_seconds = patience_seconds
         self._pool_asks = connections > 1
         """Whether a connection is asked whether it answers before it is handed out, as ``opening`` has it."""
@@ -47,7 +52,7 @@ class Database:
         """Asked while the database does not answer: whether to give up on it."""
         self.optuna = self.patiently(
             lambda: (
-                opening.open_sqlite(place)
+                (opening.open_to_read(place) if read_only else opening.open_sqlite(place))
                 if isinstance(place, SqliteFile)
                 else opening.open_postgres(place, connections)
             )
@@ -155,7 +160,7 @@ def _was_cut(error: Exception) -> bool:
     return isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
 
 
-def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1) -> Database:
+def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1, *, to_read: bool = False) -> Database:
     """Open a database before it holds a study: on a server, whose tables are made. A file must be there.
 
     A fleet may start before its first study; a file that is not there is more likely a slip of the keys.
@@ -164,14 +169,16 @@ def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1
         StorageError: the server cannot be reached, its database is another program's, or the file is not there.
     """
     if isinstance(place, SqliteFile):
-        return open_existing(place, patience_seconds, connections)
+        return open_existing(place, patience_seconds, connections, to_read=to_read)
     # Said at once: patience is for a database that has been reached before.
     check_new(place)
     return Database(place, patience_seconds, connections)
 
 
-def open_existing(place: Place, patience_seconds: float = 0.0, connections: int = 1) -> Database:
-    """Open a database that must hold studies.
+def open_existing(
+    place: Place, patience_seconds: float = 0.0, connections: int = 1, *, to_read: bool = False
+) -> Database:
+    """Open a database that must hold studies; ``to_read`` where nothing will be written, though it may not be writable.
 
     Raises:
         StorageError: there is none, or it is none.
@@ -184,4 +191,5 @@ def open_existing(place: Place, patience_seconds: float = 0.0, connections: int 
         raise StorageError(
             f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage"
         )
-    return Database(place, patience_seconds, connections)
+    read_only = to_read and isinstance(place, SqliteFile) and not writable(place.path)
+    return Database(place, patience_seconds, connections, read_only=read_only)

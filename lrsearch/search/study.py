@@ -20,6 +20,7 @@ from lrsearch.search.homes import ID_ATTR, Home
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
+from lrsearch.stored import shown
 from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
 
 SPEC_ATTR = "lrsearch:spec"
@@ -51,13 +52,13 @@ class Study:
         """
         if self.copy_of is not None:
             raise UsageError(
-                f"'{self.name}' is a copy of the study '{self.copy_of}' that another program made, and a copy is only "
-                f"read: go on with '{self.copy_of}', or add a --name to start a study of its own"
+                f"'{shown(self.name)}' is a copy of the study '{shown(self.copy_of)}' that another program made, and a "
+                f"copy is only read: go on with '{shown(self.copy_of)}', or add a --name to start a study of its own"
             )
 
     def gone(self) -> UnknownNameError:
         """Return what is to be said where the study is there no more."""
-        return UnknownNameError(f"the study '{self.name}' has been deleted from {self.database.place}")
+        return UnknownNameError(f"the study '{self.spec.name}' has been deleted from {self.database.place}")
 
     def budget(self) -> BudgetSpec:
         """Return the budget as it stands now; it may have been raised since the spec was filed.
@@ -225,13 +226,17 @@ class Summary:
 
 def names(database: Database) -> list[str]:
     """Return the names of all lrsearch studies; copies that another program made are none."""
-    return [frozen.study_name for frozen, copy_of in _ours(database) if copy_of is None]
+    return [shown(frozen.study_name) for frozen, copy_of in _ours(database) if copy_of is None]
 
 
 def find(database: Database, name: str) -> Study | None:
     """Return the study of that name, which may be a copy, or None."""
-    found = next(((s, copy_of) for s, copy_of in _ours(database) if s.study_name == name), None)
-    return None if found is None else _load(database, *found)
+    ours = _ours(database)
+    for written in (str, shown):  # a name is found as it is, and as it is shown
+        for one, copy_of in ours:
+            if written(one.study_name) == name:
+                return _load(database, one, copy_of)
+    return None
 
 
 def get(database: Database, name: str | None) -> Study:
@@ -266,9 +271,9 @@ def check_version(study: Study) -> None:
         filed = connection.scalar(sa.select(tables.studies.c.version).where(tables.studies.c.id == study.id))
     if filed is not None and filed.split(".")[:2] != __version__.split(".")[:2]:
         raise UsageError(
-            f"the study '{study.name}' in {study.database.place} was filed by lrsearch {filed} and this is lrsearch "
-            f"{__version__}, whose trials may not be comparable: use lrsearch {filed} here, or add a --name to start "
-            f"a study of its own"
+            f"the study '{study.spec.name}' in {study.database.place} was filed by lrsearch {filed} and this is "
+            f"lrsearch {__version__}, whose trials may not be comparable: use lrsearch {filed} here, or add a --name "
+            f"to start a study of its own"
         )
 
 
@@ -313,14 +318,14 @@ def summaries(database: Database) -> list[Summary]:
             spec = study.spec
             out.append(
                 Summary(
-                    study.name,
+                    shown(study.name),
                     study.optuna_id,
                     spec.dataset.name,
                     spec.model.name,
                     _budget(row),
                     counts.get(study.id, {}),
                     _utc(row.created_at),
-                    copy_of,
+                    None if copy_of is None else shown(copy_of),
                 )
             )
     return out
@@ -341,11 +346,11 @@ def _load(database: Database, frozen: FrozenStudy, copy_of: str | None) -> Study
         spec = StudySpec.model_validate_json(frozen.user_attrs[SPEC_ATTR])
     except (KeyError, ValidationError) as error:
         raise StorageError(
-            f"the spec of the study '{name}' in {database.place} was written by another version of lrsearch "
+            f"the spec of the study '{shown(name)}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
     # Whoever renames a study in the dashboard renames it here too.
-    spec = spec.model_copy(update={"name": name})
+    spec = spec.model_copy(update={"name": shown(name)})
     study_id = frozen.user_attrs[ID_ATTR]
     return Study(database, study_id, name, spec, Home(study_id, frozen._study_id), copy_of)  # noqa: SLF001 - no public name
 
@@ -366,7 +371,7 @@ def _trial(
     outcome = None
     if row.state == "ended":
         outcome = Outcome(
-            State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, row.message or ""
+            State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, shown(row.message or "")
         )
     return Trial(
         number=row.number,
@@ -375,10 +380,10 @@ def _trial(
         outcome=outcome,
         metrics=tuple(metrics),
         interrupted=outcome is None and not held,
-        worker=row.worker,
-        device=row.device,
-        versions=row.versions,
-        origin=row.origin,
+        worker=shown(row.worker),
+        device=shown(row.device),
+        versions=shown(row.versions),
+        origin=shown(row.origin),
         started_at=_utc(row.started_at) if row.started_at else None,
         ended_at=_utc(row.ended_at) if row.ended_at else None,
         test_accuracy=row.test_accuracy,
