@@ -212,6 +212,10 @@ def _serve(order: Order, events: Connection) -> None:
     leave = Leave()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: leave.ask(Reason.PREEMPTED))
+    # The end of the terminal, and a batch system's warning, reach the whole group too.
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     json_log.take_up(order.log_level, as_json=order.log_json)

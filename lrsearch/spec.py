@@ -28,6 +28,13 @@ LEAST_TRAIN_IMAGES = 2
 DEFAULT_HIDDEN: dict[ModelName, tuple[int, ...]] = {"mlp": (128,), "cnn": (50,)}
 """Sizes of the hidden dense layers where a study names none."""
 
+MOST = 1_000_000
+"""Of anything that is counted: what is more is a slip of the keys, and finds no room in a database's columns."""
+LONGEST_NAME = 100
+"""Of a study [characters]."""
+LONGEST_SECONDS = 366 * 86_400
+"""A year [seconds]."""
+
 NOT_IDENTITY = ("name", "budget", "workers")
 """What may change without making another study: how it is called, how long it goes on, how the work is shared."""
 
@@ -36,7 +43,7 @@ class DatasetSpec(Strict):
     """The images; validation is taken out of what the search draws, the test set lies apart."""
 
     name: DatasetName = "digits"
-    limit: Annotated[int, Field(ge=3)] | None = None
+    limit: Annotated[int, Field(ge=3, le=MOST)] | None = None
     """Images drawn for training and validation together [examples]; all of them by default."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
     scaling: Literal["standard", "unit"] = "standard"
@@ -68,7 +75,7 @@ class ModelSpec(Strict):
     """The network, sized from the data's shape and classes."""
 
     name: ModelName = "mlp"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    hidden: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] | None = None
     """Sizes of the hidden dense layers; ``DEFAULT_HIDDEN`` of the model by default."""
 
     @property
@@ -96,11 +103,11 @@ class ObjectiveSpec(Strict):
 class BudgetSpec(Strict):
     """When the search ends: whichever comes first."""
 
-    trials: Annotated[int, Field(ge=1)] | None = None
+    trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """Total of complete, pruned and diverged trials; 50 when hours are not given either."""
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0, le=MOST)] | None = None
     """Training time of all trials together [hours]."""
-    max_failures: Annotated[int, Field(ge=0)] = 5
+    max_failures: Annotated[int, Field(ge=0, le=MOST)] = 5
     """Failed trials (out of memory, crash) do not count as trials; more of them than this end the study."""
 
     @model_validator(mode="before")
@@ -115,7 +122,7 @@ class SamplerSpec(Strict):
     """Who proposes the next setting."""
 
     name: SamplerName = "tpe"
-    n_startup_trials: Annotated[int, Field(ge=0)] = 10
+    n_startup_trials: Annotated[int, Field(ge=0, le=MOST)] = 10
     """Finished trials before tpe or gp stop drawing at random; the first settings count."""
     portfolio: bool = True
     """Whether settings known to work elsewhere are tried first."""
@@ -125,19 +132,19 @@ class PrunerSpec(Strict):
     """Who ends a trial early; Optuna's names and meanings, steps counted in epochs."""
 
     name: PrunerName = "asha"
-    min_resource: Annotated[int, Field(ge=1)] | None = None
+    min_resource: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """asha: the first rung [epochs]; a fifth of the training by default."""
-    reduction_factor: Annotated[int, Field(ge=2)] | None = None
+    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] | None = None
     """asha: one in so many goes on from a rung; 3 by default."""
-    min_early_stopping_rate: Annotated[int, Field(ge=0)] | None = None
+    min_early_stopping_rate: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """asha: rungs left out at the start; 0 by default."""
-    n_startup_trials: Annotated[int, Field(ge=0)] | None = None
+    n_startup_trials: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """median: complete trials before the first comparison; 5 by default."""
-    n_warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    n_warmup_steps: Annotated[int, Field(ge=0, le=MOST)] | None = None
     """median: epochs before the first comparison; 0 by default."""
-    interval_steps: Annotated[int, Field(ge=1)] | None = None
+    interval_steps: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """median: epochs between comparisons; 1 by default."""
-    n_min_trials: Annotated[int, Field(ge=1)] | None = None
+    n_min_trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """median: scores at an epoch below which nothing is pruned; 1 by default."""
 
     DEFAULTS: ClassVar[dict[PrunerName, dict[str, int]]] = {
@@ -204,7 +211,7 @@ class TrainingSpec(Strict):
     """Moving average of the weights for the rung score; auto: when a pruner uses it."""
 
 
-Retries = Annotated[int, Field(ge=0)]
+Retries = Annotated[int, Field(ge=0, le=MOST)]
 
 
 class RetriesSpec(Strict):
@@ -226,13 +233,13 @@ class RetriesSpec(Strict):
 class WorkersSpec(Strict):
     """How the work is shared and kept; not part of a study's identity."""
 
-    lease_seconds: Annotated[float, Field(gt=0)] = 60.0
+    lease_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = 60.0
     """A worker that has not been heard of for so long has lost its trial [seconds]."""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)] = 60.0
     """At most so much work is repeated after a kill [seconds]; 0: a trial's state is kept after every epoch."""
-    trial_seconds: Annotated[float, Field(gt=0)] | None = None
+    trial_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] | None = None
     """Training time after which a trial fails as timed out [seconds]; no limit by default."""
-    no_progress_seconds: Annotated[float, Field(gt=0)] = 600.0
+    no_progress_seconds: Annotated[float, Field(gt=0, le=LONGEST_SECONDS)] = 600.0
     """A worker that has made no update for so long is ended, and its trial goes on elsewhere [seconds]."""
     retries: RetriesSpec = RetriesSpec()
 
@@ -247,8 +254,8 @@ class WorkersSpec(Strict):
 class StudySpec(Strict):
     """One study: what to train, what to search, how long."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-    epochs: Annotated[int, Field(ge=1)] = 10
+    name: Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$")]
+    epochs: Annotated[int, Field(ge=1, le=MOST)] = 10
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     baseline: str | None = None
     """Your current setting, tried first: ``"sgd lr=0.1 cosine batch=64"``."""

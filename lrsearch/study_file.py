@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.search_space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
-from lrsearch.spec import StudySpec
+from lrsearch.spec import LONGEST_NAME, StudySpec
 
 DEFAULT_STUDY = "digits"
 
@@ -173,6 +173,8 @@ def _sentence(error: dict[str, Any]) -> str:
         case "value_error":
             message = message.removeprefix("Value error, ")
             return f"{key}: {message}" if key else message
+        case "string_pattern_mismatch" if isinstance(came, str) and len(came) > LONGEST_NAME:
+            return f"{key}: must have at most {LONGEST_NAME} characters, got {len(came)}"
         case "string_pattern_mismatch":
             return f"{key}: must be letters, digits, '.', '_' and '-', starting with a letter or digit, got {came!r}"
         case "model_type" | "model_attributes_type":

@@ -3,6 +3,7 @@
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -234,6 +235,20 @@ def data_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+OF_A_SHELL = re.compile(r"(LRSEARCH_(?!TEST_)|OPTUNA_|OMP_|GOMP_|KMP_|COLUMNS|LINES|NO_COLOR|FORCE_COLOR|TERM$).*")
+"""Variables that a tester's shell may have set and that change what is tested."""
+
+
+@pytest.fixture(autouse=True)
+def _folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what lies where the tests are started, and what the shell has set, out of every test."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here", numbered=True))
+    for name in list(os.environ):
+        if OF_A_SHELL.fullmatch(name):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(autouse=True)

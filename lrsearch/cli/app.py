@@ -85,6 +85,10 @@ def _root(
     del version, debug, log_format
 
 
+NO_MEMORY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
+NO_ROOM = "there is too little memory for this process: end others, or raise its limit (ulimit -v unlimited)"
+
+
 def run(argv: list[str]) -> int:
     """Run one command; return the exit code. Every error ends here, as one sentence on stderr."""
     debug = "--debug" in argv or os.environ.get("LRSEARCH_DEBUG", "") not in ("", "0")
@@ -134,6 +138,20 @@ def _end(error: BaseException, words: list[str]) -> int:
         case OSError(errno=errno.ENOSPC | errno.EIO | errno.EDQUOT | errno.EFBIG, filename=None):
             _drop_output()
             return _say(f"the output cannot be written: {error.strerror}", EXIT_FAILURE, error)
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return _say(
+                "this needs more open files than the system allows it: raise the limit (ulimit -n 1024)",
+                EXIT_FAILURE,
+                error,
+            )
+        case FileNotFoundError() if not _here():
+            return _say(
+                "the folder in which this was started is there no more: change into another one", EXIT_FAILURE, error
+            )
+        case MemoryError():
+            return _say(NO_ROOM, EXIT_FAILURE, error)
+        case ImportError() if any(words in str(error) for words in NO_MEMORY):
+            return _say(f"a library could not be loaded ({error}): {NO_ROOM}", EXIT_FAILURE, error)
         case KeyboardInterrupt() | EOFError() | typer.Abort():
             return EXIT_INTERRUPTED
         case _:
@@ -143,6 +161,14 @@ def _end(error: BaseException, words: list[str]) -> int:
                 f"run it again with --debug and report what it shows"
             )
             return _say(said, EXIT_FAILURE, error)
+
+
+def _here() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - it is this very call that fails
+    except OSError:
+        return False
+    return True
 
 
 def _drop_output() -> None:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 RESTORE_TERMINAL = "\r\x1b[2K\x1b[?25h"
 """Clear the line, show the cursor: rich had hidden it."""
 
+LIKE_TERM = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
+"""Asked to leave: by a batch system (Slurm's ``--signal``), or by the end of the terminal."""
+
 NOT_WITHIN = ("lrsearch.search", "importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
 """Modules (or packages) whose calls an interrupt lets end."""
 
@@ -97,7 +100,10 @@ def raised() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def asked(leave: "Leave") -> Iterator[None]:
-    """Ask the work to leave at the first Ctrl-C or SIGTERM, and end at once at the second Ctrl-C."""
+    """Ask the work to leave at the first Ctrl-C, and at what is like SIGTERM; end at once at the second Ctrl-C.
+
+    What whoever started this process has it ignore (``nohup``: SIGHUP) stays ignored.
+    """
     from lrsearch.trial import Reason
 
     def on_interrupt(signum: int, frame: FrameType | None) -> None:
@@ -111,16 +117,18 @@ def asked(leave: "Leave") -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    if before[0] not in (None, signal.SIG_IGN):
-        signal.signal(signal.SIGINT, on_interrupt)
-    signal.signal(signal.SIGTERM, on_terminate)
+    handlers = {signal.SIGINT: on_interrupt}
+    handlers |= {getattr(signal, name): on_terminate for name in LIKE_TERM if hasattr(signal, name)}
+    before = {signum: signal.getsignal(signum) for signum in handlers}
+    for signum, handler in handlers.items():
+        if signum == signal.SIGTERM or before[signum] not in (None, signal.SIG_IGN):
+            signal.signal(signum, handler)
     try:
         yield
     finally:
-        if before[0] is not None:
-            signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1] or signal.SIG_DFL)
+        for signum, earlier in before.items():
+            if signum == signal.SIGTERM or earlier is not None:
+                signal.signal(signum, earlier or signal.SIG_DFL)
 
 
 def _within(frame: FrameType | None) -> bool:

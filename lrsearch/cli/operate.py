@@ -13,6 +13,7 @@ from lrsearch.cli.options import (
     opened,
 )
 from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.spec import MOST
 
 
 def extend(
@@ -104,4 +105,7 @@ def _more(option: str, text: str, stands: float | None, *, whole: bool) -> float
     if not 0 < value < float("inf"):
         kind = "a whole number" if whole else "a number"
         raise UsageError(f"{option} must be {kind} above 0, or +{kind[2:]} for so many more, got '{text}'")
-    return value + (stands or 0) if plus else value
+    total = value + (stands or 0) if plus else value
+    if total > MOST:
+        raise UsageError(f"{option} must come to at most {MOST:,}, got '{text}'")
+    return total

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import study_file
+from lrsearch import cores, study_file
 from lrsearch.cli import searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
@@ -33,6 +33,10 @@ from lrsearch.spec import StudySpec
 
 if TYPE_CHECKING:
     from lrsearch.search.places import Place
+
+
+MOST_PER_CORE = 16
+"""Workers; far more than are of use, and few enough to be started."""
 
 
 def run(
@@ -122,11 +126,12 @@ def run(
         (key, value, option_in(context, param)) for key, (param, value) in options.items() if value is not None
     ]
     overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
+    _check_once(overrides)
     where = place(storage)
     spec = _resolve(study, overrides, where)
     if dry_run:
         return _dry_run(spec, where, as_json=as_json)
-    n = _workers(workers, workers_per_gpu)
+    n = _workers(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
         spec=spec,
@@ -149,13 +154,28 @@ def run(
     return _detach(asked) if detach else searching.search(asked)
 
 
-def _workers(text: str, per_gpu: int) -> int | None:
+def _check_once(overrides: list[tuple[str, object, str]]) -> None:
+    """Refuse two values for one key: one of them would be dropped without a word."""
+    seen: dict[str, tuple[object, str]] = {}
+    for key, value, option in overrides:
+        before = seen.setdefault(key, (value, option))
+        if before[0] != value:
+            raise UsageError(f"{key} must be given once, got {before[0]} by {before[1]} and {value} by {option}")
+
+
+def _workers(text: str, per_gpu: int, ray: str | None) -> int | None:
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--workers must be a whole number from 1, or auto, got '{text}'")
     if per_gpu > 1:
         raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
+    most = MOST_PER_CORE * cores.available()
+    if ray is None and int(text) > most:
+        raise UsageError(
+            f"--workers must be at most {most} on this machine ({MOST_PER_CORE} for each of its {cores.available()} "
+            f"cores), got {text}: each is a process with PyTorch; use PostgreSQL and more machines"
+        )
     return int(text)
 
 

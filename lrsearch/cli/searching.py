@@ -111,7 +111,7 @@ def search(asked: Asked) -> int:
                 elif cluster is not None:
                     events = _by_ray(asked, cluster, artifacts.where, leave)
                 else:
-                    events = _by_several(asked, leave)
+                    events = _by_several(asked, leave, study)
                 with interrupts.asked(leave):
                     end = follow(events, study, console, begun, live=live, quiet=asked.quiet)
                 if end is not None and end.reason == EndReason.LEFT:
@@ -169,11 +169,16 @@ def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") ->
     return ray_workers.search(cluster, order, asked.n_workers or max(1, cluster.room(needs)), needs, leave)
 
 
-def _by_several(asked: Asked, leave: "Leave") -> "Generator[Event]":
+def _by_several(asked: Asked, leave: "Leave", study: "Study") -> "Generator[Event]":
     from lrsearch import local_workers
 
     gpus = local_workers.count_gpus() if asked.device in ("auto", "cuda") else 0
     n = asked.n_workers or local_workers.how_many(gpus, asked.workers_per_gpu)
+    total = study.budget().trials
+    left = n if total is None else max(1, total - sum(trial.state.counts for trial in study.trials()))
+    if left < n and asked.n_workers is not None:
+        log.warning("%d of the %d workers are started: no more trials are left", left, n)
+    n = min(n, left)
     orders = local_workers.orders(
         asked.where,
         asked.spec.name,

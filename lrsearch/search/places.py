@@ -69,6 +69,8 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
     if text.startswith("@"):
         return parse_place(_read(Path(text[1:])))
     scheme, separator, rest = text.partition("://")
+    if text == ":memory:":
+        raise UsageError(_NOT_KEPT)
     if not separator:
         if text.startswith(tuple(f"{known}:" for known in POSTGRES_SCHEMES)):
             raise _unreadable()
@@ -79,9 +81,7 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
     if scheme == "sqlite":
         path = rest.removeprefix("/")
         if not rest.startswith("/") or not path or path == ":memory:":
-            raise UsageError(
-                "--storage must name a file, as in sqlite:///lrsearch.db: what is not kept cannot be resumed"
-            )
+            raise UsageError(_NOT_KEPT)
         return SqliteFile(Path(path))
     if scheme not in POSTGRES_SCHEMES:
         kind = scheme.partition("+")[0]
@@ -91,6 +91,9 @@ def parse_place(text: str, *, typed: bool = False) -> Place:
             f"got a URL of '{kind}'{driver}"
         )
     return PostgresServer(_postgres_url(text, typed=typed))
+
+
+_NOT_KEPT = "--storage must name a file, as in sqlite:///lrsearch.db: what is not kept cannot be resumed"
 
 
 def _postgres_url(text: str, *, typed: bool) -> sa.URL:
