@@ -62,6 +62,8 @@ class EndReason(StrEnum):
     BUDGET_TRIALS = "budget_trials"
     BUDGET_HOURS = "budget_hours"
     MAX_FAILURES = "max_failures"
+    SPACE_USED_UP = "space_used_up"
+    """Every setting of the search space has been trained: a training repeats bit for bit, so once is enough."""
     STOPPED = "stopped"
     """A person stopped the study."""
     LEFT = "left"

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from lrsearch.analysis.ranking import ranked
+from lrsearch.analysis.ranking import once, ranked
 from lrsearch.report.material import Material
 from lrsearch.search.importance import importances
 from lrsearch.search.study import Study
@@ -12,8 +12,9 @@ from lrsearch.trial import State
 def gather(study: Study) -> Material:
     """Return what a report of the study as it stands is made of."""
     trials = study.trials()
-    complete = ranked(trials, study.spec.objective.direction)
-    ended_early = [t for t in trials if t.state in (State.PRUNED, State.DIVERGED)]
+    evidence = once(trials)
+    complete = ranked(evidence, study.spec.objective.direction)
+    ended_early = [t for t in evidence if t.state in (State.PRUNED, State.DIVERGED)]
     return Material(
         study.spec,
         tuple(trials),

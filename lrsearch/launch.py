@@ -25,7 +25,7 @@ from lrsearch.trial import Trial
 log = logging.getLogger(__name__)
 
 IDLE_STEP_SECONDS = 0.5
-_OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES)
+_OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES, EndReason.SPACE_USED_UP)
 
 
 @dataclass(frozen=True, slots=True)

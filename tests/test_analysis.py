@@ -401,7 +401,9 @@ def test_what_is_said_to_widen_the_space_does_widen_it_and_keeps_the_other_optim
     path = str(tmp_path / "mine.toml")
     Path(path).write_text(file, encoding="utf-8")
     before = study_file.load(path)
-    made = [replace(t, config=config(t.config.optimizer.peak_lr)) for t in line(*[(2.9, 0.97)] * 5)]
+    made = [
+        replace(t, config=replace(config(t.config.optimizer.peak_lr), seed=t.number)) for t in line(*[(2.9, 0.97)] * 5)
+    ]
     found = diagnose(made, before)[0]
     wider = study_file.load(path, [study_file.parse_override(text) for text in found.edges[0].overrides])
     assert list(wider.space.optimizers) == list(before.space.optimizers)
@@ -479,7 +481,9 @@ def test_what_is_called_too_high_holds_no_trial_that_did_well(
         assert found.too_high is None or lr < found.too_high.lr or judged[t.number] in bad
         assert found.too_low is None or lr > found.too_low.lr or judged[t.number] in bad
         assert found.diverged is None or lr < found.diverged.lr or t.state == State.DIVERGED
-        if judged[t.number] == Verdict.GOOD:
+        if judged[t.number] == Verdict.GOOD and not found.learned:
+            assert found.good_low is None  # the best is no better than a guess
+        elif judged[t.number] == Verdict.GOOD:
             assert found.good_low is not None
             assert found.good_high is not None
             assert found.good_low <= lr <= found.good_high

@@ -323,7 +323,7 @@ def test_a_study_that_was_renamed_to_a_path_is_written_into_this_folder(in_folde
     with closing(sqlite3.connect(tmp_path / "lrsearch.db")) as connection:
         connection.execute("UPDATE studies SET study_name = '../../x<b>'")
         connection.commit()
-    assert in_folder("report").err.startswith("wrote _.._x_b_.html")
+    assert in_folder("report").err.startswith("wrote x_b_-1719f9a1.html")
 
 
 # --- the page, in a browser ------------------------------------------------------------------------------------------

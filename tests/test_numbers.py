@@ -1,7 +1,6 @@
 """Numbers too large, contradictions and other slips of the keys: a sentence each, and nothing filed."""
 
 import math
-import os
 import signal
 import subprocess
 import sys

@@ -362,7 +362,7 @@ def test_how_sure_says_what_one_seed_cannot_separate() -> None:
         "one seed on 200 validation images does not separate them from the best."
     )
     alone = answer.build([close[0], close[3]], study, "x.db").how_sure()
-    assert alone[0].startswith("Of 1 other complete trials none lies within one standard error")
+    assert alone[0].startswith("The one other complete trial does not lie within one standard error")
     assert alone[1] == "It has not been judged on the test images."
     assert "only complete trial" in answer.build(close[:1], study, "x.db").how_sure()[0]
     many = [trial(i, accuracy=0.97) for i in range(9)]

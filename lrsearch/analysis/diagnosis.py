@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from lrsearch.analysis.edges import Edge, edge, touched
+from lrsearch.analysis.edges import Edge, Side, edge, touched
 from lrsearch.analysis.precision import tolerance
-from lrsearch.analysis.ranking import best
+from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, State, Trial
@@ -42,6 +42,8 @@ class OptimizerDiagnosis:
     counts: dict[State, int]
     enough: bool
     """Whether there are trials enough to claim anything."""
+    learned: bool
+    """Whether any complete trial did better than a guess: without, no learning rate was good."""
     best_number: int | None
     best_value: float | None
     best_lr: float | None
@@ -78,19 +80,22 @@ def diagnose(trials: Iterable[Trial], spec: StudySpec) -> tuple[OptimizerDiagnos
     Close to the best is within one binomial standard error of the best validation accuracy, or 10 % of the best loss.
     """
     by_name: dict[OptimizerName, list[Trial]] = {name: [] for name in spec.space.optimizers}
-    for trial in trials:
+    for trial in once(trials):
         by_name.setdefault(trial.config.optimizer.name, []).append(trial)
     return tuple(_diagnose(name, found, spec) for name, found in by_name.items())
 
 
 def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> OptimizerDiagnosis:
     judged = verdicts(trials, spec)
+    top, close = best(trials, spec.objective.direction), tolerance(spec)
+    value = top.outcome.value if top is not None and top.outcome is not None else None
+    learned = value is None or not close.is_guess(value)
     # By learning rate, lowest first; failed and running trials say nothing.
     line = sorted(
         (_Judged(t.config.optimizer.peak_lr, judged[t.number], t.state) for t in trials if t.number in judged),
         key=lambda row: row.lr,
     )
-    good = [row.lr for row in line if row.verdict == Verdict.GOOD]
+    good = [row.lr for row in line if row.verdict == Verdict.GOOD] if learned else []
     low, high = (good[0], good[-1]) if good else (None, None)
     counts = Counter(t.state for t in trials)
     enough = len(line) >= ENOUGH_FINISHED and counts[State.COMPLETE] >= ENOUGH_COMPLETE
@@ -106,17 +111,15 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         if "upper" in sides and too_high is not None and too_high.n_diverged:
             sides = tuple(side for side in sides if side != "upper")
         too_high, too_low = (None if "upper" in sides else too_high), (None if "lower" in sides else too_low)
-        edges = tuple(edge(spec, name, side) for side in sides)
+        edges = _edges(spec, name, sides)
     elif len(line) >= ENOUGH_COMPLETE and all(row.verdict == Verdict.DIVERGED for row in line):
-        edges = (edge(spec, name, "lower"),)
-    top = best(trials, spec.objective.direction)
-    value = top.outcome.value if top is not None and top.outcome is not None else None
-    close = tolerance(spec)
+        edges = _edges(spec, name, ("lower",))
     return OptimizerDiagnosis(
         optimizer=name,
         metric=spec.objective.metric,
         counts=dict(counts),
         enough=enough,
+        learned=learned,
         best_number=top.number if top else None,
         best_value=value,
         best_lr=top.config.optimizer.peak_lr if top else None,
@@ -133,6 +136,10 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         n_below=len(below),
         edges=edges,
     )
+
+
+def _edges(spec: StudySpec, name: OptimizerName, sides: Iterable[Side]) -> tuple[Edge, ...]:
+    return tuple(found for side in sides if (found := edge(spec, name, side)) is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +197,8 @@ def _said_best(d: OptimizerDiagnosis) -> str:
         endings = ", ".join(f"{n} {state}" for state, n in d.counts.items())
         return f"No complete trial ({endings})."
     said = f"Best {d.metric} {d.best_value:.4g} at lr {_lr(d.best_lr)} (trial {d.best_number})"
+    if not d.learned:
+        return f"{said}: no better than a guess, so no learning rate that was tried is good."
     if d.n_good == 1:
         return f"{said}; no other complete trial came {d.close_words}."
     span = f"good from lr {_lr(d.good_low)} to {_lr(d.good_high)}"

@@ -16,6 +16,8 @@ WIDER = 10.0
 
 HIGHEST = 1e6
 """A learning rate above it is no study (see lrsearch.spec)."""
+LOWEST = 1e-30
+"""One below it moves no weight of float32."""
 
 Side = Literal["lower", "upper"]
 
@@ -57,10 +59,15 @@ def touched(domain: Domain, low: float, high: float) -> tuple[Side, ...]:
     return tuple(found)
 
 
-def edge(spec: StudySpec, optimizer: OptimizerName, side: Side) -> Edge:
-    """Return that edge of the optimizer's learning rate, with the overrides that move it outwards."""
+def edge(spec: StudySpec, optimizer: OptimizerName, side: Side) -> Edge | None:
+    """Return that edge of the optimizer's learning rate, with the overrides that move it outwards.
+
+    None where there is no room beyond it.
+    """
     domain = spec.space.optimizers[optimizer]["peak_lr"]
     at = low_end(domain) if side == "lower" else high_end(domain)
+    if at / WIDER < LOWEST if side == "lower" else at >= HIGHEST:
+        return None
     overrides = [f"space.optimizer.{optimizer}.peak_lr={_widened(domain, side)}"]
     names = tuple(spec.space.optimizers)
     if len(names) > 1:
@@ -74,7 +81,9 @@ def _widened(domain: Domain, side: Side) -> str:
     """Return the domain as TOML, one edge moved outwards; without spaces, so that no terminal breaks it."""
     match domain:
         case Fixed(value=only):
-            return f"{float(only):.4g}"
+            rate = float(only)
+            low, high = (rate / WIDER, rate) if side == "lower" else (rate, min(rate * WIDER, HIGHEST))
+            return f"{{low={low:.4g},high={high:.4g},log=true}}"
         case Choice(values=values):
             rates = sorted(float(v) for v in values)
             ratio = min(rates[1] / rates[0] if side == "lower" else rates[-1] / rates[-2], WIDER)

@@ -8,6 +8,11 @@ from lrsearch.spec import DatasetName, StudySpec
 TEST_SIZE: dict[DatasetName, int] = {"digits": 797, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 """Images of the untouched test sets [examples]."""
 
+N_CLASSES = 10
+"""Of all data sets."""
+GUESS_ERRORS = 3.0
+"""Standard errors above chance up to which an accuracy is that of a guess."""
+
 LOSS_TOLERANCE = 0.1
 """Part of the best loss. One mean has no standard error, so that a tenth is a convention: the seed alone (8 seeds, mlp)
 scatters the loss by 1 to 7 % on MNIST with 200 to 4,000 validation images, and by 4 to 21 % on the 200 of digits."""
@@ -72,6 +77,13 @@ class Tolerance:
 
     def _short(self, score: float, best: float) -> float:
         return best - score if self.metric == "accuracy" else score - best
+
+    def is_guess(self, score: float) -> bool:
+        """Whether a score is that of guessing: nothing has been learned."""
+        chance = 1 / N_CLASSES
+        if self.metric == "accuracy":
+            return score <= chance + GUESS_ERRORS * accuracy_error(chance, self.n_images)
+        return score >= -math.log(chance)
 
     def words(self, best: float) -> str:
         """Say it: ``within one standard error (0.012 on 200 validation images)``."""

@@ -3,7 +3,22 @@
 import math
 from collections.abc import Iterable
 
-from lrsearch.trial import State, Trial
+from lrsearch.trial import State, Trial, TrialConfig
+
+
+def once(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials, of those that finished with one setting and seed the first alone.
+
+    A training repeats bit for bit, so that a repetition is no second piece of evidence.
+    """
+    out, seen = [], set[TrialConfig]()
+    for trial in trials:
+        if trial.state.counts:
+            if trial.config in seen:
+                continue
+            seen.add(trial.config)
+        out.append(trial)
+    return out
 
 
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:

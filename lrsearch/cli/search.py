@@ -238,12 +238,14 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     initial = portfolio.initial(spec)
     if as_json:
         document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
-        print_json(document | {"initial": [{"origin": i.origin, **i.params} for i in initial]})
+        print_json(document | {"settings": space.size(spec.space), "initial": [{"origin": i.origin, **i.params} for i in initial]})
     else:
         import tomlkit
 
         print(tomlkit.dumps(spec.to_plain()))
         stdout().print(tables.space_table(space.rows(spec.space)))
+        if (said := searching.finite(spec)) is not None:
+            print(said)
     # Last, so that what was asked for is seen; and it ends as the run would.
     creation.check_free(where, spec)
     return EXIT_OK

@@ -74,6 +74,17 @@ def file(asked: Asked) -> "Study":
     )
 
 
+def finite(spec: StudySpec) -> str | None:
+    """Return in a sentence that the space has fewer settings than the budget has trials, or None."""
+    from lrsearch.search import space
+
+    n, trials = space.size(spec.space), spec.budget.trials
+    if n is None or trials is None or n >= trials:
+        return None
+    settings = "1 setting" if n == 1 else f"{n} settings"
+    return f"{settings}, {trials} trials: each setting is trained once, and the search ends when all are"
+
+
 def search(asked: Asked) -> int:
     """Work on the study in this process, or by several, until its budget is used up or somebody asks to leave."""
     begun = time.monotonic()
@@ -103,6 +114,8 @@ def search(asked: Asked) -> int:
         )
         with interrupts.raised():
             study = file(asked)
+        if not asked.quiet and (said := finite(spec)) is not None:
+            log.warning("%s", said)
         with closing(study.database):
             try:
                 artifacts = filing.artifacts_of(study, asked.artifacts)

@@ -13,7 +13,7 @@ from rich.text import Text
 from lrsearch import schedules
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
-from lrsearch.analysis.ranking import ranked
+from lrsearch.analysis.ranking import once, ranked
 from lrsearch.report import words
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
@@ -82,7 +82,7 @@ class Answer:
         if self.winner is None:
             return []
         n, n_close = n_validation(self.spec), len(self.close)
-        others = sum(t.state == State.COMPLETE for t in self.trials) - 1
+        others = sum(t.state == State.COMPLETE for t in once(self.trials)) - 1
         within = tolerance(self.spec).words(_value(self.winner))
         if not others:
             said = "It is the only complete trial: there is nothing to compare it with."
@@ -95,7 +95,8 @@ class Answer:
                 f"one seed on {n} validation images does not separate them from the best."
             )
         else:
-            said = f"Of {others} other complete trials none lies {within}; yet it is one seed."
+            what = "The one other complete trial does not lie" if others == 1 else f"None of {others} others lies"
+            said = f"{what} {within}; yet it is one seed."
         found = compared_across(self.trials)
         across = [f"Results are compared across {'; and '.join(found)}."] if found else []
         if self.winner.test_accuracy is None:
@@ -197,7 +198,7 @@ def build(
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.
     """
-    order = ranked(trials, spec.objective.direction)
+    order = ranked(once(trials), spec.objective.direction)
     winner = order[0] if order else None
     close = tolerance(spec)
     near = [t.number for t in order[1:] if winner is not None and close.is_close(_value(t), _value(winner))]

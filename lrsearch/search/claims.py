@@ -8,6 +8,7 @@ it, under the trial's own number, from its last checkpoint.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.errors import StorageError
-from lrsearch.events import SearchEnded
+from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search import best, budget, endings, lease, optuna_rows, pruners, retries, rung, samplers
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
@@ -26,9 +27,12 @@ from lrsearch.search.mirror import SLOT_ATTR, Mirror
 from lrsearch.search.reservations import Initial, Reservations, Reserved
 from lrsearch.search.study import Study
 from lrsearch.search.tables import epochs, slots
-from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
 
 log = logging.getLogger(__name__)
+
+DRAWS = 16
+"""Settings that a sampler draws for one slot before the untried ones of a finite space are looked through."""
 
 _this_slot = slots.c.id == bindparam("slot")
 _RUN = slots.update().where(_this_slot).values(state="running", started_at=now())
@@ -92,6 +96,9 @@ class Claims:
         self._mirror = Mirror(study.spec.objective.direction)
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
         self._read_of = study.optuna_id
+        self._size = spaces.size(study.spec.space)
+        self._configs: dict[int, TrialConfig] = {}
+        self._tried: Counter[TrialConfig] = Counter()
         self._moved: dict[str, int] = {}
 
     @property
@@ -127,7 +134,7 @@ class Claims:
                     self._give_back(reserved.slot, reserved.token, None, "")
                 raise
             if claim is not None:
-                return claim
+                return claim  # or why there is none
 
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
         """Record an epoch and decide whether the trial goes on."""
@@ -281,7 +288,7 @@ class Claims:
 
         self.study.database.write(work)
 
-    def _begin(self, reserved: Reserved) -> Claim | None:
+    def _begin(self, reserved: Reserved) -> Claim | SearchEnded | None:
         """Start or go on with the trial of a slot; None when the slot was lost or its trial cannot be."""
         self._read_news()
         enqueued = None if reserved.number is None else self._by_number(reserved.number)
@@ -299,8 +306,11 @@ class Claims:
             if wrong is not None:
                 self._refuse(reserved, enqueued, wrong)
                 return None
-            return self._start(reserved, self._draw(reserved, fixed), enqueued)
-        return self._start(reserved, self._draw(reserved, None), None)
+            drawn = self._draw(reserved, fixed)
+            assert drawn is not None, "what a person asks for is trained"
+            return self._start(reserved, drawn, enqueued)
+        drawn = self._draw(reserved, None)
+        return self._used_up(reserved) if drawn is None else self._start(reserved, drawn, None)
 
     def _read_news(self) -> None:
         """Bring the mirror up to date with what has been written since the last look."""
@@ -317,17 +327,62 @@ class Claims:
                 self._unfinished.pop(trial_id, None)
             else:
                 self._unfinished[trial_id] = trial
+            self._note(trial)
+
+    def _note(self, trial: FrozenTrial) -> None:
+        """Remember whose setting is trained, or in training."""
+        if SLOT_ATTR not in trial.user_attrs or trial.state == TrialState.WAITING:
+            return
+        if trial.state == TrialState.FAIL:
+            config = self._configs.pop(trial.number, None)
+            if config is not None:
+                self._tried[config] -= 1
+        elif trial.number not in self._configs:
+            config = spaces.config(self.study.spec, trial.params)
+            self._configs[trial.number] = config
+            self._tried[config] += 1
 
     def _by_number(self, number: int) -> FrozenTrial | None:
         """Return an unfinished trial, or None where plain Optuna has finished it."""
         return next((trial for trial in self._unfinished.values() if trial.number == number), None)
 
-    def _draw(self, reserved: Reserved, fixed: Mapping[str, Any] | None) -> FrozenTrial:
-        """Ask the sampler, in memory."""
-        spec, position = self.study.spec, reserved.position
+    def _draw(self, reserved: Reserved, fixed: Mapping[str, Any] | None) -> FrozenTrial | None:
+        """Ask the sampler, in memory, for a setting that is not trained yet; None where there is none left.
+
+        A person's own setting is trained whatever was trained before.
+        """
+        spec, position, asked = self.study.spec, reserved.position, fixed is not None
         if fixed is None and reserved.origin in ("baseline", "portfolio"):
             fixed = self._reservations.first_setting(position)
-        return self._mirror.ask(reserved.slot, samplers.build(spec.sampler, spec.seed, position), spec.space, fixed)
+        for attempt in range(DRAWS):
+            sampler = samplers.build(spec.sampler, spec.seed, position, attempt)
+            drawn = self._mirror.ask(reserved.slot, sampler, spec.space, fixed)
+            if asked or not self._tried[spaces.config(spec, drawn.params)]:
+                return drawn
+            fixed = None  # a first setting that a person was quicker to enqueue
+        if self._size is None:
+            return drawn
+        left = [one for one in spaces.settings(spec.space) if not self._tried[spaces.config(spec, one)]]
+        if not left:
+            return None
+        sampler = samplers.build(spec.sampler, spec.seed, position, DRAWS)
+        return self._mirror.ask(reserved.slot, sampler, spec.space, left[position % len(left)])
+
+    def _used_up(self, reserved: Reserved) -> SearchEnded:
+        """Leave a slot to whom there may be something to train for later, and say why there is nothing now."""
+        self._give_back(reserved.slot, reserved.token, None, "")
+        n = sum(SLOT_ATTR in trial.user_attrs for trial in self._unfinished.values())
+        if n:
+            are = "the last is" if n == 1 else f"the last {n} are"
+            return SearchEnded(
+                EndReason.HELD_ELSEWHERE, f"of the {self._size} settings of the space {are} in training elsewhere"
+            )
+        some = (
+            "the one setting of the search space is"
+            if self._size == 1
+            else f"all {self._size} settings of the search space are"
+        )
+        return SearchEnded(EndReason.SPACE_USED_UP, f"{some} trained, and a training repeats bit for bit")
 
     def _start(self, reserved: Reserved, drawn: FrozenTrial, enqueued: FrozenTrial | None) -> Claim | None:
         """Write the RUNNING trial; return None when the slot is no longer ours, or somebody else took the trial."""
@@ -343,6 +398,9 @@ class Claims:
             optuna_rows.lock_numbers(connection, self.study.optuna_id)
             if not self.study.home.check(connection):
                 return None
+            if self._size is not None and enqueued is None and self._taken_meanwhile(connection, drawn):
+                self._unlink(connection, reserved)
+                return None
             if enqueued is None:
                 trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
             else:
@@ -355,6 +413,16 @@ class Claims:
 
         started = self.study.database.write(work)
         return None if started is None else self._claim(reserved, *started, drawn.params, ())
+
+    def _taken_meanwhile(self, connection: sa.Connection, drawn: FrozenTrial) -> bool:
+        """Whether another worker began with that setting since the last look; under the lock of trial numbers."""
+        config = spaces.config(self.study.spec, drawn.params)
+        return any(
+            SLOT_ATTR in trial.user_attrs
+            and trial.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
+            and spaces.config(self.study.spec, trial.params) == config
+            for trial in optuna_rows.news(connection, self.study.optuna_id, self._after, [])
+        )
 
     def _unlink(self, connection: sa.Connection, reserved: Reserved) -> None:
         """Open the slot of an enqueued trial for whatever comes next: a plain Optuna script was quicker."""

@@ -11,13 +11,15 @@ from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, T
 from lrsearch.spec import SamplerSpec
 
 
-def build(spec: SamplerSpec, seed: int, position: int) -> BaseSampler:
+def build(spec: SamplerSpec, seed: int, position: int, attempt: int = 0) -> BaseSampler:
     """Return the sampler for the slot at ``position`` of the budget.
 
     A proposal is a function of (study seed, slot, finished trials): a search that was interrupted goes on as if it
-    had not been, and no two slots draw the same random numbers.
+    had not been, and no two slots draw the same random numbers. Nor do two attempts at one slot, of which there are
+    several where a setting has been trained already.
     """
-    own = int(np.random.SeedSequence((seed, position)).generate_state(1)[0])
+    entropy = (seed, position, attempt) if attempt else (seed, position)
+    own = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     with warnings.catch_warnings():
         # multivariate, group and constant_liar have been marked experimental since Optuna 2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -1,6 +1,8 @@
 """The search space in Optuna's terms, and a trial's parameters back into a configuration."""
 
+import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any, assert_never
 
 import optuna
@@ -113,6 +115,65 @@ def outside(space: SearchSpace, params: Mapping[str, Any]) -> str | None:
         if not contains(known[name], value):
             return f"{name} must be {describe(known[name])}, got {value!r}"
     return None
+
+
+LARGEST_FINITE = 1_000_000
+"""Settings; a space of more is never used up."""
+
+
+def size(space: SearchSpace) -> int | None:
+    """Return how many settings the space holds; None where they are too many to be used up.
+
+    >>> from lrsearch.search_space import SearchSpace
+    >>> size(SearchSpace()) is None
+    True
+    """
+    total = 0
+    for optimizer in space.optimizers:
+        for schedule in space.schedules:
+            n = _count(space.batch_size)
+            for domain in conditional(space, optimizer, schedule).values():
+                n = None if n is None or (more := _count(domain)) is None else n * more
+            if n is None or (total := total + n) > LARGEST_FINITE:
+                return None
+    return total
+
+
+def settings(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of every setting of a space that has a ``size``, fixed ones left out."""
+    for optimizer in space.optimizers:
+        for schedule in space.schedules:
+            domains = {"batch_size": space.batch_size, **conditional(space, optimizer, schedule)}
+            open_ones = {name: domain for name, domain in domains.items() if not isinstance(domain, Fixed)}
+            chosen = {"optimizer": optimizer, "schedule": schedule}
+            names = {name: value for name, value in chosen.items() if not isinstance(shared(space)[name], Fixed)}
+            for values in product(*(_values(domain) for domain in open_ones.values())):
+                yield names | dict(zip(open_ones, values, strict=True))
+
+
+def _count(domain: Domain) -> int | None:
+    match domain:
+        case Fixed():
+            return 1
+        case Choice(values=values):
+            return len(values)
+        case Range(low=low, high=high, step=step, integer=integer):
+            if low == high:
+                return 1
+            if not integer and step is None:
+                return None
+            return math.floor((high - low) / (step or 1) + 1e-9) + 1
+
+
+def _values(domain: Domain) -> list[Any]:
+    match domain:
+        case Fixed(value=only):
+            return [only]
+        case Choice(values=values):
+            return list(values)
+        case Range(low=low, step=step, integer=integer):
+            every = [low + i * (step or 1) for i in range(_count(domain) or 0)]
+            return [int(value) for value in every] if integer else every
 
 
 def rows(space: SearchSpace) -> Iterator[tuple[str, Domain, str]]:
