@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 CODE := lrsearch tests benchmarks docs docker
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check chaos format clean
+.PHONY: demo test test-all check chaos format clean
 
 demo: $(VENV)/.installed ## make a virtual environment, install, and run the main job
 	$(BIN)/lrsearch run --trials 50
 
-test: $(VENV)/.installed-test ## install what the tests need and pass them
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test ## install what the tests need and pass those that are quick
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-all: $(VENV)/.installed-test ## all tests: kills, clusters, browsers, two hosts, long searches too
+	$(BIN)/python -m pytest -n 2
 
 check: $(VENV)/.installed-dev ## format, lint, types, contracts
 	$(BIN)/ruff format --check $(CODE)

@@ -205,7 +205,7 @@ MEDIAN = {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_mi
         ({"pruner": {"name": "asha"}, "objective": {"metric": "loss"}}, {"training": {"averaging": "off"}}),
         # Nothing is compared before the end, whatever the settings say.
         ({"pruner": {"name": "asha", "min_resource": 4}}, {"pruner": {"min_resource": 9, "reduction_factor": 2}}),
-        ({"pruner": {"name": "asha", "min_early_stopping_rate": 2}}, {"pruner": {"min_early_stopping_rate": 10**12}}),
+        ({"pruner": {"name": "asha", "min_early_stopping_rate": 2}}, {"pruner": {"min_early_stopping_rate": 10**6}}),
         ({"pruner": {"name": "median", "n_warmup_steps": 4}}, {"pruner": {"n_startup_trials": 1}}),
         ({"epochs": 1, "pruner": {"name": "median"}}, {"pruner": {"interval_steps": 3}}),
     ],

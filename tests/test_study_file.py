@@ -176,7 +176,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"name": "two words"}, ["name", "letters", "'two words'"]),
     ({"name": "../up"}, ["name", "letters", "'../up'"]),
     ({"name": ""}, ["name", "letters", "''"]),
-    ({"name": "x" * 101}, ["name", "letters"]),
+    ({"name": "x" * 101}, ["name", "at most 100 characters", "101"]),
     ({"name": "line\n"}, ["name", "letters"]),
     ({"name": 3}, ["name", "a string", "3"]),
 ]

@@ -155,11 +155,11 @@ def run(
 
 
 def _check_once(overrides: list[tuple[str, object, str]]) -> None:
-    """Refuse two values for one key: one of them would be dropped without a word."""
+    """Refuse two values for one key by two options; of several ``--set`` the last holds, as everywhere."""
     seen: dict[str, tuple[object, str]] = {}
     for key, value, option in overrides:
         before = seen.setdefault(key, (value, option))
-        if before[0] != value:
+        if before[0] != value and before[1] != option:
             raise UsageError(f"{key} must be given once, got {before[0]} by {before[1]} and {value} by {option}")
 
 
