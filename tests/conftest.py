@@ -593,3 +593,32 @@ def search_spaces(draw: st.DrawFn) -> dict[str, Any]:
 def _some(draw: st.DrawFn, fields: dict[str, st.SearchStrategy[Any]]) -> dict[str, Any]:
     """Draw some of the fields; the others keep their defaults."""
     return {name: draw(how) for name, how in fields.items() if draw(st.booleans())}
+
+
+SLOW_BY_NATURE = frozenset(
+    {
+        "test_chaos.py",  # kills
+        "test_ray.py",  # clusters
+        "test_slurm.py",
+        "test_two_hosts.py",
+        "test_dashboard.py",  # browsers
+        "test_html_report.py",
+        "test_interrupt.py",  # whole searches, interrupted again and again
+        "test_reference.py",
+        "test_train.py",
+        "test_stored.py",  # every command with every hostile name
+        "test_postgres_server.py",  # servers that restart
+        "test_pooler.py",
+        "test_log.py",
+        "test_read_only.py",
+        "test_predict.py",
+        "test_mirror.py",
+    }
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is left to ``make test-all``."""
+    for item in items:
+        if item.path.name in SLOW_BY_NATURE:
+            item.add_marker(pytest.mark.slow)
