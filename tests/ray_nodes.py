@@ -22,8 +22,10 @@ MEMORY = 80 * 2**20
 """[bytes] Of a node's object store; Ray wants 75 MiB at least."""
 
 PROGRAM = f"""
-import json, socket, sys
+import json, os, pathlib, socket, sys
 from ray.cluster_utils import Cluster
+# Ray writes its address there, wherever the cluster itself lies, and nobody may have started one on this machine.
+pathlib.Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray").mkdir(parents=True, exist_ok=True)
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     client = probe.getsockname()[1]
