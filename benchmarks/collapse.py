@@ -226,7 +226,9 @@ def cost(folder: Path, repeats: int) -> None:
         ("mnist", "cnn", 64, 5),
     ):
         splits = data.load(SETS[name], folder)
-        config = TrialConfig(OptimizerConfig("adam", 1e-3), ScheduleConfig("cosine"), batch, epochs, 0)
+        config = TrialConfig(
+            OptimizerConfig("adam", 1e-3), ScheduleConfig("cosine", final_fraction=0.01), batch, epochs, 0
+        )
         ratios = []
         for _ in range(repeats):
             with_watch = seconds(splits, model, config, watch=True)  # type: ignore[arg-type]
