@@ -68,6 +68,21 @@ def spread(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.cat(found)
 
 
+def is_flat(low: Sequence[float], high: Sequence[float], n_images: int) -> bool | None:
+    """Whether the outputs of one batch are the same for all its images, by the least and the largest of each class.
+
+    None for a batch of one image, which says nothing.
+
+    >>> is_flat([1.0, -4.0], [1.0, -4.0], 32), is_flat([1.0, -4.0], [1.5, -4.0], 32), is_flat([1.0], [1.0], 1)
+    (True, False, None)
+    """
+    if n_images == 1:
+        return None
+    widest = max(most - least for most, least in zip(high, low, strict=True))
+    largest = max(map(abs, (*low, *high)))
+    return widest <= FLAT * largest or widest == 0
+
+
 def flat_since(spreads: Sequence[float], first: int, run: int | None = None) -> int | None:
     """Return the update from which on all outputs were flat; None where the last ones were not.
 

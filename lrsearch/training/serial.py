@@ -270,7 +270,9 @@ class SerialTraining:
                 average.update(self._step)
             losses.append(loss.detach())
             if outputs is not None:
-                outputs.append(logits.detach())
+                outputs.append(
+                    logits
+                )  # not detached, which would take a hundredth of a small update; until the next look
             self._step += 1
             if len(losses) - self._n_judged >= look_every and (found := self._look(epoch, scale)) is not None:
                 return found
@@ -282,13 +284,22 @@ class SerialTraining:
         """Read losses and outputs of the latest updates from the device and judge them."""
         if not self._rules.divergence_watch or self._n_judged == len(self._losses):
             return None
-        recorded = torch.stack(self._losses[self._n_judged :]), self._unseen_spreads()
-        values: list[float] = torch.cat(recorded).tolist()
-        losses, spreads = values[: len(recorded[0])], values[len(recorded[0]) :]
+        recorded = torch.stack(self._losses[self._n_judged :])
+        n = len(recorded)
+        flat = None
+        if self._outputs:
+            # The last batch tells most often: only where it is flat is it looked when that began.
+            low, high = self._outputs[-1].detach().aminmax(dim=0)
+            values = torch.cat((recorded, low.float(), high.float())).tolist()
+            flat = collapse.is_flat(values[n : n + len(low)], values[n + len(low) :], len(self._outputs[-1]))
+        else:
+            values = recorded.tolist()
+        losses: list[float] = values[:n]
+        spreads = [math.nan] * n if flat is False else self._unseen_spreads().tolist()
         self._n_judged = len(self._losses)
         self._outputs.clear()
         self._spreads.clear()
-        first = self._step - len(losses)
+        first = self._step - n
         lrs = [lr * scale for lr in self._lrs[first : self._step]]
         watch = self._watch
         index = watch.look(losses, spreads, lrs, first)
@@ -309,7 +320,8 @@ class SerialTraining:
 
     def _unseen_spreads(self) -> torch.Tensor:
         """Return the spreads of the outputs that nobody has looked at, on the device."""
-        seen = [*self._spreads, *([collapse.spread(self._outputs)] if self._outputs else [])]
+        outputs = [one.detach() for one in self._outputs]
+        seen = [*self._spreads, *([collapse.spread(outputs)] if outputs else [])]
         return torch.cat(seen) if seen else torch.empty(0)
 
     def _settled(self) -> Divergence | None:
