@@ -116,7 +116,8 @@ MEANINGS: dict[str, str] = {
     "pruner.interval_steps": "median: epochs between comparisons.",
     "pruner.n_min_trials": "median: scores at that epoch below which nothing is pruned.",
     "training.drop_last": "Leave out the last, smaller batch of an epoch.",
-    "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start, or whose network has died.",
+    "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start, "
+    "or whose network has died.",
     "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
     "workers.lease_seconds": "A worker that was not heard of for so long has lost its trial; it gives a sign of life "
     f"{spec.WorkersSpec.HEARTBEATS_PER_LEASE} times as often.",
