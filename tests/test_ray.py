@@ -41,7 +41,7 @@ pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'lrsearch[ray]'"
 )
 
-N_TRIALS, N_EPOCHS = 10, 40
+N_TRIALS, N_EPOCHS = 24, 40
 STUDY = f"""
 name = "far"
 epochs = {N_EPOCHS}
