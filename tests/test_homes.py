@@ -11,11 +11,10 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy as sa
+import strangers
 from command_line import InProcess, clean_environment
 from conftest import claimed, claims_of, complete, make_spec, measured, rows, url_of, wait_until
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
-from sqlalchemy.pool import NullPool
 
 from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
 from lrsearch.events import SearchEnded
@@ -32,26 +31,16 @@ BUDGET = 3
 Blow = Callable[[Study], None]
 
 
-def plain(source: Study) -> RDBStorage:
-    return RDBStorage(url_of(source.database.place), engine_kwargs={"poolclass": NullPool})
-
-
 def copy(source: Study, to: str = "copy") -> None:
-    storage = plain(source)
-    optuna.copy_study(from_study_name=source.name, from_storage=storage, to_storage=storage, to_study_name=to)
-    storage.remove_session()
+    strangers.copy(url_of(source.database.place), source.name, to)
 
 
 def delete(source: Study) -> None:
-    storage = plain(source)
-    optuna.delete_study(study_name=source.name, storage=storage)
-    storage.remove_session()
+    strangers.delete(url_of(source.database.place), source.name)
 
 
 def rename(source: Study) -> None:
-    """As optuna-dashboard does."""
-    copy(source, "renamed")
-    delete(source)
+    strangers.rename(url_of(source.database.place), source.name, "renamed")
 
 
 def delete_and_file_anew(source: Study) -> None:
@@ -67,23 +56,16 @@ def delete_and_file_anew(source: Study) -> None:
 
 def delete_and_let_a_stranger_take_its_ids(source: Study) -> None:
     delete(source)
-    storage = plain(source)
-    made = optuna.create_study(study_name="stranger", storage=storage)
-    for _ in range(3):
-        made.ask()
-    storage.remove_session()
+    strangers.take_ids(url_of(source.database.place), "stranger")
 
 
 def told(state: TrialState) -> Blow:
-    def tell(source: Study) -> None:
-        storage = plain(source)
-        found = optuna.load_study(study_name=source.name, storage=storage)
-        running = [t.number for t in found.trials if t.state == TrialState.RUNNING]
-        if running:
-            found.tell(running[-1], 0.75 if state == TrialState.COMPLETE else None, state=state)
-        storage.remove_session()
+    def blow(source: Study) -> None:
+        strangers.tell(url_of(source.database.place), source.name, state)
 
-    return tell
+    return blow
+
+
 
 
 BLOWS: dict[str, Blow] = {
@@ -99,7 +81,7 @@ BLOWS: dict[str, Blow] = {
 MOMENTS = ("idle", "claimed", "between epochs", "at a checkpoint", "at the end", "released", "while another trains")
 
 
-def strangers(database: Database, ours: str) -> list[tuple[Any, ...]]:
+def rows_of_others(database: Database, ours: str) -> list[tuple[Any, ...]]:
     """Return every row that hangs on another study than ours, whoever's it is."""
     of_others = (
         "SELECT s.study_id FROM studies s WHERE NOT EXISTS (SELECT 1 FROM study_user_attributes a WHERE "
@@ -162,13 +144,13 @@ def played(database: Database, moment: str, blow: Blow) -> tuple[Study, str, lis
     if moment == "while another trains":
         held = claimed(other)
         blow(filed)
-        before = strangers(database, filed.id)
+        before = rows_of_others(database, filed.id)
         if train(other, held, range(1, 5)):
             other.end(held, complete(0.5))
         said = go_on(claims, second)
         return filed, said, before
     blow(filed)
-    before = strangers(database, filed.id)
+    before = rows_of_others(database, filed.id)
     if moment == "at a checkpoint":
         assert second is not None
         claims.beat(second)
@@ -187,7 +169,7 @@ def test_no_row_of_another_study_is_touched_and_budgets_stay_exact(
     name: str, moment: str, database: Database, backend: str
 ) -> None:
     filed, said, before = played(database, moment, BLOWS[name])
-    assert strangers(database, filed.id) == before
+    assert rows_of_others(database, filed.id) == before
     assert rows(database, "SELECT count(*) FROM trials WHERE study_id NOT IN (SELECT study_id FROM studies)") == [(0,)]
     if name.startswith("deleted"):
         assert said.startswith("the study 'probe' has been deleted from ")
