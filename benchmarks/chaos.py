@@ -1,14 +1,16 @@
 """Is anything lost or done twice, however workers die? Real workers, real trainings, real kills, on both databases.
 
-    python benchmarks/chaos.py [--storage sqlite|postgresql|both] [--budget 60] [--workers 6] [--kills 24] [--epochs 6]
-                               [--seed 0] [--minutes M] [--json]
+    python benchmarks/chaos.py [--storage sqlite|postgresql|both] [--budget 60] [--workers 6] [--kills 24] [--acts 16]
+                               [--deletions 4] [--epochs 6] [--seed 0] [--minutes M] [--json]
 
 Six `lrsearch worker` processes work on the digits; a kill is planned for most of them, by the seed: SIGKILL at a named
 moment of the protocol or at a random one; who dies is replaced. One is stopped (SIGSTOP) within an epoch until its
 trial has been taken over, and continued; on PostgreSQL another one within a transaction, and the server is restarted in
-the middle. Every seventh transaction is run again although it was committed. Then chaos_check.py holds tables and logs
-against each other, and every trial that was interrupted is trained once more without interruption, in one process.
-With --minutes it goes on with the next seeds for so long. Exit code 1: something does not hold.
+the middle. Every seventh transaction is run again although it was committed. Other programs act meanwhile, at named
+moments too: they copy the study, rename it, delete a copy, tell Optuna how its trials ended; and they delete other
+studies under their two workers, and file them anew. Then chaos_check.py holds tables and logs against each other, and
+every trial that was interrupted is trained once more without interruption, in one process. With --minutes it goes on
+with the next seeds for so long. Exit code 1: something does not hold.
 """
 
 import argparse
@@ -27,38 +29,59 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
+from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
-from optuna.trial import TrialState
+import sqlalchemy as sa
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from chaos_check import Evidence, Repeated, Worker, left_files, measured, read, repeated_epochs, violations  # noqa: E402
+from chaos_check import (  # noqa: E402
+    MARK,
+    Evidence,
+    Repeated,
+    Strike,
+    Worker,
+    left_files,
+    read,
+    repeated_epochs,
+    struck,
+    violations,
+)
+from chaos_doomed import Doomed  # noqa: E402
+from chaos_worker import (  # noqa: E402
+    ANY_TIME,
+    ENDINGS,
+    INSIDE,
+    MEDDLING,
+    MOMENTS,
+    STUDY,
+    Blow,
+    Order,
+    act_once,
+    alone,
+    be_worker,
+    current,
+    repeat,
+)
 from postgres import Server, StopMode  # noqa: E402
 
 from lrsearch import study_file  # noqa: E402
-from lrsearch.events import SearchEnded  # noqa: E402
-from lrsearch.search import filing, lease, optuna_rows  # noqa: E402
+from lrsearch.search import filing, tables  # noqa: E402
 from lrsearch.search import study as studies  # noqa: E402
-from lrsearch.search.claims import Claims  # noqa: E402
-from lrsearch.search.keeper import Keeper  # noqa: E402
 from lrsearch.search.places import parse_place  # noqa: E402
-from lrsearch.search.reservations import Reservations  # noqa: E402
 from lrsearch.search.storage import Database  # noqa: E402
 from lrsearch.spec import StudySpec  # noqa: E402
-from lrsearch.trial import Divergence, EpochMetrics, TrialConfig  # noqa: E402
+from lrsearch.trial import TrialConfig  # noqa: E402
 
-STUDY = "chaos"
 PRELOADED = [
-    "chaos",
+    "chaos_worker",
     "lrsearch.launch",
     "lrsearch.cli.app",
     "lrsearch.cli.worker",
@@ -69,55 +92,11 @@ PRELOADED = [
     "psycopg",
 ]
 
-MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
-    "slot reserved": (Reservations, "reserve", "after"),
-    "between Optuna's row and ours, starting": (Claims, "_mark_running", "before"),
-    "trial written": (Claims, "_start", "after"),
-    "trial taken over": (Claims, "_restart", "after"),
-    "inside an epoch": (Keeper, "is_set", "before"),
-    "between our row and Optuna's, accepting": (optuna_rows, "report", "before"),
-    "epoch accepted": (Claims, "accept", "after"),
-    "checkpoint put, not noted": (Claims, "checkpointed", "before"),
-    "checkpoint noted": (Claims, "checkpointed", "after"),
-    "weights put, ending not told": (Claims, "end", "before"),
-    "between our row and Optuna's, ending": (optuna_rows, "end", "before"),
-    "ending told": (Claims, "end", "after"),
-}
-"""Moments at which a worker is killed or stopped: before or after a call, which must be the protocol's step itself."""
-
-ANY_TIME = "any time"
 BRIEF = "?options=-c%20idle_in_transaction_session_timeout%3D2s"
 """The server gives up sooner than after our 20 s on a worker that stands still within a transaction."""
 DEADLINE_SECONDS = 240.0
 """After so long a run that should have ended hangs."""
 POLL_SECONDS = 0.02
-MARK = "chaos:"
-ANSWERS_LOST = 7
-"""Every so many-th transaction's answer is lost: it is run again although it was committed."""
-
-
-@dataclass(frozen=True)
-class Blow:
-    """What is to happen to one worker."""
-
-    moment: str
-    nth: int = 1
-    """The how manieth time it comes to that moment."""
-    seconds: float = 0.0
-    """For any time: since it began its first trial."""
-    pause: bool = False
-    """Stopped instead of killed."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What one worker process is to do."""
-
-    url: str
-    log: str
-    blow: Blow | None
-    unfenced: bool = False
-    """Broken on purpose: it goes on writing when it has lost its trial. For a test of the checks."""
 
 
 @dataclass
@@ -129,6 +108,10 @@ class Settings:
     budget: int = 60
     workers: int = 6
     kills: int = 24
+    acts: int = 16
+    """Of other programs upon the study."""
+    deletions: int = 4
+    """Of other studies, under their workers."""
     epochs: int = 4
     images: int = 240
     lease_seconds: float = 3.0
@@ -186,117 +169,19 @@ def plan(settings: Settings) -> list[Blow]:
     return kills
 
 
-# --- in a worker's process -------------------------------------------------------------------------------------------
-
-
-def be_worker(order: Order) -> None:
-    """Be `lrsearch worker`: the body of its process."""
-    log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    say(f"begun {time.time():.3f}")
-    os.environ["LRSEARCH_STORAGE"] = order.url
-    if order.blow is not None and order.blow.moment != ANY_TIME:
-        arm(order.blow)
-    if order.unfenced:
-        unfence()
-    else:
-        lose_answers(ANSWERS_LOST)
-    from lrsearch.cli import app
-
-    sys.exit(app.run(["worker", "--study", STUDY, "--device", "cpu", "--threads", "1"]))
-
-
-def say(words: str) -> None:
-    os.write(2, f"{MARK} {words}\n".encode())
-
-
-def arm(blow: Blow) -> None:
-    """Have this process stop or kill itself at that moment."""
-    owner, name, when = MOMENTS[blow.moment]
-    original = getattr(owner, name)
-    calls = 0
-
-    def strike() -> None:
-        nonlocal calls
-        calls += 1
-        if calls == blow.nth:
-            say(f"{'stops' if blow.pause else 'dies'} {time.time():.3f} {blow.moment}")
-            os.kill(os.getpid(), signal.SIGSTOP if blow.pause else signal.SIGKILL)
-
-    def stepped(*args: Any, **kwargs: Any) -> Any:
-        if when == "before":
-            strike()
-        result = original(*args, **kwargs)
-        if when == "after" and result is not None and not isinstance(result, SearchEnded):
-            strike()
-        return result
-
-    setattr(owner, name, stepped)
-
-
-def lose_answers(every: int) -> None:
-    """Have every so many-th transaction run again after its commit, as if the answer to that had been lost."""
-    original = Database.write
-    calls = 0
-
-    def write(self: Database, work: Callable[[Any], Any], *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls % every == 0:
-            original(self, work, *args, **kwargs)
-            say("lost the answer to a commit")
-        return original(self, work, *args, **kwargs)
-
-    Database.write = write  # type: ignore[method-assign]
-
-
-def unfence() -> None:
-    """Take the fence away: every write is taken for one under a living lease, of a trial that runs."""
-    marked = optuna_rows.marked
-
-    def running(*args: Any) -> optuna_rows.Marked | None:
-        found = marked(*args)
-        return found and replace(found, state=TrialState.RUNNING)
-
-    optuna_rows.marked = running
-    for name in ("keep", "renew", "drop"):
-        original = getattr(lease, name)
-
-        def yes(*args: Any, original: Callable[..., Any] = original) -> bool:
-            original(*args)
-            return True
-
-        setattr(lease, name, yes)
-
-
-def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:
-    """Train every setting through, without interruption, with one thread: the body of a process of its own."""
-    import hashlib
-
-    from lrsearch import launch
-
-    engine = launch.prepare(
-        StudySpec.model_validate_json(spec_json), launch.Here("cpu", threads=1, data_dir=None, progress=False)
-    )
-    for number, config in configs.items():
-        training = engine.start(config)
-        told = list(training.epochs())
-        last = told[-1]
-        answers.send(
-            (
-                number,
-                Repeated(
-                    tuple(measured(row) for row in told if isinstance(row, EpochMetrics)),
-                    hashlib.sha256(training.weights()).hexdigest(),
-                    (last.step, last.lr) if isinstance(last, Divergence) else None,
-                ),
-            )
-        )
-    answers.send(None)
-
-
-# --- whoever starts and ends them ------------------------------------------------------------------------------------
+def plan_acts(settings: Settings) -> tuple[list[Blow], list[tuple[int, str]]]:
+    """Draw what other programs do: at moments of the workers, and at any time, by how many trials have ended then."""
+    draw = random.Random(settings.seed + 2)
+    moments = [name for name in MOMENTS if not name.startswith(INSIDE)]
+    draw.shuffle(moments)
+    what = [MEDDLING[i % len(MEDDLING)] for i in range(settings.acts)]
+    draw.shuffle(what)
+    at_any_time = len(what) // 4
+    at_moments = [
+        Blow(name, draw.randint(1, 40) if name == "inside an epoch" else 1, act=act)
+        for act, name in zip(what[at_any_time:], moments * len(what), strict=False)
+    ]
+    return at_moments, sorted((draw.randrange(settings.budget * 9 // 10), act) for act in what[:at_any_time])
 
 
 @dataclass
@@ -315,6 +200,7 @@ class _Running:
 
     @property
     def text(self) -> str:
+        """What it has written."""
         path = Path(self.order.log)
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -329,12 +215,22 @@ class _Scene:
         self.logs = folder / "logs"
         self.logs.mkdir()
         self.blows = plan(settings)
+        self.acts, self.acts_at_any_time = plan_acts(settings)
+        self.strangers: list[ForkServerProcess] = []
+        draw = random.Random(settings.seed + 3)
+        kinds = [ENDINGS[(settings.seed + i) % len(ENDINGS)] for i in range(settings.deletions)]
+        self.to_doom = [(draw.randrange(settings.budget * 8 // 10), kind, draw) for kind in kinds]
+        self.to_doom.sort(key=lambda one: one[0])
+        self.doomed: Doomed | None = None
+        self.n_doomed = 0
+        self.strikes: list[Strike] = []
+        """Upon studies that were deleted."""
         self.over: list[Worker] = []
         self.wrong: list[str] = []
         self.running: list[_Running] = []
         self.owed = settings.workers
         """Workers that are still to be started."""
-        self.started = self.too_early = 0
+        self.started = self.renamed_before = 0
         self.restart: threading.Thread | None = None
         self.restart_mode: StopMode = random.Random(settings.seed + 1).choice(["fast", "immediate"])
         self.restart_seconds = 0.0
@@ -342,14 +238,15 @@ class _Scene:
     def play(self) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
         try:
-            while self.running or self.owed:
+            while self.running or self.owed or self.doomed is not None or any(s.is_alive() for s in self.strangers):
                 if self.restart is None or not self.restart.is_alive():
                     while self.owed:
                         self.owed -= 1
                         self._start()
-                for worker in list(self.running):
-                    self._look_after(worker)
-                self._restart_server()
+                    for worker in list(self.running):
+                        self._look_after(worker)
+                    self._restart_server()
+                    self._meddle()
                 if time.monotonic() > deadline:
                     self.wrong.append(f"the run has not ended after {DEADLINE_SECONDS:.0f} s")
                     return
@@ -357,6 +254,8 @@ class _Scene:
         finally:
             if self.restart is not None:
                 self.restart.join()
+            if self.doomed is not None:
+                self.doomed.kill()
             for worker in self.running:
                 if worker.process.is_alive():
                     worker.process.kill()
@@ -365,10 +264,44 @@ class _Scene:
     def _start(self) -> None:
         self.started += 1
         log = self.logs / f"{self.started}.log"
-        order = Order(self.url, str(log), self.blows.pop(0) if self.blows else None, self.settings.unfenced)
+        blow = self.blows.pop(0) if self.blows else None
+        acts = []
+        if blow is None or not blow.pause:
+            # Two of them at most upon one worker, whose moments would otherwise wait for each other.
+            acts, self.acts = self.acts[:2], self.acts[2:]
+        with closing(Database(parse_place(self.url))) as database:
+            name = current(database)
+        order = Order(self.url, str(log), name, blow, tuple(acts), self.settings.unfenced)
         process = self.context.Process(target=be_worker, args=(order,), daemon=True)
         process.start()
         self.running.append(_Running(order, process))
+
+    def _ended(self) -> int:
+        """How many trials have ended, by the logs."""
+        workers = [Worker("", one.text, 0) for one in self.running] + self.over
+        return sum(a.ended for w in workers for a in w.attempts)
+
+    def _meddle(self) -> None:
+        """Have other programs act whose time has come; one deletes a study under its workers, if none does."""
+        if not self.running and self.doomed is None:
+            return
+        ended = self._ended() if self.acts_at_any_time or self.to_doom else 0
+        while self.acts_at_any_time and self.acts_at_any_time[0][0] <= ended:
+            what = self.acts_at_any_time.pop(0)[1]
+            log = str(self.logs / f"stranger-{len(self.strangers)}.log")
+            process = self.context.Process(target=act_once, args=(what, self.url, STUDY, log), daemon=True)
+            process.start()
+            self.strangers.append(process)
+        if self.doomed is not None:
+            if self.doomed.look_after():
+                self.wrong += self.doomed.wrong
+                self.strikes += self.doomed.strikes
+                self.doomed = None
+        elif self.to_doom and self.to_doom[0][0] <= ended:
+            _, kind, draw = self.to_doom.pop(0)
+            self.n_doomed += 1
+            spec = spec_of(self.settings)
+            self.doomed = Doomed(self.n_doomed, kind, draw, spec, self.url, self.logs, self.context)
 
     def _look_after(self, worker: _Running) -> None:
         blow, process = worker.order.blow, worker.process
@@ -392,10 +325,11 @@ class _Scene:
                     worker.stopped_at, worker.gone_at = time.monotonic(), time.time()
             return
         mine = Worker("", worker.text, 0).attempts[-1].number
-        others = [Worker("", one.text, 0) for one in self.running if one is not worker] + self.over
-        taken = any(
-            a.resumed and a.number == mine and a.at >= (worker.gone_at or 0) for o in others for a in o.attempts
-        )
+        with closing(Database(parse_place(self.url))) as database, database.reading() as connection:
+            leases = tables.leases
+            holds = sa.select(leases.c.slot_id).join(tables.workers, tables.workers.c.id == leases.c.worker_id)
+            holds = holds.where(tables.workers.c.pid == worker.process.pid)
+            taken = connection.execute(holds).first() is None
         waited = time.monotonic() - worker.stopped_at
         if waited > 10 * self.settings.lease_seconds and not taken:
             self.wrong.append(f"trial {mine} of a stopped worker was not taken over in {waited:.0f} s")
@@ -413,17 +347,20 @@ class _Scene:
         died = next((line.split(" ", 3)[2:] for line in text.splitlines() if line.startswith(f"{MARK} dies ")), None)
         if died is not None:
             worker.gone_at, killed = float(died[0]), died[1]
-        early = self.restart is not None and code == 4 and not Worker("", text, 0).attempts
+        # It was started under a name that the study bears no longer, and said so: whoever started it tries again.
+        early = code == 2 and "there is no study" in text and not Worker("", text, 0).attempts
         name = f"{socket.gethostname()}:{worker.process.pid}"
         paused = None
         if worker.continued and worker.order.blow is not None:
             paused = worker.order.blow.moment
         if early:
-            # It came while the server was being restarted, said so and exited 4: whoever starts it tries again.
-            self.too_early += 1
+            self.renamed_before += 1
             if worker.order.blow is not None:
                 self.blows.insert(0, worker.order.blow)
-        else:
+        struck_by = {strike.act for strike in struck(text)}
+        # What it did not live to see befalls another one.
+        self.acts += [one for one in worker.order.acts if one.act not in struck_by]
+        if not early:
             self.over.append(Worker(name, text, code, killed, paused, worker.gone_at))
         if paused is not None and not any(a.interrupted == "lost" for a in self.over[-1].attempts):
             self.wrong.append(f"{name} was stopped, its trial was taken over, and it has not heard that it lost it")
@@ -432,15 +369,15 @@ class _Scene:
     def _restart_server(self) -> None:
         if self.server is None or self.restart is not None:
             return
-        workers = [Worker("", one.text, 0) for one in self.running] + self.over
-        if sum(a.ended for w in workers for a in w.attempts) >= self.settings.budget * 0.4:
+        if self._ended() >= self.settings.budget * 0.4:
             self.restart = threading.Thread(target=self._do_restart, daemon=True)
             self.restart.start()
 
     def _do_restart(self) -> None:
         assert self.server is not None
         begun = time.monotonic()
-        self.server.restart(self.restart_mode)
+        with alone(self.logs):
+            self.server.restart(self.restart_mode)
         self.restart_seconds = time.monotonic() - begun
 
 
@@ -455,7 +392,9 @@ def run(settings: Settings, folder: Path, server: Server | None, context: ForkSe
     scene.play()
     wall = time.monotonic() - begun
     with closing(Database(parse_place(url))) as database:
-        seen = read(studies.get(database, STUDY), artifacts, scene.over)
+        strikes = [one for log in scene.logs.iterdir() for one in struck(log.read_text(errors="replace"))]
+        ours = [one for one in strikes if one not in scene.strikes]
+        seen = read(studies.get(database, current(database)), artifacts, scene.over, ours)
     seen.repeated = repeated(spec, seen.to_repeat(), context)
     wrong = scene.wrong + violations(seen)
     return Outcome(settings, seen, wrong, figures(seen, scene, wall))
@@ -488,8 +427,10 @@ def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
         "kills": dict(sorted(Counter(w.killed for w in seen.workers if w.killed is not None).items())),
         "not_hit": [b.moment for b in scene.blows],
         "pauses": sum(w.paused is not None for w in seen.workers),
+        "acts": dict(sorted(Counter(strike.act for strike in strikes(seen, scene)).items())),
+        "acts_at": dict(sorted(Counter(strike.moment for strike in strikes(seen, scene)).items())),
         "restart": None if scene.restart is None else f"{scene.restart_mode} ({scene.restart_seconds:.1f} s)",
-        "too_early": scene.too_early,
+        "renamed_before": scene.renamed_before,
         "interruptions": dict(sorted(Counter(row["reason"] for row in seen.interruptions).items())),
         "trials_interrupted": len(seen.to_repeat()),
         "trials_repeated_equal": len(seen.repeated),
@@ -508,6 +449,11 @@ def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
         "files_left": len(left_files(seen)),
         "seconds": round(wall, 1),
     }
+
+
+def strikes(seen: Evidence, scene: _Scene) -> list[Strike]:
+    """Return what other programs did; what they would have told of a trial that had just ended is nothing."""
+    return [one for one in (*seen.strikes, *scene.strikes) if not (one.act.startswith("told") and one.told is None)]
 
 
 def _delays(seen: Evidence, gone: dict[str, float]) -> Iterator[float]:
@@ -554,9 +500,11 @@ def show(outcome: Outcome) -> None:
 
 def total(kind: str, documents: Sequence[dict[str, Any]]) -> None:
     """Print what all runs on one kind of database came to."""
-    kills: Counter[str] = Counter()
+    kills, acts, moments = Counter[str](), Counter[str](), Counter[str]()
     for document in documents:
         kills.update(document["kills"])
+        acts.update(document["acts"])
+        moments.update(document["acts_at"])
     restarts = sum(document["restart"] is not None for document in documents)
     sums = {
         name: round(sum(document[name] for document in documents), 1)
@@ -567,6 +515,9 @@ def total(kind: str, documents: Sequence[dict[str, Any]]) -> None:
     again = sum(d["repeated_epochs"]["total"] for d in documents)
     print(f"{kind}: {len(documents)} runs, {of_kills} kills, {restarts} restarts of the server")
     for name, n in kills.most_common():
+        print(f"  {n:4} {name}")
+    print(f"{acts.total()} acts of other programs")
+    for name, n in (*acts.most_common(), *moments.most_common()):
         print(f"  {n:4} {name}")
     print("  " + ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in sums.items()))
     print(f"  epochs trained again: {again:.1f} in all, at most {longest:g} per interruption")
@@ -579,6 +530,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=int, default=60)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--acts", type=int, default=16, help="of other programs upon the study")
+    parser.add_argument("--deletions", type=int, default=4, help="of other studies under their workers")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=1000, help="of the digits, for training and validation")
     parser.add_argument("--lease", type=float, default=3.0, help="seconds")
@@ -600,15 +553,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 given.budget,
                 given.workers,
                 given.kills,
+                given.acts,
+                given.deletions,
                 given.epochs,
                 given.images,
                 given.lease,
                 given.unfenced,
             )
             with prepared(kind) as (folder, server):
-                outcome = run(settings, folder, server, context)
-                if outcome.wrong and given.keep is not None:
-                    shutil.copytree(folder / "logs", given.keep / f"{kind}-{seed}", dirs_exist_ok=True)
+                kept = None if given.keep is None else given.keep / f"{kind}-{seed}"
+                outcome = None
+                try:
+                    outcome = run(settings, folder, server, context)
+                finally:
+                    if kept is not None and (outcome is None or outcome.wrong):
+                        shutil.copytree(folder / "logs", kept, dirs_exist_ok=True)
             if given.evidence is not None:
                 (given.evidence / f"{kind}-{seed}.pickle").write_bytes(pickle.dumps(outcome.seen))
             bad += bool(outcome.wrong)

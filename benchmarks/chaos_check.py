@@ -3,10 +3,12 @@
 ``Evidence`` is what is looked at, ``violations`` says what does not hold, a sentence each: none, and nothing was lost.
 """
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,16 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search.endings import OPTUNA_STATES
+from lrsearch.search import health
+from lrsearch.search.homes import OPTUNA_STATES
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.study import Study
 from lrsearch.search.tables import epochs, interruptions, leases, slots
 from lrsearch.spec import StudySpec
-from lrsearch.trial import State, Trial, TrialConfig
+from lrsearch.trial import Reason, State, Trial, TrialConfig
+
+MARK = "chaos:"
+"""How the lines begin that the run itself writes into a worker's log."""
 
 STARTED = re.compile(r"^([\d.]+)s > trial (\d+) (.*)$")
 EPOCH = re.compile(r"^[\d.]+s \. (\d+) epoch (\d+)/\d+( again)? ")
@@ -27,6 +33,9 @@ ENDED = re.compile(r"^[\d.]+s [<x!?] (\d+) ")
 INTERRUPTED = re.compile(r"^[\d.]+s ~ (\d+) ([a-z ]+): ")
 BEGUN = re.compile(r"^chaos: begun ([\d.]+)$", re.MULTILINE)
 """Written by whoever starts a worker: the time of day [seconds] at which its clock stands at nought."""
+
+AT_HOME = re.compile(r"^chaos: home (\d+)$")
+STRUCK = re.compile(r"^chaos: struck (\{.*\})$", re.MULTILINE)
 
 Measured = tuple[float | None, ...]
 """An epoch: step, lr and everything that was measured but its seconds; not finite is None, as the tables keep it."""
@@ -43,6 +52,32 @@ MEASURED = (
 )
 
 
+TOLD = {"told complete": "COMPLETE", "told pruned": "PRUNED", "told failed": "FAIL"}
+"""Optuna's name of the state that another program told."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What another program did to a study."""
+
+    to: str = ""
+    """The study that it made, or in which it told."""
+    kept: tuple[int, ...] | None = None
+    """Of a renaming: the numbers of the trials that are under the new name."""
+    home: int | None = None
+    """Of a renaming: Optuna's id of the study that was copied and deleted."""
+    told: int | None = None
+    """The number of the trial whose ending it told; None where none ran."""
+    rows: str = ""
+    """All rows of the study that it made, right after."""
+    act: str = ""
+    moment: str = ""
+    """What the worker was at that it fell on."""
+    began: float = 0.0
+    ended: float = 0.0
+    """[seconds since 1970]"""
+
+
 @dataclass
 class Attempt:
     """A worker's attempt at a trial, as its log tells it."""
@@ -55,6 +90,8 @@ class Attempt:
     """(epoch, whether it was trained again)."""
     ended: bool = False
     interrupted: str | None = None
+    home: int | None = None
+    """Optuna's id of the study in which it began."""
 
 
 @dataclass
@@ -79,9 +116,13 @@ class Worker:
         begun = BEGUN.search(self.text)
         since = float(begun.group(1)) if begun else 0.0
         out: list[Attempt] = []
+        home = None
         for line in self.text.splitlines():
-            if found := STARTED.match(line):
-                out.append(Attempt(int(found[2]), found[3].endswith("resumed)"), since + float(found[1])))
+            if found := AT_HOME.match(line):
+                home = int(found[1])
+            elif found := STARTED.match(line):
+                resumed = found[3].endswith("resumed)")
+                out.append(Attempt(int(found[2]), resumed, since + float(found[1]), home=home))
             elif found := EPOCH.match(line):
                 _of(out, int(found[1])).epochs.append((int(found[2]), found[3] is not None))
             elif found := ENDED.match(line):
@@ -89,6 +130,12 @@ class Worker:
             elif found := INTERRUPTED.match(line):
                 _of(out, int(found[1])).interrupted = found[2]
         return out
+
+
+def struck(text: str) -> list[Strike]:
+    """Return what a log says that other programs did."""
+    found = [json.loads(line) for line in STRUCK.findall(text)]
+    return [Strike(**one | {"kept": None if one["kept"] is None else tuple(one["kept"])}) for one in found]
 
 
 def _of(attempts: Sequence[Attempt], number: int) -> Attempt:
@@ -121,6 +168,10 @@ class Evidence:
     files: list[str]
     """Names in the folder of artifacts."""
     workers: list[Worker]
+    strikes: list[Strike]
+    """What other programs did to the study, the first first."""
+    damage: list[str]
+    """What `doctor` finds wrong."""
     repeated: Mapping[int, Repeated] = field(default_factory=dict)
     """By the number of the trial; of every trial that was interrupted."""
 
@@ -135,14 +186,42 @@ class Evidence:
         """A trial's number by its slot."""
         return {row["id"]: row["number"] for row in self.slots}
 
+    @cached_property
+    def told(self) -> dict[int, str]:
+        """The trials that ended because another program told so, with how it told, by number."""
+        how = {strike.told: TOLD[strike.act] for strike in self.strikes if strike.told is not None}
+        mine = (row["number"] for row in self.slots if row["reason"] == Reason.TOLD_ELSEWHERE)
+        return {number: how.get(number, "nobody's") for number in mine}
+
+    @cached_property
+    def attempts(self) -> list[tuple[Worker, Attempt]]:
+        """The attempts at trials that the study has.
+
+        Whoever renames copies, and deletes what was copied: a trial that began between the two is lost, and another one
+        may bear its number now.
+        """
+        return [(worker, one) for worker in self.workers for one in worker.attempts if not self._is_gone(one)]
+
+    def _is_gone(self, one: Attempt) -> bool:
+        return any(
+            one.home == strike.home
+            for strike in self.strikes
+            if strike.kept is not None and one.number not in strike.kept
+        )
+
     def to_repeat(self) -> dict[int, TrialConfig]:
         """Return the settings of the trials that were taken up more than once, by number."""
         taken_up = {row["number"] for row in self.slots if row["attempts"] > 1}
         return {t.number: t.config for t in self.trials if t.number in taken_up or t.interruptions}
 
 
-def read(study: Study, folder: Path, workers: list[Worker]) -> Evidence:
+EXPECTED = ("copies", "artifacts", "disk of the database", "workers")
+"""What `doctor` may have something to say of after a run: copies, and files that a kill has left."""
+
+
+def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[Strike]) -> Evidence:
     """Read what a study left behind."""
+    found = health.examine(study.database.place, str(folder), fix=False)
 
     def rows(connection: sa.Connection, table: sa.Table) -> list[dict[str, Any]]:
         mine = sa.select(table).where(table.c.study_id == study.id)
@@ -161,6 +240,8 @@ def read(study: Study, folder: Path, workers: list[Worker]) -> Evidence:
         study.trials(),
         files,
         workers,
+        sorted(strikes, key=lambda strike: strike.ended),
+        [f"{check.subject}: {check.said}" for check in found if check.level != "ok" and check.subject not in EXPECTED],
     )
 
 
@@ -172,7 +253,10 @@ def measured(epoch: Any) -> Measured:
 
 def violations(seen: Evidence) -> list[str]:
     """Return what does not hold, a sentence each."""
-    checks = (_budget, _optuna, _endings, _accepted, _repeated_work, _places, _uninterrupted, _files, _processes)
+    checks = (
+        *(_budget, _optuna, _strangers, _endings, _accepted, _repeated_work, _places, _uninterrupted, _files),
+        _processes,
+    )
     return [sentence for check in checks for sentence in check(seen)]
 
 
@@ -194,7 +278,7 @@ def _budget(seen: Evidence) -> Iterator[str]:
 def _optuna(seen: Evidence) -> Iterator[str]:
     """Optuna's tables say the same as ours."""
     states = Counter(trial.state.name for trial in seen.optuna)
-    over = states["COMPLETE"] + states["PRUNED"]
+    over = states["COMPLETE"] + states["PRUNED"] - sum(how in ("COMPLETE", "PRUNED") for how in seen.told.values())
     if over != seen.budget:
         yield f"Optuna knows {over} complete or pruned trials, and the budget is {seen.budget}: {dict(states)}"
     for state in ("RUNNING", "WAITING"):
@@ -214,22 +298,43 @@ def _optuna(seen: Evidence) -> Iterator[str]:
         if trial is None or trial.number != row["number"]:
             yield f"the slot of trial {row['number']} has {'no trial' if trial is None else trial.number} in Optuna"
             continue
-        if row["outcome"] is not None and trial.state != OPTUNA_STATES[State(row["outcome"])]:
-            yield f"trial {trial.number} is {row['outcome']} in our table and {trial.state.name} in Optuna's"
-        if trial.state == TrialState.COMPLETE and trial.value != row["value"]:
+        mine = seen.told.get(trial.number) or (row["outcome"] and OPTUNA_STATES[State(row["outcome"])].name)
+        if mine not in (None, trial.state.name):
+            theirs = trial.state.name
+            yield f"trial {trial.number} is {row['outcome']} in our table and {theirs} in Optuna's, not {mine}"
+        if trial.state == TrialState.COMPLETE and trial.value != row["value"] and trial.number not in seen.told:
             yield f"trial {trial.number} has the value {row['value']} in our table and {trial.value} in Optuna's"
-        theirs = {e: None if v - v != 0 else v for e, v in trial.intermediate_values.items()}
-        if theirs != scores.get(row["id"], {}):
-            yield f"trial {trial.number} has the scores {scores.get(row['id'])} in our table and {theirs} in Optuna's"
+        scored = {e: None if v - v != 0 else v for e, v in trial.intermediate_values.items()}
+        if scored != scores.get(row["id"], {}):
+            yield f"trial {trial.number} has the scores {scores.get(row['id'])} in our table and {scored} in Optuna's"
+
+
+def _strangers(seen: Evidence) -> Iterator[str]:
+    """What another program told is the end of that trial, which does not count; nothing else is damaged."""
+    # A trial may have ended while it was being copied: in the copy it ran for another moment.
+    before = {row["number"]: row["ended_at"].replace(tzinfo=UTC).timestamp() for row in seen.slots if row["ended_at"]}
+    told = {
+        strike.told
+        for strike in seen.strikes
+        if strike.told is not None and before.get(strike.told, strike.ended) >= strike.began
+    }
+    for number in sorted(seen.told.keys() - told):
+        yield f"trial {number} is said to have been told elsewhere, and nobody did"
+    for number in sorted(told - seen.told.keys()):
+        yield f"another program told how trial {number} ended, and our table does not say so"
+    for row in seen.slots:
+        if row["number"] in seen.told and row["outcome"] != State.FAILED:
+            yield f"trial {row['number']} was told elsewhere, and is {row['outcome']}"
+    for finding in seen.damage:
+        yield f"doctor finds {finding}"
 
 
 def _endings(seen: Evidence) -> Iterator[str]:
     """One accepted ending per trial, told by the worker whom our table names; unless it was killed before the line."""
     told: dict[int, list[Worker]] = {}
-    for worker in seen.workers:
-        for attempt in worker.attempts:
-            if attempt.ended:
-                told.setdefault(attempt.number, []).append(worker)
+    for worker, attempt in seen.attempts:
+        if attempt.ended:
+            told.setdefault(attempt.number, []).append(worker)
     by_name = {worker.name: worker for worker in seen.workers}
     for row in seen.slots:
         tellers = [worker.name for worker in told.pop(row["number"], [])]
@@ -238,6 +343,8 @@ def _endings(seen: Evidence) -> Iterator[str]:
             yield f"trial {row['number']} has ended {len(tellers)} times: {tellers}"
         elif tellers and tellers != [row["worker"]]:
             yield f"{tellers[0]} told the end of trial {row['number']}, and the table says {row['worker']}"
+        elif row["number"] in seen.told:
+            continue  # by whoever claimed next, in words
         elif not tellers and row["state"] == "ended" and (last is None or last.killed is None):
             yield f"nobody told the end of trial {row['number']}, and its worker {row['worker']} was not killed"
     if told:
@@ -247,11 +354,7 @@ def _endings(seen: Evidence) -> Iterator[str]:
 def _accepted(seen: Evidence) -> Iterator[str]:
     """Every accepted epoch is in the table, and was accepted once; who was hit may not have come to say so."""
     by: Counter[tuple[int, int]] = Counter(
-        (attempt.number, epoch)
-        for worker in seen.workers
-        for attempt in worker.attempts
-        for epoch, again in attempt.epochs
-        if not again
+        (attempt.number, epoch) for _, attempt in seen.attempts for epoch, again in attempt.epochs if not again
     )
     for (number, epoch), n in sorted(by.items()):
         if n > 1:
@@ -287,11 +390,11 @@ def _repeated_work(seen: Evidence) -> Iterator[str]:
     for number, attempt, n in repeated_epochs(seen):
         if n > 1:
             yield f"attempt {attempt} at trial {number} was {n:.2f} epochs ahead of its checkpoint when it was lost"
+    for worker, one in seen.attempts:
+        again = [epoch for epoch, repeated in one.epochs if repeated]
+        if len(again) > 1:
+            yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
     for worker in seen.workers:
-        for one in worker.attempts:
-            again = [epoch for epoch, repeated in one.epochs if repeated]
-            if len(again) > 1:
-                yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
         for words in ("it starts again", "is not in", "checkpoint of another"):
             if words in worker.text:
                 yield f"{worker.name} could not use a checkpoint: {_line_with(worker.text, words)}"
@@ -309,10 +412,12 @@ def _places(seen: Evidence) -> Iterator[str]:
         whose.setdefault((worker, number), []).append(attempt)
     for worker in seen.workers:
         seen_so_far: Counter[int] = Counter()
-        for one in worker.attempts:
+        for one in (attempt for whose_it_is, attempt in seen.attempts if whose_it_is is worker):
             mine = whose.get((worker.name, one.number), [])
             nth = seen_so_far[one.number]
             seen_so_far[one.number] += 1
+            if nth >= len(mine) and one.number in seen.told:
+                continue  # whoever found it told has it in the table
             if nth >= len(mine):
                 yield f"{worker.name} started trial {one.number} {nth + 1} times, and the tables know of {len(mine)}"
                 continue
@@ -369,9 +474,10 @@ def _files(seen: Evidence) -> Iterator[str]:
         if name not in seen.files:
             yield f"the kept weights {name} are not there"
     gone = sum(worker.killed is not None or worker.paused is not None for worker in seen.workers)
+    redrawn = sum(len(worker.attempts) for worker in seen.workers) - len(seen.attempts)
     left = left_files(seen)
-    if len(left) > 2 * gone:
-        yield f"{len(left)} files are left that nobody knows, after {gone} kills and pauses"
+    if len(left) > 2 * gone + redrawn:
+        yield f"{len(left)} files are left that nobody knows, after {gone} kills and pauses and {redrawn} trials lost"
 
 
 def _processes(seen: Evidence) -> Iterator[str]:

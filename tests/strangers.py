@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import optuna
+import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
@@ -26,16 +27,33 @@ def copy(url: str, name: str, to: str) -> None:
 
 
 def delete(url: str, name: str) -> None:
-    with plain(url) as storage:
-        optuna.delete_study(study_name=name, storage=storage)
+    """Delete a study.
+
+    On PostgreSQL Optuna keeps quiet about a deletion that failed because something was written meanwhile, and the study
+    is still there: tried again with the tables locked, as a program does that deletes in one statement.
+    """
+    for locked in (False, True):
+        with plain(url) as storage:
+            if locked and storage.engine.dialect.name == "postgresql":
+                sa.event.listen(storage.engine, "begin", _lock)
+            optuna.delete_study(study_name=name, storage=storage)
+        with plain(url) as storage:
+            if name not in optuna.get_all_study_names(storage):
+                return
+    raise AssertionError(f"the study {name!r} is still there")
+
+
+def _lock(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("LOCK TABLE studies, trials, trial_intermediate_values IN EXCLUSIVE MODE")
 
 
 def rename(url: str, name: str, to: str) -> list[int]:
     """Copy and delete, as optuna-dashboard does; return the numbers of the trials that were copied."""
     copy(url, name, to)
-    delete(url, name)
     with plain(url) as storage:
-        return [trial.number for trial in optuna.load_study(study_name=to, storage=storage).trials]
+        copied = [trial.number for trial in optuna.load_study(study_name=to, storage=storage).trials]
+    delete(url, name)
+    return copied
 
 
 def tell(url: str, name: str, state: TrialState) -> int | None:

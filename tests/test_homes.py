@@ -66,8 +66,6 @@ def told(state: TrialState) -> Blow:
     return blow
 
 
-
-
 BLOWS: dict[str, Blow] = {
     "copied": copy,
     "renamed": rename,

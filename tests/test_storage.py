@@ -31,7 +31,6 @@ from conftest import (
     working,
 )
 from optuna.storages._rdb import models
-from optuna.study._frozen import FrozenStudy
 
 from lrsearch.cli import app
 from lrsearch.errors import (
@@ -45,6 +44,7 @@ from lrsearch.errors import (
 )
 from lrsearch.search import creation, explain, filing, processes
 from lrsearch.search import study as studies
+from lrsearch.search.homes import Carrier
 from lrsearch.search.look import check_new, has_studies
 from lrsearch.search.places import Place, SqliteFile
 from lrsearch.search.storage import Database, open_existing
@@ -513,7 +513,7 @@ def test_a_study_that_is_deleted_while_the_list_is_made_is_left_out(
         creation.create(database, make_spec(name))
     look = studies._ours
 
-    def then_deleted(looked_in: Database) -> list[FrozenStudy]:
+    def then_deleted(looked_in: Database) -> list[Carrier]:
         found = look(looked_in)
         monkeypatch.setattr(studies, "_ours", look)
         studies.delete(database, "one")

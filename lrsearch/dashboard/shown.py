@@ -23,10 +23,10 @@ from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
 from lrsearch.search import space as spaces
 from lrsearch.search import study as studies
-from lrsearch.search.homes import ID_ATTR
+from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
-from lrsearch.search.study import SPEC_ATTR, Study
+from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Trial
 

@@ -251,17 +251,20 @@ class Claims:
         found = optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, claim.slot, at)
         if found is not None:
             return found
-        if not self.study.home.check(connection):
-            return None
-        found = optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, claim.slot)
+        found = self._find(connection, claim.slot)
         if found is not None:
             self._moved = {claim.slot: found.trial_id}
         return found
 
+    def _find(self, connection: sa.Connection, slot: str) -> optuna_rows.Marked | None:
+        """Return the trial of a slot where the study lives now; None where either is gone."""
+        if not self.study.home.check(connection):
+            return None
+        return optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, slot)
+
     def _told_elsewhere(self, connection: sa.Connection, claim: Claim, trial: optuna_rows.Marked) -> Outcome:
         """End the slot of a trial that another program has ended."""
-        message = f"another program told Optuna that the trial is {trial.state.name}; it does not count"
-        outcome = Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, claim.accepted, message=message)
+        outcome = endings.told_elsewhere(trial, claim.accepted)
         endings.write_slot(connection, claim.slot, outcome, claim.token)
         return outcome
 
@@ -394,7 +397,8 @@ class Claims:
             row = connection.execute(_STATE, {"slot": reserved.slot}).one()
             if row.state == "running":
                 # A commit whose answer was lost.
-                return optuna_rows.trial_id(connection, self.study.optuna_id, row.number), row.number
+                found = self._find(connection, reserved.slot)
+                return None if found is None else (found.trial_id, found.number)
             optuna_rows.lock_numbers(connection, self.study.optuna_id)
             if not self.study.home.check(connection):
                 return None
@@ -473,16 +477,21 @@ class Claims:
         connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._reservations.columns})
 
     def _settle(self, reserved: Reserved) -> None:
-        """End a slot whose trial another program has ended."""
-        message = "another program told Optuna how the trial ended; it does not count"
-        outcome = Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, 0, message=message)
-        log.warning("trial %s: %s", reserved.number, message)
+        """End a slot whose trial another program has ended; one that was only renamed meanwhile is free again."""
 
-        def work(connection: sa.Connection) -> None:
-            if lease.drop(connection, reserved.slot, reserved.token):
-                endings.write_slot(connection, reserved.slot, outcome, reserved.token)
+        def work(connection: sa.Connection) -> Outcome | None:
+            if not lease.drop(connection, reserved.slot, reserved.token):
+                return None
+            found = self._find(connection, reserved.slot)
+            if found is not None and found.state == TrialState.RUNNING:
+                return None
+            outcome = endings.told_elsewhere(found, 0)
+            endings.write_slot(connection, reserved.slot, outcome, reserved.token)
+            return outcome
 
-        self.study.database.write(work)
+        outcome = self.study.database.write(work)
+        if outcome is not None:
+            log.warning("trial %s: %s", reserved.number, outcome.message)
 
     def _refuse(self, reserved: Reserved, enqueued: FrozenTrial, wrong: str) -> None:
         """End an enqueued trial that cannot be trained."""

@@ -10,11 +10,11 @@ from lrsearch import __version__
 from lrsearch.errors import IdentityError, UsageError
 from lrsearch.search import homes, optuna_rows, tables
 from lrsearch.search.clock import now
-from lrsearch.search.homes import ID_ATTR
+from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.search.look import check_new, has_studies, study_names
 from lrsearch.search.places import Place
 from lrsearch.search.storage import Database
-from lrsearch.search.study import SPEC_ATTR, Study, find
+from lrsearch.search.study import Study, find
 from lrsearch.spec import StudySpec, differences
 
 METRIC_NAMES_ATTR = "study:metric_names"

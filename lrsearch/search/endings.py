@@ -5,11 +5,11 @@ from sqlalchemy import bindparam
 
 from lrsearch.search import best, optuna_rows
 from lrsearch.search.clock import now
-from lrsearch.search.homes import OPTUNA_STATES
+from lrsearch.search.homes import MESSAGE_ATTR, OPTUNA_STATES
 from lrsearch.search.mirror import OUTCOME_ATTR
 from lrsearch.search.study import Study
 from lrsearch.search.tables import finite, slots
-from lrsearch.trial import Outcome, State
+from lrsearch.trial import Outcome, Reason, State
 
 _END = slots.update().where(slots.c.id == bindparam("slot")).values(state="ended", ended_at=now())
 _WITH_WEIGHTS = sa.select(slots.c.id, slots.c.weights).where(
@@ -38,7 +38,7 @@ def write(
     write_slot(connection, slot, outcome, token, weights_sha256)
     attrs = {OUTCOME_ATTR: outcome.state.value}
     if outcome.state in (State.DIVERGED, State.FAILED):
-        attrs["lrsearch:message"] = outcome.message
+        attrs[MESSAGE_ATTR] = outcome.message
     optuna_rows.end(connection, trial_id, OPTUNA_STATES[outcome.state], outcome.value, attrs)
 
 
@@ -59,6 +59,13 @@ def write_slot(
         "weights_sha256": weights_sha256,
     }
     connection.execute(_END, {"slot": slot, **values})
+
+
+def told_elsewhere(trial: optuna_rows.Marked | None, epoch: int) -> Outcome:
+    """Return the ending of a trial that another program has ended, or removed; ``epoch`` is the last that we have."""
+    how = "how the trial ended" if trial is None else f"that the trial is {trial.state.name}"
+    message = f"another program told Optuna {how}; it does not count"
+    return Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, epoch, message=message)
 
 
 def keep_best(connection: sa.Connection, study: Study, slot: str, weights: str) -> list[str]:

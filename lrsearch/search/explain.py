@@ -120,6 +120,17 @@ def passes(error: exc.DBAPIError | optuna.exceptions.StorageInternalError) -> bo
     return lost and not any(words in str(cause) for words in REFUSED)
 
 
+def comes_back(error: BaseException) -> bool:
+    """Whether a server answered that it is being stopped or started, or has no connection left."""
+    text = _innermost(error)
+    return any(words in text for words in ("the database system is", "too many clients", "remaining connection slots"))
+
+
+def nothing_listens(error: BaseException) -> bool:
+    """Whether the host answered, and no server."""
+    return "Connection refused" in _innermost(error)
+
+
 def _innermost(error: BaseException) -> str:
     """Return what the driver said, on one line."""
     while True:

@@ -9,13 +9,13 @@ by SQLite, so none is believed without the attribute beside it, in the transacti
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages._rdb import models
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
@@ -23,11 +23,14 @@ from lrsearch.search import optuna_rows, tables
 from lrsearch.search.clock import later
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.stored import shown
-from lrsearch.trial import State
+from lrsearch.trial import Reason, State
 
 log = logging.getLogger(__name__)
 
 ID_ATTR = "lrsearch:id"
+SPEC_ATTR = "lrsearch:spec"
+MESSAGE_ATTR = "lrsearch:message"
+"""Why a trial diverged or failed, in words."""
 
 RENAMING_SECONDS = 60.0
 """A copy that lacks what ended longer ago than this was made before, and not by a renaming."""
@@ -68,6 +71,27 @@ _BY_SLOT = (
     .join(_trial_attrs, sa.and_(_trial_attrs.c.trial_id == _trials.c.trial_id, _trial_attrs.c.key == SLOT_ATTR))
     .where(_trials.c.study_id == bindparam("optuna"))
 )
+_specs = _attrs.alias()
+_ALL = (
+    # In one statement: between two another program might rename the study, and it would be in neither.
+    sa.select(_optunas.c.study_id, _optunas.c.study_name, tables.studies.c.id, tables.studies.c.optuna_id)
+    .add_columns(_specs.c.value_json.label("spec"))
+    .join(_attrs, sa.and_(_attrs.c.study_id == _optunas.c.study_id, _attrs.c.key == ID_ATTR))
+    .join(tables.studies, _attrs.c.value_json == sa.literal('"') + tables.studies.c.id + sa.literal('"'))
+    .outerjoin(_specs, sa.and_(_specs.c.study_id == _optunas.c.study_id, _specs.c.key == SPEC_ATTR))
+)
+_MARKED_ELSEWHERE = (
+    sa.select(_trials.c.trial_id, _trial_attrs.c.value_json)
+    .join(_trial_attrs, sa.and_(_trial_attrs.c.trial_id == _trials.c.trial_id, _trial_attrs.c.key == SLOT_ATTR))
+    .where(
+        _trials.c.study_id.not_in(
+            sa.select(_attrs.c.study_id).where(_attrs.c.key == ID_ATTR, _attrs.c.value_json == bindparam("its_id"))
+        )
+    )
+)
+_SCORES = sa.select(tables.epochs.c.epoch, tables.epochs.c.rung_score).where(
+    tables.epochs.c.slot_id == bindparam("slot")
+)
 _OF_STUDIES = (tables.leases, tables.epochs, tables.interruptions, tables.workers, tables.slots)
 
 
@@ -107,26 +131,36 @@ def carriers(connection: sa.Connection, study: str) -> list[int]:
     return [int(one) for one in connection.scalars(_CARRIERS, {"its_id": json.dumps(study)})]
 
 
-def sorted_out(found: Iterable[FrozenStudy], homes: Mapping[str, int | None]) -> list[tuple[FrozenStudy, str | None]]:
-    """Return the studies that are ours or copies of ours, each copy with the name of its original.
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """A study of Optuna's that carries an id of ours: one of ours, or a copy of it."""
 
-    Args:
-        found: all studies as Optuna has them.
-        homes: Optuna's id of the home by our id, of every row of ours; None in one of an older schema.
-    """
-    groups: dict[str, list[FrozenStudy]] = {}
-    for one in found:
-        ours = one.user_attrs.get(ID_ATTR)
-        if isinstance(ours, str) and ours in homes:
-            groups.setdefault(ours, []).append(one)
+    optuna_id: int
+    name: str
+    study: str
+    """Our id."""
+    spec: str
+    """As JSON; empty where the attribute is gone."""
+    copy_of: str | None
+    """The name of the original, of a copy."""
+
+
+def all_carriers(connection: sa.Connection) -> list[Carrier]:
+    """Return the studies that are ours, and copies of ours, by name; as they all were at one moment."""
+    groups: dict[str, list[sa.Row[Any]]] = {}
+    for row in connection.execute(_ALL):
+        groups.setdefault(row.id, []).append(row)
     out = []
     for ours, group in groups.items():
-        by_id = {one._study_id: one for one in group}  # noqa: SLF001 - no public name
-        home = homes[ours]
-        # One that was renamed a moment ago lives in its newest copy; a worker, or who writes next, moves its rows.
-        at = home if home in by_id else min(by_id) if home is None else max(by_id)
-        out += [(one, None if key == at else by_id[at].study_name) for key, one in by_id.items()]
-    return out
+        names, home = {row.study_id: row.study_name for row in group}, group[0].optuna_id
+        # One that was renamed a moment ago lives in its newest copy; a worker, or who writes next, moves its rows. A
+        # database of an older schema names no home.
+        at = home if home in names else min(names) if home is None else max(names)
+        for row in group:
+            spec = "" if row.spec is None else json.loads(row.spec)
+            copy_of = None if row.study_id == at else names[at]
+            out.append(Carrier(row.study_id, row.study_name, ours, spec, copy_of))
+    return sorted(out, key=lambda one: one.name)
 
 
 def sweep(connection: sa.Connection, study: str) -> list[str]:
@@ -134,6 +168,7 @@ def sweep(connection: sa.Connection, study: str) -> list[str]:
     slots = tables.slots
     rows = connection.execute(sa.select(slots.c.checkpoint, slots.c.weights).where(slots.c.study_id == study))
     named = [name for row in rows for name in row if name is not None]
+    _remove_strays(connection, study)
     for table in _OF_STUDIES:
         connection.execute(table.delete().where(table.c.study_id == study))
     connection.execute(tables.studies.delete().where(tables.studies.c.id == study))
@@ -153,17 +188,38 @@ def _is_whole(connection: sa.Connection, study: str, optuna_id: int) -> bool:
 def _move(connection: sa.Connection, study: str, optuna_id: int) -> None:
     """Make a copy the home: what was trained while it was being made is told there, or is trained again."""
     slots = tables.slots
+    _remove_strays(connection, study)
     name = connection.scalar(_NAME, {"optuna": optuna_id})
     connection.execute(tables.studies.update().where(tables.studies.c.id == study).values(optuna_id=optuna_id))
     there = {json.loads(row.value_json): row for row in connection.execute(_BY_SLOT, {"optuna": optuna_id})}
+    values = optuna_rows.values(connection, optuna_id)
     mine = connection.execute(sa.select(slots).where(slots.c.study_id == study, slots.c.state != "reserved")).all()
     for slot in mine:
         trial = there.get(slot.id)
         if trial is None:
             _reopen(connection, slot.id)
-        elif slot.state == "ended" and trial.state == TrialState.RUNNING:
+            continue
+        for epoch in connection.execute(_SCORES, {"slot": slot.id}):
+            # Those that were accepted after the copy was made; the others are there.
+            score = math.nan if epoch.rung_score is None else epoch.rung_score
+            optuna_rows.report(connection, trial.trial_id, epoch.epoch, score)
+        theirs = trial.state, values.get(trial.trial_id)
+        if slot.state == "ended" and slot.reason != Reason.TOLD_ELSEWHERE and theirs != _as_optuna_has_it(slot):
             tell(connection, slot, trial.trial_id)
     log.warning("the study has been renamed to '%s' by another program: its work goes on there", shown(str(name)))
+
+
+def _remove_strays(connection: sa.Connection, study: str) -> None:
+    """Remove trials of ours that hang on a study that is not ours, or on none.
+
+    Optuna reads which trials a study has, and then deletes them and it: one that begins between the two stays behind
+    in SQLite, and would be a trial of whichever study is given that id next.
+    """
+    mine = set(connection.scalars(sa.select(tables.slots.c.id).where(tables.slots.c.study_id == study)))
+    marked = connection.execute(_MARKED_ELSEWHERE, {"its_id": json.dumps(study)})
+    strays = [row.trial_id for row in marked if json.loads(row.value_json) in mine]
+    if strays:
+        optuna_rows.delete_trials(connection, _trials.c.trial_id.in_(strays))
 
 
 def _reopen(connection: sa.Connection, slot: str) -> None:
@@ -176,8 +232,15 @@ def _reopen(connection: sa.Connection, slot: str) -> None:
     connection.execute(tables.slots.update().where(tables.slots.c.id == slot).values(values))
 
 
+def _as_optuna_has_it(slot: sa.Row[Any]) -> tuple[TrialState, float | None]:
+    return OPTUNA_STATES[State(slot.outcome)], slot.value
+
+
 def tell(connection: sa.Connection, slot: sa.Row[Any], trial_id: int) -> None:
     """Tell Optuna how the trial of a slot ended, as the slot has it."""
     outcome = State(slot.outcome)
-    optuna_rows.end(connection, trial_id, OPTUNA_STATES[outcome], slot.value, {})
-    optuna_rows.set_user_attrs_anew(connection, trial_id, {OUTCOME_ATTR: outcome.value})
+    optuna_rows.end_anew(connection, trial_id, *_as_optuna_has_it(slot))
+    attrs = {OUTCOME_ATTR: outcome.value}
+    if outcome in (State.DIVERGED, State.FAILED):
+        attrs[MESSAGE_ATTR] = slot.message or ""
+    optuna_rows.set_user_attrs_anew(connection, trial_id, attrs)

@@ -107,7 +107,7 @@ def copies(database: Database) -> Check:
 
 
 def homeless(database: Database, *, fix: bool) -> Check:
-    """Look for trials whose study Optuna no longer has: an older lrsearch went on when it was deleted or renamed."""
+    """Look for trials whose study Optuna no longer has: they began while it was being deleted."""
     lost = _optuna_trials.c.study_id.not_in(sa.select(_optuna_studies.c.study_id))
     with database.reading() as connection:
         n = _count(connection, _optuna_trials, lost)
@@ -117,7 +117,7 @@ def homeless(database: Database, *, fix: bool) -> Check:
         "trials without a study",
         Level.WARNING,
         f"{counted(n, 'trial')} of studies that Optuna no longer has",
-        "a study was deleted or renamed while an older lrsearch trained; --fix removes them",
+        "they began while another program deleted or renamed their study; --fix removes them",
         fixable=True,
     )
     if fix:

@@ -71,13 +71,12 @@ _WAITING = (
     .where(_of_study, _trials.c.state == TrialState.WAITING)
     .order_by(_trials.c.number)
 )
-_ID = sa.select(_trials.c.trial_id).where(_of_study, _trials.c.number == bindparam("nth"))
 _OF_SLOT = (
     sa.select(_trials.c.trial_id, _trials.c.number, _trials.c.state)
     .join(_user_attrs, _user_attrs.c.trial_id == _trials.c.trial_id)
     .where(_of_study, _user_attrs.c.key == bindparam("mark"), _user_attrs.c.value_json == bindparam("its_value"))
-    # Nobody deletes it before this transaction is over.
-    .with_for_update(read=True, key_share=True, of=_trials)
+    # Nobody deletes it or tells how it ended before this transaction is over.
+    .with_for_update(key_share=True, of=_trials)
 )
 _THIS_OF_SLOT = _OF_SLOT.where(_this)
 _ADD_PARAMS, _ADD_VALUE = _params.insert(), _values.insert()
@@ -198,11 +197,6 @@ def adopt(
     return True
 
 
-def trial_id(connection: sa.Connection, study_id: int, number: int) -> int:
-    """Return Optuna's id of the trial with that number."""
-    return int(connection.scalars(_ID, {"study": study_id, "nth": number}).one())
-
-
 @dataclass(frozen=True, slots=True)
 class Marked:
     """A trial that bears a mark of ours."""
@@ -218,7 +212,7 @@ def marked(
     """Return the trial of the study whose user attribute ``mark`` has that value, or None.
 
     Args:
-        connection: until the end of its transaction nobody deletes the trial.
+        connection: until the end of its transaction nobody deletes the trial, or tells how it ended.
         study_id: Optuna's.
         mark: the attribute's key.
         value: what it must hold.
@@ -228,6 +222,18 @@ def marked(
     query = _OF_SLOT if trial_id is None else _THIS_OF_SLOT
     row = connection.execute(query, wanted if trial_id is None else wanted | {"trial": trial_id}).first()
     return None if row is None else Marked(int(row.trial_id), int(row.number), row.state)
+
+
+def values(connection: sa.Connection, study_id: int) -> dict[int, float | None]:
+    """Return the values that the trials of a study were told, by trial id."""
+    told = sa.select(_values.c.trial_id, _values.c.value).join(_trials, _trials.c.trial_id == _values.c.trial_id)
+    return {row.trial_id: row.value for row in connection.execute(told.where(_trials.c.study_id == study_id))}
+
+
+def end_anew(connection: sa.Connection, trial_id: int, state: TrialState, value: float | None) -> None:
+    """Write the ending of a trial, whatever another program told of it."""
+    connection.execute(_values.delete().where(_values.c.trial_id == trial_id))
+    end(connection, trial_id, state, value, {})
 
 
 def set_user_attrs_anew(connection: sa.Connection, trial_id: int, attrs: Mapping[str, Any]) -> None:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search import budget, endings, lease, optuna_rows, processes, retries
+from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.study import Study
 from lrsearch.search.tables import leases, slots
 from lrsearch.trial import Outcome, Reason, State
@@ -199,8 +201,11 @@ class Reservations:
                 return row, some_failed
             last = past[-1]
             outcome = Outcome(State.FAILED, last.reason, None, last.epoch, message=f"{why}: {last.message}")
-            trial_id = optuna_rows.trial_id(connection, self.study.optuna_id, row.number)
-            endings.write(connection, row.id, trial_id, outcome)
+            trial = optuna_rows.marked(connection, self.study.optuna_id, SLOT_ATTR, row.id)
+            if trial is None or trial.state != TrialState.RUNNING:
+                endings.write_slot(connection, row.id, endings.told_elsewhere(trial, last.epoch))
+            else:
+                endings.write(connection, row.id, trial.trial_id, outcome)
             some_failed = True
         return None, some_failed
 

@@ -1,20 +1,16 @@
 """An open database: what is read and written there is tried again when the connection is lost."""
 
 import logging
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
 import sqlalchemy as sa
-from optuna.exceptions import StorageInternalError
-from sqlalchemy import exc
 
 from lrsearch.errors import StorageError
-from lrsearch.search import explain, opening
+from lrsearch.search import opening, patience
 from lrsearch.search.connecting import writable
-from lrsearch.search.explain import explained, passes
+from lrsearch.search.explain import explained
 from lrsearch.search.look import check_new, has_studies
 from lrsearch.search.places import Place, SqliteFile
 
@@ -23,10 +19,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PATIENCE_SECONDS = 600.0
-"""For so long a worker tries to reach a database that it has reached before."""
-
-LONGEST_DELAY_SECONDS = 5.0
-"""Between two tries."""
+"""For so long a worker tries to reach a database that does not answer for the moment."""
 
 
 class Database:
@@ -116,48 +109,14 @@ class Database:
 
         return self._again(once, self.patience_seconds)
 
-    def _again(self, once: Callable[[], T], patience: float) -> T:
-        lost_at: float | None = None
-        renewed = False
-        delay = 0.05
-        with explained(self.place):
-            while True:
-                try:
-                    result = once()
-                except (exc.DBAPIError, StorageInternalError) as error:
-                    if not passes(error):
-                        raise
-                    if not renewed and _was_cut(error):
-                        # While it lay in the pool, most often: all of the pool's are new now. (pool_pre_ping would ask
-                        # before every transaction, and make half of all that a worker has.)
-                        renewed = True
-                        continue
-                    if lost_at is None:
-                        lost_at = time.monotonic()
-                        if patience:
-                            said = explain.sentence(self.place, error)
-                            log.warning("%s; trying again for %.0f s", said, patience)
-                    if time.monotonic() - lost_at >= patience or self.leaving():
-                        # What is put in order on the way out does not wait as long again; a heartbeat, which never
-                        # waits, ends nothing.
-                        if patience:
-                            self.patience_seconds = 0.0
-                        raise
-                else:
-                    if lost_at is not None:
-                        log.warning("%s answers again after %.1f s", self.place, time.monotonic() - lost_at)
-                    return result
-                # Not all workers at once: a server that has just started is slow.
-                until = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-                while time.monotonic() < until and not self.leaving():
-                    time.sleep(min(0.1, max(0.0, until - time.monotonic())))
-                delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+    def _again(self, once: Callable[[], T], seconds: float) -> T:
+        def give_up() -> None:
+            # What is put in order on the way out does not wait as long again; a heartbeat, which never waits, ends
+            # nothing.
+            if seconds:
+                self.patience_seconds = 0.0
 
-
-def _was_cut(error: Exception) -> bool:
-    """Whether a connection that stood was lost, unlike one that could not be made."""
-    cause = error if isinstance(error, exc.DBAPIError) else error.__cause__
-    return isinstance(cause, exc.DBAPIError) and cause.connection_invalidated
+        return patience.again(self.place, once, seconds, leaving=self.leaving, give_up=give_up)
 
 
 def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1, *, to_read: bool = False) -> Database:
@@ -170,7 +129,7 @@ def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1
     """
     if isinstance(place, SqliteFile):
         return open_existing(place, patience_seconds, connections, to_read=to_read)
-    # Said at once: patience is for a database that has been reached before.
+    patience.reach(place, patience_seconds)
     check_new(place)
     return Database(place, patience_seconds, connections)
 
@@ -187,6 +146,7 @@ def open_existing(
         raise StorageError(
             f"{place}: there is no such study database; `lrsearch run` makes one, or name it with --storage"
         )
+    patience.reach(place, patience_seconds)
     if not has_studies(place):
         raise StorageError(
             f"{place} holds no lrsearch studies; `lrsearch run` files one, or name another with --storage"

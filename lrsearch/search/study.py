@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
@@ -16,14 +15,12 @@ from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import budget as budgets
 from lrsearch.search import homes, lease, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
-from lrsearch.search.homes import ID_ATTR, Home
+from lrsearch.search.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.stored import shown
 from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
-
-SPEC_ATTR = "lrsearch:spec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,16 +223,16 @@ class Summary:
 
 def names(database: Database) -> list[str]:
     """Return the names of all lrsearch studies; copies that another program made are none."""
-    return [shown(frozen.study_name) for frozen, copy_of in _ours(database) if copy_of is None]
+    return [shown(one.name) for one in _ours(database) if one.copy_of is None]
 
 
 def find(database: Database, name: str) -> Study | None:
     """Return the study of that name, which may be a copy, or None."""
     ours = _ours(database)
     for written in (str, shown):  # a name is found as it is, and as it is shown
-        for one, copy_of in ours:
-            if written(one.study_name) == name:
-                return _load(database, one, copy_of)
+        for one in ours:
+            if written(one.name) == name:
+                return _load(database, one)
     return None
 
 
@@ -311,8 +308,8 @@ def summaries(database: Database) -> list[Summary]:
             its, key = counts.setdefault(study_id, {}), State(outcome) if state == "ended" else State.RUNNING
             its[key] = its.get(key, 0) + n
     out = []
-    for frozen, copy_of in found:
-        study = _load(database, frozen, copy_of)
+    for one in found:
+        study = _load(database, one)
         # One that was deleted between the two questions is no more.
         if (row := rows.get(study.id)) is not None:
             spec = study.spec
@@ -325,34 +322,28 @@ def summaries(database: Database) -> list[Summary]:
                     _budget(row),
                     counts.get(study.id, {}),
                     _utc(row.created_at),
-                    None if copy_of is None else shown(copy_of),
+                    None if one.copy_of is None else shown(one.copy_of),
                 )
             )
     return out
 
 
-def _ours(database: Database) -> list[tuple[FrozenStudy, str | None]]:
-    """Return our studies by name, and copies of them, each with the name of its original."""
-    found = database.patiently(database.optuna.get_all_studies)
-    with database.reading() as connection:
-        rows = connection.execute(sa.select(tables.studies.c.id, tables.studies.c.optuna_id)).all()
-    ours = homes.sorted_out(found, {row.id: row.optuna_id for row in rows})
-    return sorted(ours, key=lambda one: one[0].study_name)
+def _ours(database: Database) -> list[Carrier]:
+    """Return our studies by name, and copies of them."""
+    return database.read(homes.all_carriers)
 
 
-def _load(database: Database, frozen: FrozenStudy, copy_of: str | None) -> Study:
-    name = frozen.study_name
+def _load(database: Database, one: Carrier) -> Study:
     try:
-        spec = StudySpec.model_validate_json(frozen.user_attrs[SPEC_ATTR])
-    except (KeyError, ValidationError) as error:
+        spec = StudySpec.model_validate_json(one.spec)
+    except ValidationError as error:
         raise StorageError(
-            f"the spec of the study '{shown(name)}' in {database.place} was written by another version of lrsearch "
+            f"the spec of the study '{shown(one.name)}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
     # Whoever renames a study in the dashboard renames it here too.
-    spec = spec.model_copy(update={"name": shown(name)})
-    study_id = frozen.user_attrs[ID_ATTR]
-    return Study(database, study_id, name, spec, Home(study_id, frozen._study_id), copy_of)  # noqa: SLF001 - no public name
+    spec = spec.model_copy(update={"name": shown(one.name)})
+    return Study(database, one.study, one.name, spec, Home(one.study, one.optuna_id), one.copy_of)
 
 
 def _budget(row: Any) -> BudgetSpec:

@@ -15,10 +15,9 @@ from lrsearch.events import EndReason
 from lrsearch.search import lease, tables
 from lrsearch.search.budget import Standing
 from lrsearch.search.clock import later, now
-from lrsearch.search.homes import ID_ATTR
+from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
-from lrsearch.search.study import SPEC_ATTR
 from lrsearch.spec import BudgetSpec, ObjectiveSpec
 from lrsearch.trial import Reason, State
 
