@@ -64,11 +64,13 @@ from chaos_worker import (  # noqa: E402
     STUDY,
     Blow,
     Order,
-    act_once,
+    Request,
+    act,
     alone,
     be_worker,
     current,
     repeat,
+    requests,
 )
 from postgres import Server, StopMode  # noqa: E402
 
@@ -94,7 +96,7 @@ PRELOADED = [
 
 BRIEF = "?options=-c%20idle_in_transaction_session_timeout%3D2s"
 """The server gives up sooner than after our 20 s on a worker that stands still within a transaction."""
-DEADLINE_SECONDS = 240.0
+DEADLINE_SECONDS = 120.0
 """After so long a run that should have ended hangs."""
 POLL_SECONDS = 0.02
 
@@ -248,7 +250,10 @@ class _Scene:
                     self._restart_server()
                     self._meddle()
                 if time.monotonic() > deadline:
-                    self.wrong.append(f"the run has not ended after {DEADLINE_SECONDS:.0f} s")
+                    left = [Path(one.order.log).name for one in self.running]
+                    left += [] if self.doomed is None else [self.doomed.name]
+                    left += [f"stranger {nth}" for nth, one in enumerate(self.strangers) if one.is_alive()]
+                    self.wrong.append(f"the run has not ended after {DEADLINE_SECONDS:.0f} s: {left} go on")
                     return
                 time.sleep(POLL_SECONDS)
         finally:
@@ -285,13 +290,11 @@ class _Scene:
         """Have other programs act whose time has come; one deletes a study under its workers, if none does."""
         if not self.running and self.doomed is None:
             return
+        for request, done in requests(self.logs):
+            self._let_act(request, done)
         ended = self._ended() if self.acts_at_any_time or self.to_doom else 0
         while self.acts_at_any_time and self.acts_at_any_time[0][0] <= ended:
-            what = self.acts_at_any_time.pop(0)[1]
-            log = str(self.logs / f"stranger-{len(self.strangers)}.log")
-            process = self.context.Process(target=act_once, args=(what, self.url, STUDY, log), daemon=True)
-            process.start()
-            self.strangers.append(process)
+            self._let_act(Request(self.acts_at_any_time.pop(0)[1], STUDY, ANY_TIME), None)
         if self.doomed is not None:
             if self.doomed.look_after():
                 self.wrong += self.doomed.wrong
@@ -302,6 +305,14 @@ class _Scene:
             self.n_doomed += 1
             spec = spec_of(self.settings)
             self.doomed = Doomed(self.n_doomed, kind, draw, spec, self.url, self.logs, self.context)
+
+    def _let_act(self, request: Request, done: Path | None) -> None:
+        """Start another program."""
+        log = self.logs / f"stranger-{len(self.strangers)}-{request.study}-.log"
+        given = (request, self.url, str(log), None if done is None else str(done))
+        process = self.context.Process(target=act, args=given, daemon=True)
+        process.start()
+        self.strangers.append(process)
 
     def _look_after(self, worker: _Running) -> None:
         blow, process = worker.order.blow, worker.process
@@ -357,9 +368,8 @@ class _Scene:
             self.renamed_before += 1
             if worker.order.blow is not None:
                 self.blows.insert(0, worker.order.blow)
-        struck_by = {strike.act for strike in struck(text)}
         # What it did not live to see befalls another one.
-        self.acts += [one for one in worker.order.acts if one.act not in struck_by]
+        self.acts += [one for one in worker.order.acts if f"{MARK} asks {one.act}\n" not in text]
         if not early:
             self.over.append(Worker(name, text, code, killed, paused, worker.gone_at))
         if paused is not None and not any(a.interrupted == "lost" for a in self.over[-1].attempts):
@@ -392,7 +402,7 @@ def run(settings: Settings, folder: Path, server: Server | None, context: ForkSe
     scene.play()
     wall = time.monotonic() - begun
     with closing(Database(parse_place(url))) as database:
-        strikes = [one for log in scene.logs.iterdir() for one in struck(log.read_text(errors="replace"))]
+        strikes = [one for log in scene.logs.glob("*.log") for one in struck(log.read_text(errors="replace"))]
         ours = [one for one in strikes if one not in scene.strikes]
         seen = read(studies.get(database, current(database)), artifacts, scene.over, ours)
     seen.repeated = repeated(spec, seen.to_repeat(), context)

@@ -111,6 +111,21 @@ class Worker:
     """When it was killed, stopped or cut off [seconds since 1970]."""
 
     @cached_property
+    def beaten(self) -> set[int]:
+        """The trials that had ended when another program told how: it had looked before, or at a copy of before.
+
+        On SQLite Optuna asks whether a trial runs, and overwrites in another transaction how it ended.
+        """
+        over = {row["number"]: row["ended_at"].replace(tzinfo=UTC).timestamp() for row in self.slots if row["ended_at"]}
+        return {
+            strike.told
+            for strike in self.strikes
+            if strike.told is not None
+            and strike.told not in self.told
+            and over.get(strike.told, strike.ended) < strike.ended
+        }
+
+    @cached_property
     def attempts(self) -> list[Attempt]:
         """The attempts, the first first."""
         begun = BEGUN.search(self.text)
@@ -192,6 +207,21 @@ class Evidence:
         how = {strike.told: TOLD[strike.act] for strike in self.strikes if strike.told is not None}
         mine = (row["number"] for row in self.slots if row["reason"] == Reason.TOLD_ELSEWHERE)
         return {number: how.get(number, "nobody's") for number in mine}
+
+    @cached_property
+    def beaten(self) -> set[int]:
+        """The trials that had ended when another program told how: it had looked before, or at a copy of before.
+
+        On SQLite Optuna asks whether a trial runs, and overwrites in another transaction how it ended.
+        """
+        over = {row["number"]: row["ended_at"].replace(tzinfo=UTC).timestamp() for row in self.slots if row["ended_at"]}
+        return {
+            strike.told
+            for strike in self.strikes
+            if strike.told is not None
+            and strike.told not in self.told
+            and over.get(strike.told, strike.ended) < strike.ended
+        }
 
     @cached_property
     def attempts(self) -> list[tuple[Worker, Attempt]]:
@@ -278,7 +308,15 @@ def _budget(seen: Evidence) -> Iterator[str]:
 def _optuna(seen: Evidence) -> Iterator[str]:
     """Optuna's tables say the same as ours."""
     states = Counter(trial.state.name for trial in seen.optuna)
-    over = states["COMPLETE"] + states["PRUNED"] - sum(how in ("COMPLETE", "PRUNED") for how in seen.told.values())
+    of_others = {
+        trial.number for trial in seen.optuna if trial.number in seen.beaten and trial.state == TrialState.FAIL
+    }
+    over = (
+        states["COMPLETE"]
+        + states["PRUNED"]
+        + len(of_others)
+        - sum(how in ("COMPLETE", "PRUNED") for how in seen.told.values())
+    )
     if over != seen.budget:
         yield f"Optuna knows {over} complete or pruned trials, and the budget is {seen.budget}: {dict(states)}"
     for state in ("RUNNING", "WAITING"):
@@ -298,6 +336,8 @@ def _optuna(seen: Evidence) -> Iterator[str]:
         if trial is None or trial.number != row["number"]:
             yield f"the slot of trial {row['number']} has {'no trial' if trial is None else trial.number} in Optuna"
             continue
+        if trial.number in seen.beaten:
+            continue
         mine = seen.told.get(trial.number) or (row["outcome"] and OPTUNA_STATES[State(row["outcome"])].name)
         if mine not in (None, trial.state.name):
             theirs = trial.state.name
@@ -311,13 +351,7 @@ def _optuna(seen: Evidence) -> Iterator[str]:
 
 def _strangers(seen: Evidence) -> Iterator[str]:
     """What another program told is the end of that trial, which does not count; nothing else is damaged."""
-    # A trial may have ended while it was being copied: in the copy it ran for another moment.
-    before = {row["number"]: row["ended_at"].replace(tzinfo=UTC).timestamp() for row in seen.slots if row["ended_at"]}
-    told = {
-        strike.told
-        for strike in seen.strikes
-        if strike.told is not None and before.get(strike.told, strike.ended) >= strike.began
-    }
+    told = {strike.told for strike in seen.strikes if strike.told is not None} - seen.beaten
     for number in sorted(seen.told.keys() - told):
         yield f"trial {number} is said to have been told elsewhere, and nobody did"
     for number in sorted(told - seen.told.keys()):
@@ -395,9 +429,12 @@ def _repeated_work(seen: Evidence) -> Iterator[str]:
         if len(again) > 1:
             yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
     for worker in seen.workers:
+        # Whoever lost its trial before it began finds that the next one has used the checkpoint up.
+        lost = {one.number for one in worker.attempts if one.interrupted == "lost"}
         for words in ("it starts again", "is not in", "checkpoint of another"):
-            if words in worker.text:
-                yield f"{worker.name} could not use a checkpoint: {_line_with(worker.text, words)}"
+            for line in (line for line in worker.text.splitlines() if words in line):
+                if not any(f"trial {number}:" in line for number in lost):
+                    yield f"{worker.name} could not use a checkpoint: {line}"
 
 
 def _places(seen: Evidence) -> Iterator[str]:
@@ -425,7 +462,7 @@ def _places(seen: Evidence) -> Iterator[str]:
             earlier = [a for n, a in before if n == one.number and a < attempt]
             if one.resumed != bool(earlier):
                 yield f"attempt {attempt} at trial {one.number} says resumed={one.resumed} after {len(earlier)} others"
-            if not earlier or not one.epochs:
+            if not earlier or not one.epochs or one.interrupted == "lost":
                 continue
             steps = seen.spec.steps_per_epoch(configs[one.number].batch_size)
             expected = before[one.number, max(earlier)]["step"] // steps + 1

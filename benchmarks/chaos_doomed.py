@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from chaos_check import Strike, Worker, struck
-from chaos_worker import ANY_TIME, DOOMED, INSIDE, MOMENTS, Blow, Order, act_once, be_worker, left_of, rows_of
+from chaos_worker import ANY_TIME, DOOMED, INSIDE, MOMENTS, Blow, Order, Request, act, be_worker, left_of, rows_of
 
 from lrsearch.search import filing
 from lrsearch.search.places import parse_place
@@ -59,9 +59,8 @@ class Doomed:
             if "> trial" in self._text(0):
                 self._start(self.blow)
             return False
-        self.strikes = [
-            strike for log in sorted(self.logs.glob(f"{self.name}-*")) for strike in struck(log.read_text())
-        ]
+        logs = self.logs.glob(f"*{self.name}-*.log")
+        self.strikes = [strike for log in logs for strike in struck(log.read_text(errors="replace"))]
         if not self.strikes:
             self._strike_at_any_time()
             return False
@@ -83,11 +82,13 @@ class Doomed:
     def _strike_at_any_time(self) -> None:
         waited = time.monotonic() - self._since("> trial" in self._text(1))
         at_any_time = self.blow.moment == ANY_TIME and waited > self.blow.seconds
-        if self._struck is None and (at_any_time or waited > PATIENCE_SECONDS):
+        asked = "chaos: asks" in self._text(1)
+        if self._struck is None and not asked and (at_any_time or waited > PATIENCE_SECONDS):
             self._struck = time.monotonic()
             assert self.blow.act is not None
             log = str(self.logs / f"{self.name}-stranger.log")
-            self.context.Process(target=act_once, args=(self.blow.act, self.url, self.name, log), daemon=True).start()
+            request = Request(self.blow.act, self.name, ANY_TIME)
+            self.context.Process(target=act, args=(request, self.url, log, None), daemon=True).start()
 
     def _since(self, at_work: bool) -> float:  # noqa: FBT001
         now = time.monotonic()

@@ -61,6 +61,8 @@ MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
 INSIDE = "between"
 """How the moments within a transaction begin: there a worker is killed, and cannot wait for another program."""
 ANY_TIME = "any time"
+ASK_SECONDS = 60.0
+"""For so long a worker waits for another program at most."""
 NOTICE_SECONDS = 1.0
 """For so long a renaming waits for a worker to notice it, and then does what whoever writes next does."""
 ANSWERS_LOST = 7
@@ -138,7 +140,7 @@ def arm(blow: Blow, order: Order) -> None:
         if calls != blow.nth:
             return
         if blow.act is not None:
-            act(blow.act, order.url, order.study, blow.moment, Path(order.log))
+            ask(Request(blow.act, order.study, blow.moment), Path(order.log))
             return
         say(f"{'stops' if blow.pause else 'dies'} {time.time():.3f} {blow.moment}")
         os.kill(os.getpid(), signal.SIGSTOP if blow.pause else signal.SIGKILL)
@@ -230,20 +232,50 @@ def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection)
 # --- what another program does ---------------------------------------------------------------------------------------
 
 
-def act_once(what: str, url: str, study: str, log: str) -> None:
-    """Act at any time: the body of a process of its own."""
+@dataclass(frozen=True)
+class Request:
+    """What another program is to do, at once: a worker stands still at the moment, and may be killed meanwhile."""
+
+    act: str
+    study: str
+    moment: str
+
+
+def ask(request: Request, log: Path) -> None:
+    """Have another program act, and wait until it has."""
+    say(f"asks {request.act}")
+    path = log.with_name(f"{log.stem}-{time.time_ns()}.request")
+    begun = path.with_suffix(".writing")
+    begun.write_text(json.dumps(asdict(request)))
+    begun.rename(path)
+    until = time.monotonic() + ASK_SECONDS
+    while not path.with_suffix(".done").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def requests(logs: Path) -> list[tuple[Request, Path]]:
+    """Return what workers have asked for since the last look, each with the file whose making ends their waiting."""
+    found = []
+    for path in sorted(logs.glob("*.request")):
+        found.append((Request(**json.loads(path.read_text())), path.with_suffix(".done")))
+        path.unlink()
+    return found
+
+
+def act(request: Request, url: str, log: str, done: str | None) -> None:
+    """Be another program: do it, one at a time, and write down what was done; the body of a process of its own."""
     into(log)
-    act(what, url, study, ANY_TIME, Path(log))
-
-
-def act(what: str, url: str, study: str, moment: str, log: Path) -> None:
-    """Do it, one program at a time, and write down what was done."""
-    with alone(log.parent), closing(Database(parse_place(url))) as database:
-        began = time.time()
-        name = study if study.startswith(DOOMED) else current(database)
-        url = database.place.url.render_as_string(hide_password=False)
-        strike = ACTS[what](Victim(database, url, name, f"{began:.3f}".replace(".", "")))
-        say("struck " + json.dumps(asdict(replace(strike, act=what, moment=moment, began=began, ended=time.time()))))
+    try:
+        with alone(Path(log).parent), closing(Database(parse_place(url))) as database:
+            began = time.time()
+            name = request.study if request.study.startswith(DOOMED) else current(database)
+            there = database.place.url.render_as_string(hide_password=False)
+            strike = ACTS[request.act](Victim(database, there, name, f"{began:.3f}".replace(".", "")))
+            strike = replace(strike, act=request.act, moment=request.moment, began=began, ended=time.time())
+            say("struck " + json.dumps(asdict(strike)))
+    finally:
+        if done is not None:
+            Path(done).touch()
 
 
 @dataclass(frozen=True)

@@ -234,3 +234,14 @@ class Trial:
     """Of the last weights of a complete trial, as ``Training.weights`` writes them."""
     params: dict[str, object] = field(default_factory=dict)
     """The same configuration in the names of Optuna's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What a person enqueued outside the search space: it has no configuration and was not trained."""
+
+    number: int
+    params: dict[str, object]
+    """As they were enqueued, in the names of Optuna's parameters."""
+    message: str
+    """Why, in a sentence."""

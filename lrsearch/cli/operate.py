@@ -84,7 +84,7 @@ def enqueue(
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        params = portfolio.parse_setting("setting", setting, found.spec.space)
+        params = portfolio.parse_setting("setting", setting, found.spec.space, filed=True)
         number = found.enqueue(params)
         finished = sum(t.state.counts for t in found.trials())
         budget = found.budget().trials

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lrsearch.search.at_work import Worker
     from lrsearch.search.study import Study
     from lrsearch.spec import BudgetSpec, StudySpec
-    from lrsearch.trial import Trial
+    from lrsearch.trial import Refused, Trial
 
 
 def trials(
@@ -46,13 +46,13 @@ def trials(
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        rows = found.trials()
+        rows, refused = found.trials(), found.refused()
         if as_json or output == "json":
-            print_json(tables.trials_json(rows, found.spec))
+            print_json(tables.trials_json(rows, found.spec, refused))
         elif output == "csv":
-            print(tables.trials_csv(rows), end="")
+            print(tables.trials_csv(rows, refused), end="")
         else:
-            stdout().print(tables.trials_table(rows, found.spec))
+            stdout().print(tables.trials_table(rows, found.spec, refused))
     return EXIT_OK
 
 
@@ -92,8 +92,15 @@ def show(
 
         found = studies.get(database, study)
         known = {t.number: t for t in found.trials()}
+        refused = {one.number: one for one in found.refused()}
+        if number in refused:
+            if as_json:
+                print_json(trace.refused_json(refused[number], found.spec))
+            else:
+                stdout().print(trace.refused(refused[number], found.spec))
+            return EXIT_OK
         if number not in known:
-            has = f"has trials 0 to {max(known)}" if known else "has no trial yet"
+            has = f"has trials 0 to {max([*known, *refused])}" if known or refused else "has no trial yet"
             raise UnknownNameError(f"there is no trial {number} in the study '{found.spec.name}', which {has}")
         if as_json:
             print_json(trace.to_json(known[number], found.spec))
@@ -138,16 +145,19 @@ class _Seen:
     workers: "list[Worker]"
     stopped: str | None
     crowded: str | None
+    refused: "list[Refused]"
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
 
-        return report.status_json(self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded)
+        seen = self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded, self.refused
+        return report.status_json(*seen)
 
     def table(self) -> "Table":
         from lrsearch.report import status as report
 
-        return report.status_table(self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded)
+        seen = self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded, self.refused
+        return report.status_table(*seen)
 
     @property
     def is_over(self) -> bool:
@@ -162,7 +172,7 @@ def _look(study: "Study") -> _Seen:
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
-    return _Seen(study.spec, *seen)
+    return _Seen(study.spec, *seen, study.refused())
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

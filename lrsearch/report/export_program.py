@@ -119,7 +119,7 @@ def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
 def score(trial: Trial, spec: StudySpec) -> str:
     """Return how good the trial was, in words."""
     if not trial.metrics:
-        return f"none, the trial is {trial.state}"
+        return f"none, the trial is {words.state(trial)}"
     last, n = trial.metrics[-1], n_validation(spec)
     said = (
         f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)} on {n} images"
@@ -127,7 +127,7 @@ def score(trial: Trial, spec: StudySpec) -> str:
     if trial.test_accuracy is not None:
         said += f"; test accuracy {words.accuracy(trial.test_accuracy, n_test(spec))} on {n_test(spec)}"
     if last.epoch < trial.config.epochs:
-        said += f"; {trial.state} after epoch {last.epoch}"
+        said += f"; {words.state(trial)} after epoch {last.epoch}"
     return said
 
 

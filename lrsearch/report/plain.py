@@ -47,6 +47,7 @@ def flat(trial: Trial) -> dict[str, Any]:
     out: dict[str, Any] = {
         "number": trial.number,
         "state": trial.state,
+        "interrupted": trial.interrupted,
         "value": outcome.value if outcome else None,
         "reason": outcome.reason if outcome else None,
         "epoch": outcome.epoch if outcome else len(trial.metrics),
@@ -87,6 +88,7 @@ def nested(trial: Trial) -> dict[str, Any]:
     keep = (
         "number",
         "state",
+        "interrupted",
         "value",
         "reason",
         "epoch",

@@ -12,7 +12,7 @@ from lrsearch.analysis.ranking import best
 from lrsearch.report import words
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec import BudgetSpec, StudySpec
-from lrsearch.trial import Reason, State, Trial
+from lrsearch.trial import Reason, Refused, State, Trial
 
 SCHEMA = "lrsearch/status/1"
 
@@ -50,6 +50,7 @@ def status_json(
     workers: Sequence[WorkerRow] = (),
     stopped: str | None = None,
     crowded: str | None = None,
+    refused: Sequence[Refused] = (),
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -60,9 +61,10 @@ def status_json(
         workers: those that live.
         stopped: how a person asked the study to stop, ``drain`` or ``now``, or None.
         crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
+        refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
     """
     winner = best(trials, spec.objective.direction)
-    counts = Counter(t.state for t in trials)
+    counts = _counts(trials, refused)
     return {
         "schema": SCHEMA,
         "study": spec.name,
@@ -75,6 +77,8 @@ def status_json(
         "crowded": crowded,
         "finished": sum(t.state.counts for t in trials),
         "counts": {state.value: counts[state] for state in State},
+        "interrupted": sum(t.interrupted for t in trials),
+        "refused": [{"number": one.number, "message": one.message} for one in refused],
         "trained_hours": trained_seconds(trials) / 3600,
         "best": None if winner is None else _brief(winner),
         "trials_per_minute": trials_per_minute(trials),
@@ -108,6 +112,7 @@ def status_table(
     workers: Sequence[WorkerRow] = (),
     stopped: str | None = None,
     crowded: str | None = None,
+    refused: Sequence[Refused] = (),
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -122,7 +127,7 @@ def status_table(
         how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"
         name = shlex.quote(spec.name)
         grid.add_row("stopped", Text(f"{how}; `lrsearch run {name}` or `lrsearch extend {name}` goes on"))
-    grid.add_row("trials", counts_words(Counter(t.state for t in trials)))
+    grid.add_row("trials", counts_words(_counts(trials, refused), sum(t.interrupted for t in trials)))
     winner = best(trials, spec.objective.direction)
     if winner is None or winner.outcome is None:
         grid.add_row("best", "no complete trial yet")
@@ -142,6 +147,8 @@ def status_table(
     if past:
         said = ", ".join(f"{words.reason(reason)} {n}" for reason, n in past.most_common())
         grid.add_row("interrupted", f"{said} (times; the trials go on from their checkpoints)")
+    for one in refused:
+        grid.add_row("refused", Text(f"trial {one.number}: {one.message}"))
     for worker in workers:
         does = "waits" if worker.number is None else f"trial {worker.number}"
         seen = words.duration(max(0.0, worker.seen_seconds_ago))
@@ -220,11 +227,20 @@ def running(trials: Sequence[Trial]) -> list[Trial]:
     return [t for t in trials if t.state == State.RUNNING]
 
 
-def counts_words(counts: Counter[State]) -> str:
-    """Return ``14 complete, 36 pruned, 0 diverged``, and failed and running ones where there are any."""
+def counts_words(counts: Counter[State], interrupted: int = 0) -> str:
+    """Return ``14 complete, 36 pruned, 0 diverged``, and failed, running and interrupted ones where there are any.
+
+    Args:
+        counts: trials by state.
+        interrupted: how many of the running ones nobody works on now.
+    """
     shown = (State.COMPLETE, State.PRUNED, State.DIVERGED)
-    more = (State.FAILED, State.RUNNING)
-    return ", ".join(f"{counts[s]} {s}" for s in (*shown, *(s for s in more if counts[s])))
+    more = {"failed": counts[State.FAILED], "running": counts[State.RUNNING] - interrupted, "interrupted": interrupted}
+    return ", ".join([*(f"{counts[s]} {s}" for s in shown), *(f"{n} {name}" for name, n in more.items() if n)])
+
+
+def _counts(trials: Sequence[Trial], refused: Sequence[Refused]) -> Counter[State]:
+    return Counter([*(t.state for t in trials), *(State.FAILED for _ in refused)])
 
 
 def _budget(trials: Sequence[Trial], budget: BudgetSpec) -> str:

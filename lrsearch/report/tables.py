@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -15,9 +16,10 @@ from lrsearch.analysis.precision import n_validation
 from lrsearch.analysis.ranking import best
 from lrsearch.domain import Domain
 from lrsearch.report import words
+from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import attempts, flat, nested, plain
 from lrsearch.spec import BudgetSpec, StudySpec
-from lrsearch.trial import OptimizerConfig, ScheduleConfig, State, Trial, TrialConfig
+from lrsearch.trial import OptimizerConfig, Reason, Refused, ScheduleConfig, State, Trial, TrialConfig
 
 TRIALS_SCHEMA = "lrsearch/trials/1"
 STUDIES_SCHEMA = "lrsearch/studies/1"
@@ -66,30 +68,40 @@ class StudyRow(Protocol):
         """The name of the original, of a copy that another program made."""
 
 
-def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
-    """Return the trials by number; accuracy and loss are those of the last epoch, the best trial has a star."""
+def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> FittedTable:
+    """Return the trials by number; accuracy and loss are those of the last epoch, the best trial has a star.
+
+    Args:
+        trials: those that were started.
+        spec: their study.
+        refused: those that a person enqueued outside the space.
+    """
     # One space between columns: ten of them fit into 80.
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
+    table = FittedTable("--format csv has all", box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for name in ("", "#"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for name in ("accuracy", "val loss", "epochs"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("optimizer", no_wrap=True)
-    table.add_column("peak lr", justify="right", no_wrap=True)
-    table.add_column("schedule", no_wrap=True)
-    table.add_column("batch", justify="right", no_wrap=True)
+    for name, gives_way in (("accuracy", 0), ("val loss", 6), ("epochs", 4)):
+        table.add_column(name, gives_way=gives_way, justify="right", no_wrap=True)
+    table.add_column("optimizer", gives_way=2, no_wrap=True)
+    table.add_column("peak lr", gives_way=1, justify="right", no_wrap=True)
+    table.add_column("schedule", gives_way=3, no_wrap=True)
+    table.add_column("batch", gives_way=5, justify="right", no_wrap=True)
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
-        table.add_column("tries", justify="right", no_wrap=True)
+        table.add_column("tries", gives_way=7, justify="right", no_wrap=True)
     winner, n = best(trials, spec.objective.direction), n_validation(spec)
-    for trial in trials:
+    for trial in _by_number(trials, refused):
+        if isinstance(trial, Refused):
+            cells = [words.NOTHING] * (8 if again else 7)
+            table.add_row("", str(trial.number), Text("refused", STYLES[State.FAILED]), *cells)
+            continue
         last = trial.metrics[-1] if trial.metrics else None
         won = winner is not None and trial.number == winner.number
         table.add_row(
             "*" if won else "",
             str(trial.number),
-            Text(words.ended_as(trial.outcome) if trial.outcome else trial.state, STYLES[trial.state]),
+            Text(words.state(trial), STYLES[trial.state]),
             words.accuracy(last.val_accuracy if last else None, n),
             words.number(last.val_loss if last else None),
             f"{len(trial.metrics)}/{trial.config.epochs}",
@@ -103,20 +115,25 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec) -> Table:
     return table
 
 
-def trials_json(trials: Sequence[Trial], spec: StudySpec) -> dict[str, Any]:
+def trials_json(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> dict[str, Any]:
     """Return the trials with their epochs as JSON."""
     winner = best(trials, spec.objective.direction)
     about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction}}
     rows = [nested(trial) for trial in trials]
-    return {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
+    out = {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
+    return out | {"refused": [plain(asdict(one)) for one in refused]}
 
 
-def trials_csv(trials: Sequence[Trial]) -> str:
+def trials_csv(trials: Sequence[Trial], refused: Sequence[Refused] = ()) -> str:
     """Return the trials as CSV, one row a trial, without their epochs; a field that does not apply is empty."""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(flat(_NO_TRIAL)), lineterminator="\n")
     writer.writeheader()
-    for trial in trials:
+    for trial in _by_number(trials, refused):
+        if isinstance(trial, Refused):
+            about = {"state": State.FAILED.value, "reason": Reason.NOT_IN_SPACE.value, "message": trial.message}
+            writer.writerow({"number": trial.number, "origin": "enqueued", **about})
+            continue
         row = flat(trial)
         if trial.config.schedule.milestones is not None:
             row["milestones"] = " ".join(f"{milestone:g}" for milestone in trial.config.schedule.milestones)
@@ -124,16 +141,24 @@ def trials_csv(trials: Sequence[Trial]) -> str:
     return out.getvalue()
 
 
-def studies_table(rows: Iterable[StudyRow]) -> Table:
+def studies_table(rows: Iterable[StudyRow]) -> FittedTable:
     """Return the studies of a database, one a row."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("study", overflow="fold", min_width=12)
-    for name in ("data", "model"):
-        table.add_column(name, no_wrap=True)
+    table = FittedTable(
+        "--json has all",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    table.add_column("study", overflow="fold", min_width=NAME_WIDTH)
+    for name, gives_way in (("data", 4), ("model", 3)):
+        table.add_column(name, gives_way=gives_way, no_wrap=True)
     shown = (State.COMPLETE, State.PRUNED, State.DIVERGED)
-    for name in ("finished", *(state.value for state in shown)):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("created", no_wrap=True)
+    table.add_column("finished", gives_way=1, justify="right", no_wrap=True)
+    for state in shown:
+        table.add_column(state.value, gives_way=5, justify="right", no_wrap=True)
+    table.add_column("created", gives_way=2, no_wrap=True)
     for row in rows:
         counts = (str(row.counts.get(state, 0)) for state in shown)
         copied = "" if row.copy_of is None else f" (a copy of {row.copy_of})"
@@ -170,6 +195,11 @@ def space_table(rows: Iterable[tuple[str, Domain, str]]) -> Table:
         fixed = isinstance(values, domain.Fixed)
         table.add_row(name, domain.describe(values), when, style="dim" if fixed else None)
     return table
+
+
+def _by_number(trials: Sequence[Trial], refused: Sequence[Refused]) -> list[Trial | Refused]:
+    every: list[Trial | Refused] = [*trials, *refused]
+    return sorted(every, key=lambda one: one.number)
 
 
 def _finished(row: StudyRow) -> str:

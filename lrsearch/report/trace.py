@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -15,10 +16,11 @@ from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.lines import ending
-from lrsearch.report.plain import epoch, nested
+from lrsearch.report.plain import epoch, nested, plain
 from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.spec import StudySpec
-from lrsearch.trial import State, Trial
+from lrsearch.stored import shown
+from lrsearch.trial import Reason, Refused, State, Trial
 
 SCHEMA = "lrsearch/trial/1"
 
@@ -57,6 +59,18 @@ def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool
     width = min(width, WIDEST_CHART)
     epochs = trial.config.epochs
     return Group(*parts, "", *draw(charts, width=width, ticks=epoch_ticks(epochs, width), x_label="epoch"))
+
+
+def refused_json(one: Refused, spec: StudySpec) -> dict[str, Any]:
+    """Return as JSON what a person enqueued outside the space, with what there is to say of it."""
+    about = {"state": State.FAILED.value, "reason": Reason.NOT_IN_SPACE.value, "origin": "enqueued"}
+    return {"schema": SCHEMA, "study": spec.name, "trial": about | plain(asdict(one))}
+
+
+def refused(one: Refused, spec: StudySpec) -> Text:
+    """Return for people what a person enqueued outside the space, and why it was not trained."""
+    asked = ", ".join(f"{shown(str(key))}={shown(str(value))}" for key, value in one.params.items())
+    return Text(f"trial {one.number} of {spec.name} was not trained: {one.message}\nenqueued: {asked}")
 
 
 def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from lrsearch.analysis.precision import n_validation
 from lrsearch.spec import StudySpec
-from lrsearch.trial import OptimizerConfig, Outcome, Reason, TrialConfig
+from lrsearch.trial import OptimizerConfig, Outcome, Reason, Trial, TrialConfig
 
 NOTHING = "-"
 """Stands where there is no value."""
@@ -99,6 +99,13 @@ def reason(why: Reason) -> str:
 def ended_as(outcome: Outcome) -> str:
     """Return how a trial ended in a word: its state, or ``collapsed`` for that kind of divergence."""
     return outcome.reason.value if outcome.reason == Reason.COLLAPSED else outcome.state.value
+
+
+def state(trial: Trial) -> str:
+    """Return how a trial stands in a word: how it ended, or ``interrupted`` where nobody works on it now."""
+    if trial.outcome is not None:
+        return ended_as(trial.outcome)
+    return "interrupted" if trial.interrupted else trial.state.value
 
 
 def setting(config: TrialConfig) -> str:

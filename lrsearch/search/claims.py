@@ -304,10 +304,10 @@ class Claims:
             if enqueued is None:
                 self.study.database.write(lambda c: self._unlink(c, reserved))
                 return None
-            fixed = enqueued.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {})
-            wrong = spaces.outside(self.study.spec.space, fixed)
-            if wrong is not None:
-                self._refuse(reserved, enqueued, wrong)
+            asked = enqueued.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {})
+            fixed = spaces.completed(self.study.spec.space, asked)
+            if isinstance(fixed, str):
+                self._refuse(reserved, enqueued, fixed)
                 return None
             drawn = self._draw(reserved, fixed)
             assert drawn is not None, "what a person asks for is trained"

@@ -120,6 +120,13 @@ def passes(error: exc.DBAPIError | optuna.exceptions.StorageInternalError) -> bo
     return lost and not any(words in str(cause) for words in REFUSED)
 
 
+def collided(error: exc.DBAPIError | optuna.exceptions.StorageInternalError) -> bool:
+    """Whether two transactions were in each other's way, and this one was undone to let the other one go on."""
+    cause = error if isinstance(error, exc.DBAPIError) else error.__cause__
+    state: str | None = getattr(getattr(cause, "orig", None), "sqlstate", None)
+    return state is not None and state.startswith("40")
+
+
 def comes_back(error: BaseException) -> bool:
     """Whether a server answered that it is being stopped or started, or has no connection left."""
     text = _innermost(error)

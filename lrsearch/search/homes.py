@@ -220,6 +220,7 @@ def _remove_strays(connection: sa.Connection, study: str) -> None:
     strays = [row.trial_id for row in marked if json.loads(row.value_json) in mine]
     if strays:
         optuna_rows.delete_trials(connection, _trials.c.trial_id.in_(strays))
+    optuna_rows.remove_orphans(connection)
 
 
 def _reopen(connection: sa.Connection, slot: str) -> None:

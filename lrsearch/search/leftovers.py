@@ -111,18 +111,22 @@ def homeless(database: Database, *, fix: bool) -> Check:
     lost = _optuna_trials.c.study_id.not_in(sa.select(_optuna_studies.c.study_id))
     with database.reading() as connection:
         n = _count(connection, _optuna_trials, lost)
-    if not n:
+        rows = optuna_rows.orphans(connection)
+    if not n and not rows:
         return Check("trials without a study", Level.OK, "none")
+    parts = [f"{counted(n, 'trial')} of studies that Optuna no longer has"] if n else []
+    parts += [f"{counted(rows, 'row')} of trials that it no longer has"] if rows else []
     found = Check(
         "trials without a study",
         Level.WARNING,
-        f"{counted(n, 'trial')} of studies that Optuna no longer has",
+        " and ".join(parts),
         "they began while another program deleted or renamed their study; --fix removes them",
         fixable=True,
     )
     if fix:
         with database.writing() as connection:
             optuna_rows.delete_trials(connection, lost)
+            optuna_rows.remove_orphans(connection)
         found = replace(found, fixed=True)
     return found
 

@@ -95,6 +95,14 @@ _NEWS = sa.select(_trials).where(
 )
 
 
+_OF_TRIALS = [
+    table
+    for table in reversed(models.BaseModel.metadata.sorted_tables)
+    if "trial_id" in table.c and table is not _trials
+]
+_CLEAR = [table.delete().where(table.c.trial_id == bindparam("trial")) for table in _OF_TRIALS]
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A trial that a person has enqueued."""
@@ -137,6 +145,28 @@ def delete_trials(connection: sa.Connection, which: sa.ColumnElement[bool]) -> N
                 connection.execute(table.delete().where(table.c.trial_id.in_(among)))
 
 
+def remove_orphans(connection: sa.Connection) -> int:
+    """Remove rows of trials that are no more; return how many they were.
+
+    SQLite does not ask whether they hang on anything: Optuna deletes what it has read before, and what is written
+    between the two stays behind. Ids are used again, and the next trial would have it.
+    """
+    if connection.dialect.name != "sqlite":
+        return 0
+    gone = [table.c.trial_id.not_in(sa.select(_trials.c.trial_id)) for table in _OF_TRIALS]
+    return sum(connection.execute(t.delete().where(which)).rowcount for t, which in zip(_OF_TRIALS, gone, strict=True))
+
+
+def orphans(connection: sa.Connection) -> int:
+    """Return how many rows there are of trials that are no more."""
+    count = sa.func.count()
+    queries = [
+        sa.select(count).select_from(table).where(table.c.trial_id.not_in(sa.select(_trials.c.trial_id)))
+        for table in _OF_TRIALS
+    ]
+    return sum(int(connection.scalar(query) or 0) for query in queries)
+
+
 def delete_study(connection: sa.Connection, study_id: int) -> int:
     """Remove a study and every row that hangs on it; return how many trials it had."""
     trial_ids = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
@@ -167,13 +197,22 @@ def create(
     Under ``lock_numbers``.
     """
     trial_id, number = connection.execute(_CREATE, {"study": study_id}).one()
+    _clear(connection, trial_id)
     _add_setting(connection, trial_id, drawn, user_attrs)
     return int(trial_id), int(number)
+
+
+def _clear(connection: sa.Connection, trial_id: int) -> None:
+    """Remove what is left of a deleted trial whose id a new one was given; see ``remove_orphans``."""
+    if connection.dialect.name == "sqlite":
+        for statement in _CLEAR:
+            connection.execute(statement, {"trial": trial_id})
 
 
 def enqueue(connection: sa.Connection, study_id: int, params: Mapping[str, Any]) -> int:
     """Write a WAITING trial as ``optuna.Study.enqueue_trial`` does, under ``lock_numbers``; return its number."""
     trial_id, number = connection.execute(_ENQUEUE, {"study": study_id}).one()
+    _clear(connection, trial_id)
     connection.execute(_ADD_SYSTEM_ATTRS, _attr_rows(trial_id, {FIXED_PARAMS_ATTR: dict(params)}))
     return int(number)
 

@@ -23,6 +23,8 @@ T = TypeVar("T")
 LONGEST_DELAY_SECONDS = 5.0
 """Between two tries."""
 
+COLLISIONS = 8
+"""So often in a row a transaction is begun again at once that another one was in the way of, whoever waits for it."""
 REFUSED_SECONDS = 60.0
 """For so long a server is waited for that was not reached before and where nothing listens: it may be restarting, and
 the port may be a wrong one."""
@@ -71,7 +73,7 @@ def again(
         StorageError: it did not answer by then, or said what does not pass.
     """
     lost_at: float | None = None
-    renewed = False
+    renewed, collisions = False, 0
     delay = 0.05
     with explained(place):
         while True:
@@ -84,6 +86,10 @@ def again(
                     # While it lay in the pool, most often: all of the pool's are new now. (pool_pre_ping would ask
                     # before every transaction, and make half of all that a worker has.)
                     renewed = True
+                    continue
+                if collisions < COLLISIONS and explain.collided(error):
+                    collisions += 1
+                    time.sleep(0.01 * random.random() * 2**collisions)  # noqa: S311 - no secret
                     continue
                 if new:
                     seconds = min(seconds, _first_seconds(error, seconds))

@@ -72,11 +72,11 @@ def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
     return parse_setting("baseline", text, space)
 
 
-def parse_setting(what: str, text: str, space: SearchSpace) -> dict[str, Any]:
+def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = False) -> dict[str, Any]:
     """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``; ``what`` names it in an error.
 
     An optimizer, a schedule and ``key=value`` words in any order; a lone optimizer or schedule of the space need not
-    be said, and what is left out takes a neutral value within the space.
+    be said, and what is left out takes a neutral value within the space. A space that is ``filed`` stays as it is.
 
     Raises:
         UsageError: a word that is none of these, a value outside the space, or no learning rate.
@@ -102,13 +102,13 @@ def parse_setting(what: str, text: str, space: SearchSpace) -> dict[str, Any]:
         if name not in table:
             raise UsageError(
                 f"{what} \"{text}\": {kind} '{name}' is not in the search space, which has {', '.join(names)}; "
-                f"add it with --set 'space.{kind}={json.dumps([*names, name])}'"
+                + _remedy("add it", f"space.{kind}={json.dumps([*names, name])}", filed=filed)
             )
     assert optimizer is not None
     assert schedule is not None
     if "peak_lr" not in given:
         raise UsageError(f'{what} "{text}": must give the learning rate, such as lr=0.1')
-    return _resolve(what, text, space, optimizer, schedule, given)
+    return _resolve(what, text, space, optimizer, schedule, given, filed=filed)
 
 
 def _resolve(
@@ -118,6 +118,8 @@ def _resolve(
     optimizer: OptimizerName,
     schedule: ScheduleFamily,
     given: dict[str, float],
+    *,
+    filed: bool,
 ) -> dict[str, Any]:
     domains = {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}
     fields = {_field(name, optimizer, schedule): name for name in domains}
@@ -135,11 +137,17 @@ def _resolve(
             where = f"space.{_path(field, optimizer, schedule, space)}"
             raise UsageError(
                 f'{what} "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
-                f"widen it with --set '{where}={_wider(domain, value)}'"
+                + _remedy("widen it", f"{where}={_wider(domain, value)}", filed=filed)
             )
         if not isinstance(domain, Fixed):
             out[fields[field]] = exact
     return out
+
+
+def _remedy(do: str, option: str, *, filed: bool) -> str:
+    if filed:
+        return f"a filed study keeps its space; `lrsearch run --name NAME --set '{option}'` files one that has it"
+    return f"{do} with --set '{option}'"
 
 
 def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, peak_lr: float) -> dict[str, Any]:

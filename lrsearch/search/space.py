@@ -117,6 +117,40 @@ def outside(space: SearchSpace, params: Mapping[str, Any]) -> str | None:
     return None
 
 
+def completed(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any] | str:
+    """Return a person's parameters with the optimizer and the schedule that they imply, or in words what is wrong.
+
+    Of several schedules that take what was given the first of the space is meant. What is still open is the sampler's.
+
+    >>> from lrsearch.search_space import SearchSpace
+    >>> completed(SearchSpace(), {"peak_lr_sgd": 0.2})
+    {'optimizer': 'sgd', 'peak_lr_sgd': 0.2}
+    >>> completed(SearchSpace(), {"peak_lr_sgd": 0.2, "optimizer": "adamw"})
+    'peak_lr_sgd does not apply to optimizer adamw'
+    """
+    wrong = outside(space, params)
+    if wrong is not None:
+        return wrong
+    general = shared(space)
+    own = [name for name in params if name not in general]
+    pairs = [(o, s) for o in space.optimizers for s in space.schedules]
+    named = [(o, s) for o, s in pairs if params.get("optimizer", o) == o and params.get("schedule", s) == s]
+    possible = [(o, s) for o, s in named if all(name in conditional(space, o, s) for name in own)]
+    if not possible:
+        chosen = [f"{kind} {params[kind]}" for kind in ("optimizer", "schedule") if kind in params]
+        stray = [name for name in own if not any(name in conditional(space, o, s) for o, s in named)]
+        verb = "does" if len(stray or own) == 1 else "do"
+        to = " and ".join(chosen) if stray else " and ".join([*chosen, "one optimizer and schedule"])
+        return f"{' and '.join(stray or own)} {verb} not apply to {to}"
+    out = dict(params)
+    for i, kind in reversed(list(enumerate(("optimizer", "schedule")))):
+        implied = list(dict.fromkeys(pair[i] for pair in possible))
+        every = list(dict.fromkeys(pair[i] for pair in named))
+        if kind not in params and not isinstance(general[kind], Fixed) and implied != every:
+            out = {kind: implied[0], **out}
+    return out
+
+
 LARGEST_FINITE = 1_000_000
 """Settings; a space of more is never used up."""
 

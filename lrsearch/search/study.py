@@ -1,10 +1,9 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
@@ -20,7 +19,9 @@ from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.stored import shown
-from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, State, Trial
+from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, Refused, State, Trial
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +89,24 @@ class Study:
     def trials(self) -> list[Trial]:
         """Return all trials that have been started, by number.
 
-        What a person enqueued outside the space has no configuration and is none of them.
+        What a person enqueued outside the space has no configuration and is none of them: see ``refused``.
         """
         return self._trials(self.frozen_trials())
+
+    def refused(self) -> list[Refused]:
+        """Return what people enqueued outside the space, by number."""
+        slots = tables.slots
+        mine = sa.and_(slots.c.study_id == self.id, slots.c.reason == Reason.NOT_IN_SPACE.value)
+        query = sa.select(slots.c.id, slots.c.number, slots.c.message).where(mine).order_by(slots.c.number)
+        with self.database.reading() as connection:
+            rows = connection.execute(query).all()
+            asked = {row.number: optuna_rows.numbered(connection, self.optuna_id, row.number) for row in rows}
+        return [
+            Refused(row.number, found.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {}), shown(row.message or ""))
+            for row in rows
+            for found in asked[row.number]
+            if found.user_attrs.get(SLOT_ATTR) == row.id
+        ]
 
     def trial(self, number: int) -> Trial | None:
         """Return one trial as ``trials`` has it, without reading the others; None where none has that number."""
@@ -135,8 +151,7 @@ class Study:
         """Change how the work is shared, for workers that start from now on; return the study as it then is."""
         self.check_original()
         spec = self.spec.model_copy(update={"workers": workers})
-        with self._held() as connection:
-            optuna_rows.set_study_attr(connection, self.optuna_id, SPEC_ATTR, spec.to_json())
+        self._write(lambda c: optuna_rows.set_study_attr(c, self.optuna_id, SPEC_ATTR, spec.to_json()))
         return replace(self, spec=spec)
 
     def stop(self, how: Literal["drain", "now"] | None) -> None:
@@ -149,24 +164,24 @@ class Study:
     def enqueue(self, params: Mapping[str, Any]) -> int:
         """Have a setting tried before anything else, as ``optuna.Study.enqueue_trial`` does; return its number."""
         self.check_original()
-        with self._held() as connection:
-            return optuna_rows.enqueue(connection, self.optuna_id, params)
+        return self._write(lambda connection: optuna_rows.enqueue(connection, self.optuna_id, params))
 
-    @contextmanager
-    def _held(self) -> Iterator[sa.Connection]:
-        """Open a transaction in which the study is where it is thought to be.
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Do ``work`` in a transaction in which the study is where it is thought to be.
 
         Raises:
             UnknownNameError: it has been deleted.
         """
-        with self.database.writing() as connection:
+
+        def where_it_is(connection: sa.Connection) -> tuple[T] | None:
             there = budgets.lock(connection, self.id) is not None
             optuna_rows.lock_numbers(connection, self.optuna_id)
-            there = there and self.home.check(connection)
-            if there:
-                yield connection
-        if not there:
+            return (work(connection),) if there and self.home.check(connection) else None
+
+        done = self.database.write(where_it_is)
+        if done is None:
             raise self.gone()
+        return done[0]
 
     def is_open(self) -> bool:
         """Whether a worker would find something to train now."""
@@ -280,20 +295,23 @@ def delete(database: Database, name: str) -> int:
     Raises:
         UnknownNameError: there is no such study.
     """
-    study = get(database, name)
-    slots, n = tables.slots, 0
-    with database.writing() as connection:
+    study, slots = get(database, name), tables.slots
+
+    def work(connection: sa.Connection) -> int:
         # First, for SQLite: a transaction begins with what writes.
         there = budgets.lock(connection, study.id) is not None
         if study.copy_of is not None:
-            if study.optuna_id in homes.carriers(connection, study.id):
-                n = optuna_rows.delete_study(connection, study.optuna_id)
-        elif there and study.home.check(connection):
-            count = sa.select(sa.func.count()).select_from(slots).where(slots.c.study_id == study.id)
-            n = int(connection.scalar(count) or 0)
-            homes.sweep(connection, study.id)
-            optuna_rows.delete_study(connection, study.optuna_id)
-    return n
+            ours = study.optuna_id in homes.carriers(connection, study.id)
+            return optuna_rows.delete_study(connection, study.optuna_id) if ours else 0
+        if not (there and study.home.check(connection)):
+            return 0
+        count = sa.select(sa.func.count()).select_from(slots).where(slots.c.study_id == study.id)
+        n = int(connection.scalar(count) or 0)
+        homes.sweep(connection, study.id)
+        optuna_rows.delete_study(connection, study.optuna_id)
+        return n
+
+    return database.write(work)
 
 
 def summaries(database: Database) -> list[Summary]:
