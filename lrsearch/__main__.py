@@ -9,16 +9,17 @@ def main() -> None:
     """Run the command line; an interrupt at any moment, imports included, exits 130 without a traceback."""
     try:
         from lrsearch import cores
-        from lrsearch.cli import interrupts
+        from lrsearch.cli import ascii_only, interrupts
 
         interrupts.install()
         cores.wait_passively()
         from lrsearch.cli.app import run
 
+        ascii_only.register()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
-                # A terminal or a file of an old encoding gets a question mark for what it cannot show.
-                stream.reconfigure(errors="replace")
+                # A terminal or a file of an old encoding gets another sign for what it cannot show.
+                stream.reconfigure(errors=ascii_only.NAME)
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
         # Whoever can say more about what was interrupted has said it by now.

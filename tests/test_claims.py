@@ -50,6 +50,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.counting import counted
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.search import creation, rung
 from lrsearch.search import study as studies
@@ -446,7 +447,7 @@ def test_more_failures_than_allowed_end_the_study(database: Database, max_failur
     events = search(study, FakeEngine(lambda config: [RuntimeError("broken")]))
     assert reason(events) == EndReason.MAX_FAILURES
     assert isinstance(events[-1], SearchEnded)
-    assert f"{max_failures + 1} trials failed" in events[-1].message
+    assert f"{counted(max_failures + 1, 'trial')} failed" in events[-1].message
     assert len(check_books_with_failures(study, 0)) == max_failures + 1
     study.set_budget(BudgetSpec(trials=2, max_failures=max_failures + 1))
     assert reason(search(study)) == EndReason.BUDGET_TRIALS

@@ -49,7 +49,7 @@ EVENTS = {
     "<": r"(\d+) complete 0\.\d{3}",
     "x": rf"(\d+) pruned at epoch \d+: {NUMBER} below rung cut {NUMBER}",
     "!": rf"(\d+) (?:diverged at step \d+, lr {NUMBER}: loss|collapsed at step \d+, lr {NUMBER}: a guess) .+",
-    "=": r"ended: ()all \d+ trials of the budget are finished",
+    "=": r"ended: ()(?:all \d+ trials of the budget are|the one trial of the budget is) finished",
 }
 EVENT = re.compile(rf"(\d+\.\d)s (?:{'|'.join(rf'(?P<m{i}>[{m}]) {f}' for i, (m, f) in enumerate(EVENTS.items()))})")
 
@@ -156,7 +156,7 @@ def test_without_a_complete_trial_the_exit_code_is_3(lrsearch: InProcess) -> Non
     result = lrsearch("run", "--trials", "1", "--baseline", TOO_HIGH, "--set", WIDE)
     assert result.code == 3, result.err
     assert "! 0 diverged at step" in result.err
-    assert result.out.startswith("No answer: none of 1 trials was trained through")
+    assert result.out.startswith("No answer: none of 1 trial was trained through")
     again = lrsearch("best", "--json")
     assert again.code == 3
     assert again.document["winner"] is None
@@ -561,12 +561,14 @@ def test_output_that_cannot_be_written_is_said_so(form: str, finished: Finished,
     assert "the output cannot be written: No space left on device" in one_line(result)
 
 
-def test_an_output_that_knows_only_ascii_gets_question_marks(finished: Finished, tmp_path: Path) -> None:
+def test_an_output_that_knows_only_ascii_gets_other_signs(finished: Finished, tmp_path: Path) -> None:
     line = f"lrsearch show 0 --storage {finished.database}"
     result = in_a_shell(line, tmp_path, PYTHONIOENCODING="ascii")
     assert (result.code, result.err) == (0, "")
     assert "Learning rate over" in result.out
-    assert "?" in result.out
+    assert "?" not in result.out
+    assert result.out.count("*") > 50  # the curves
+    assert re.search(r"^ +[+]-{40,}$", result.out, re.MULTILINE)  # their frames
 
 
 # --- help ------------------------------------------------------------------------------------------------------------

@@ -433,7 +433,7 @@ def traced(model: nn.Module, image: torch.Tensor) -> ModelTraced:
     for module, mode in modes.items():
         module.training = mode
     first = output[0] if isinstance(output, tuple) else output
-    assert list(seen.output) == pytest.approx(first.flatten().tolist(), rel=1e-5, abs=1e-6)
+    assert list(seen.output) == pytest.approx(first.flatten().tolist(), rel=1e-5, abs=1e-5)
     return seen
 
 

@@ -628,8 +628,10 @@ def test_a_long_name_folds_and_hours_are_said() -> None:
     )
     text = shown(tables.studies_table([row]))
     assert "3, 2.5 h" in text
-    assert max(len(part) for part in text.splitlines()) <= 80
-    assert "".join(part.split()[0] for part in text.splitlines()[2:]) == "n" * 60
+    *lines, last = text.splitlines()
+    assert max(len(part) for part in lines) <= 80
+    assert "".join(part.split()[0] for part in lines[2:]) == "n" * 60
+    assert last == "too narrow for created: --json has all"
 
 
 def test_the_search_space_is_listed_with_what_applies_when() -> None:

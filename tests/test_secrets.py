@@ -23,7 +23,7 @@ from psycopg import sql
 
 from lrsearch.cli.app import app
 from lrsearch.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
-from lrsearch.search import creation
+from lrsearch.search import creation, patience
 from lrsearch.search import study as studies
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
@@ -128,6 +128,7 @@ def test_a_server_that_cannot_be_used_is_said_in_one_sentence_without_the_passwo
 ) -> None:
     url, password = bad(what, postgres_server, postgres_url, silent)
     monkeypatch.setenv("LRSEARCH_STORAGE", url)
+    monkeypatch.setattr(patience, "REFUSED_SECONDS", 0.0)
     commands = [["status"], ["run", "digits"], ["worker"], ["worker", "--study", "probe"]]
     for command in commands if what != "a host that does not answer" else commands[:1]:
         result = lrsearch(*command)

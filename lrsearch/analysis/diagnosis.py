@@ -10,6 +10,7 @@ from lrsearch.analysis.edges import Edge, Side, edge, touched
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.verdicts import Verdict, verdicts
+from lrsearch.counting import counted
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, State, Trial
 
@@ -202,7 +203,8 @@ def _said_best(d: OptimizerDiagnosis) -> str:
     if d.n_good == 1:
         return f"{said}; no other complete trial came {d.close_words}."
     span = f"good from lr {_lr(d.good_low)} to {_lr(d.good_high)}"
-    return f"{said}; {span}: {d.n_good} of {d.n_between} complete trials there lie {d.close_words}."
+    lie = "lies" if d.n_good == 1 else "lie"
+    return f"{said}; {span}: {d.n_good} of {counted(d.n_between, 'complete trial')} there {lie} {d.close_words}."
 
 
 def _bad(beyond: Beyond, far_words: str) -> str:
@@ -213,7 +215,7 @@ def _bad(beyond: Beyond, far_words: str) -> str:
     pruned = pruned if beyond.n_pruned else ""
     if not beyond.n_diverged:
         return f"{_every(beyond.n)} fell {far_words}{pruned}"
-    return f"of {beyond.n} trials {beyond.n_diverged} diverged and {n_far} fell {far_words}{pruned}"
+    return f"of {counted(beyond.n, 'trial')} {beyond.n_diverged} diverged and {n_far} fell {far_words}{pruned}"
 
 
 def _said_edge(d: OptimizerDiagnosis, found: Edge) -> str:
@@ -228,7 +230,7 @@ def _every(n: int) -> str:
 
 
 def _count(n: int) -> str:
-    return f"{n} trial" if n == 1 else f"{n} trials"
+    return counted(n, "trial")
 
 
 def _lr(value: float | None) -> str:

@@ -12,6 +12,7 @@ from lrsearch.cli.options import (
     no_url,
     opened,
 )
+from lrsearch.counting import counted
 from lrsearch.errors import EXIT_OK, UsageError
 from lrsearch.spec import MOST
 
@@ -42,7 +43,7 @@ def extend(
         )
         found.set_budget(new)
         found.stop(None)
-        parts = [f"{new.trials} trials"] if new.trials is not None else []
+        parts = [counted(new.trials, "trial")] if new.trials is not None else []
         parts += [f"{new.hours:g} h of training"] if new.hours is not None else []
         print(f"the budget of '{found.spec.name}' is now {' and '.join(parts)}")
     return EXIT_OK
@@ -62,7 +63,7 @@ def stop(
         found = studies.get(database, study)
         found.stop("now" if now else "drain")
         under_way = sum(t.outcome is None and not t.interrupted for t in found.trials())
-        trials = f"{under_way} trial{'' if under_way == 1 else 's'} under way"
+        trials = f"{counted(under_way, 'trial')} under way"
         what = f"{trials} will be kept and released" if now else f"{trials} will be finished first"
         seconds = found.spec.workers.heartbeat_seconds
         when = f" (within {seconds:g} s)" if now and under_way else ""

@@ -1,13 +1,15 @@
 """Options that several commands share, and what they mean."""
 
+import io
 import os
+import re
 import shlex
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
@@ -155,7 +157,32 @@ def quiet_optuna() -> None:
 def stdout() -> "Console":
     """Return the console for data: no ANSI off a terminal, full width where there is none."""
     fixed = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OFF_TERMINAL
-    return _console(sys.stdout, fixed)
+    return _console(sys.stdout if sys.stdout.isatty() else cast(TextIO, _Trimmed(sys.stdout)), fixed)
+
+
+class _Trimmed(io.TextIOBase):
+    """A file without the blanks with which a table fills its lines up."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """Of the file."""
+        return self._file.encoding
+
+    def write(self, text: str) -> int:
+        """Write whole lines."""
+        self._file.write(re.sub(r"[ \t]+(?=\n)", "", text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """Of the file."""
+        return self._file.fileno()
 
 
 def stderr() -> "Console":

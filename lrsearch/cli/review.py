@@ -20,6 +20,7 @@ from lrsearch.cli.options import (
     storage_option,
     tools,
 )
+from lrsearch.counting import counted
 from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -236,20 +237,20 @@ def delete(
             import sys
 
             if not sys.stdin.isatty():
-                raise UsageError(f"deleting '{study}' with its {n} trials must be confirmed; add --yes")
-            if not typer.confirm(f"Delete '{study}' with its {n} trials from {place(storage)}?", err=True):
+                raise UsageError(f"deleting '{study}' with its {counted(n, 'trial')} must be confirmed; add --yes")
+            if not typer.confirm(f"Delete '{study}' with its {counted(n, 'trial')} from {place(storage)}?", err=True):
                 raise LrsearchError("nothing was deleted")
         if found.copy_of is not None:
             # What lrsearch knows of it is the original's.
             n = studies.delete(database, study)
-            print(f"deleted '{study}' with its {n} trials, a copy of '{found.copy_of}', which is left whole")
+            print(f"deleted '{study}' with its {counted(n, 'trial')}, a copy of '{found.copy_of}', which is left whole")
             return EXIT_OK
         named, store = leftovers.named_artifacts(database, found.id), _store_of(found)
         studies.delete(database, study)
         if store is not None:
             for name in named:
                 store.remove(name)
-        print(f"deleted '{study}' with its {n} trials")
+        print(f"deleted '{study}' with its {counted(n, 'trial')}")
     return EXIT_OK
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from lrsearch.cli import interrupts
 from lrsearch.cli.log import Events
 from lrsearch.cli.options import print_json, stderr, stdout, tools
+from lrsearch.counting import counted
 from lrsearch.errors import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_FEASIBLE,
@@ -81,8 +82,8 @@ def finite(spec: StudySpec) -> str | None:
     n, trials = space.size(spec.space), spec.budget.trials
     if n is None or trials is None or n >= trials:
         return None
-    settings = "1 setting" if n == 1 else f"{n} settings"
-    return f"{settings}, {trials} trials: each setting is trained once, and the search ends when all are"
+    what = f"{counted(n, 'setting')}, {counted(trials, 'trial')}"
+    return f"{what}: each setting is trained once, and the search ends when all are"
 
 
 def search(asked: Asked) -> int:

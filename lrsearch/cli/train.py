@@ -24,6 +24,7 @@ from lrsearch.cli.options import (
     stderr,
     stdout,
 )
+from lrsearch.counting import counted
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
 from lrsearch.stored import file_name
 from lrsearch.trial import EpochMetrics, Reason, State
@@ -121,10 +122,11 @@ class _View:
 
         self.begun = begun
         order, training = self._job.order, begun.training
-        images = "training and validation images" if order.on == "train+validation" else "training images"
+        which = "training and validation" if order.on == "train+validation" else "training"
         said = (
             f"> trial {order.trial} of {order.study}{_was(self._job)}: {setting(order.config)} "
-            f"epochs={order.config.epochs} on {begun.n_images} {images}, {training.n_steps} updates, "
+            f"epochs={order.config.epochs} on {counted(begun.n_images, f'{which} image')}, "
+            f"{counted(training.n_steps, 'update')}, "
             f"into {self._folder.path}"
         )
         if begun.step:
@@ -231,34 +233,36 @@ def _render(trained: "Trained", folder: Path) -> "RenderableType":
     order, test = trained.order, trained.test
     config = order.config
     which = "training and validation" if order.on == "train+validation" else "training"
-    head = f"Trained trial {order.trial} of {order.study} on its {trained.n_images} {which} images"
+    head = f"Trained trial {order.trial} of {order.study} on its {counted(trained.n_images, f'{which} image')}"
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     accuracy = f"accuracy {words.accuracy(test.accuracy, test.n_images)} ± {words.number(test.accuracy_error, 2)}"
-    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
+    epochs = counted(config.epochs, "epoch")
     rows = {
         "setting": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}; "
         f"{trained.schedule}; batch size {config.batch_size}, seed {config.seed}",
-        "trained": f"{epochs}, {trained.n_steps} updates in {words.duration(trained.seconds)} on "
+        "trained": f"{epochs}, {counted(trained.n_steps, 'update')} in {words.duration(trained.seconds)} on "
         f"{', then '.join(place.device for place in trained.places)}",
     }
     last = trained.epochs[-1]
     if trained.n_validation:
         val = words.accuracy(last.val_accuracy, trained.n_validation)
-        rows["validation"] = f"accuracy {val}, loss {words.number(last.val_loss)} on {trained.n_validation} images"
+        rows["validation"] = (
+            f"accuracy {val}, loss {words.number(last.val_loss)} on {counted(trained.n_validation, 'image')}"
+        )
     if trained.search is not None:
         rows["search"] = _repeated(trained.search)
     for name, text in rows.items():
         grid.add_row(name, Text(text))
-    said = f"{accuracy}, loss {words.number(test.loss)} on {test.n_images} untouched images"
+    said = f"{accuracy}, loss {words.number(test.loss)} on {counted(test.n_images, 'untouched image')}"
     grid.add_row("test", Text(said, style="bold"))
     grid.add_row("weights", Text(f"{folder / WEIGHTS}, described in {MODEL} beside it"))
     return Group(Text(head, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False))
 
 
 def _repeated(search: "Repeated") -> str:
-    epochs = "1 epoch" if search.n_epochs == 1 else f"{search.n_epochs} epochs"
+    epochs = counted(search.n_epochs, "epoch")
     what = f"its {epochs} and its weights" if search.weights_sha256 else f"the {epochs} that it trained"
     if search.equal:
         return f"equal to the search bit for bit: {what}"

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from xml.sax.saxutils import escape
 
 from lrsearch import schedules
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import Axes, axes
 from lrsearch.report.lines import ending
@@ -35,7 +36,11 @@ TRAINING, VALIDATION, RATE, END = "#0550ae", "#bc4c00", "#116329", "#a40e26"
 
 def svg(trial: Trial, spec: StudySpec) -> str:
     """Return the picture: the losses by epoch, and below them the learning rate as planned and how far it came."""
-    state = ending(trial.outcome, spec) if trial.outcome else f"{len(trial.metrics)} of {trial.config.epochs} epochs"
+    state = (
+        ending(trial.outcome, spec)
+        if trial.outcome
+        else f"{len(trial.metrics)} of {counted(trial.config.epochs, 'epoch')}"
+    )
     parts = [
         _text(LEFT, 24, f"trial {trial.number}: {words.setting(trial.config)}", size=15, bold=True),
         _text(LEFT, 44, state),
@@ -120,10 +125,10 @@ def _end(trial: Trial) -> tuple[int, str]:
     done = trial.metrics[-1].step if trial.metrics else 0
     outcome = trial.outcome
     if outcome is None:
-        return done, f"so far: {done} updates"
+        return done, f"so far: {counted(done, 'update')}"
     if outcome.state == State.DIVERGED and outcome.step is not None:
         return outcome.step + 1, f"{words.ended_as(outcome)} at step {outcome.step}"
-    return done, "" if outcome.state == State.COMPLETE else f"{outcome.state} after {done} updates"
+    return done, "" if outcome.state == State.COMPLETE else f"{outcome.state} after {counted(done, 'update')}"
 
 
 def _frame(frame: Axes, area: tuple[int, int], epochs: int) -> list[str]:

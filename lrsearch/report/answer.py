@@ -14,6 +14,7 @@ from lrsearch import schedules
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
 from lrsearch.analysis.ranking import once, ranked
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
@@ -55,7 +56,7 @@ class Answer:
             return f"No answer: {self.why_none}"
         counts = Counter(t.state for t in self.trials)
         finished = sum(n for state, n in counts.items() if state.counts)
-        said = f"The best of {finished} trials of {self.spec.name} ({counts_words(counts)})"
+        said = f"The best of {counted(finished, 'trial')} of {self.spec.name} ({counts_words(counts)})"
         return f"{said} is trial {self.winner.number}"
 
     @property
@@ -68,7 +69,7 @@ class Answer:
         out = {
             "optimizer": words.optimizer(config.optimizer),
             "peak lr": words.rate(config.optimizer.peak_lr),
-            "schedule": f"{schedules.describe(config.schedule)}; {config.epochs} epochs",
+            "schedule": f"{schedules.describe(config.schedule)}; {counted(config.epochs, 'epoch')}",
             "batch size": str(config.batch_size),
         }
         if last is not None:
@@ -91,7 +92,7 @@ class Answer:
             named = ", ".join([*(str(number) for number in self.close[:NAMED]), *more])
             lie = "lies" if n_close == 1 else "lie"
             said = (
-                f"{n_close} of {others} other complete trials ({named}) {lie} {within}: "
+                f"{n_close} of {counted(others, 'other complete trial')} ({named}) {lie} {within}: "
                 f"one seed on {n} validation images does not separate them from the best."
             )
         else:
@@ -131,7 +132,7 @@ class Answer:
         for found in self.diagnosis:
             counts = counts_words(Counter(found.counts))
             parts.append(_indented(Text.assemble((found.optimizer, "bold"), f": {counts}")))
-            parts += [_indented(text, 4) for text in sentences(found)]
+            parts += [part for text in sentences(found) for part in _diagnosed(text)]
         parts.append("")
         if self.winner is not None:
             # Not indented: it is there to be pasted.
@@ -139,8 +140,7 @@ class Answer:
         parts.append(_heading("Next"))
         for step in self.next_steps:
             # A comment, and no line break of ours: each line is there to be pasted.
-            line = Text.assemble((f"  {step.command}", "cyan"), (f"  # {step.what}", "dim"))
-            parts.append(Text(line.plain, spans=line.spans, no_wrap=True, overflow="ignore"))
+            parts.append(_whole(Text.assemble((f"  {step.command}", "cyan"), (f"  # {step.what}", "dim"))))
         return Group(*parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -226,6 +226,19 @@ def _headline(answer: Answer) -> list[RenderableType]:
     return [Text(answer.headline, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False)]
 
 
+def _diagnosed(sentence: str) -> list[RenderableType]:
+    """Return a sentence of the diagnosis, the options in it on a line of their own."""
+    said, colon, options = sentence.partition(": --name ")
+    if not colon:
+        return [_indented(sentence, 4)]
+    return [_indented(f"{said}:", 4), _whole(Text(f"      --name {options}", "cyan"))]
+
+
+def _whole(line: Text) -> Text:
+    """Return a line that is there to be pasted, and is not broken."""
+    return Text(line.plain, line.style, spans=line.spans, no_wrap=True, overflow="ignore")
+
+
 def _score(accuracy: float, loss: float | None, n: int, images: str, spec: StudySpec) -> str:
     said = [
         f"accuracy {words.accuracy(accuracy, n)} ± {words.number(accuracy_error(accuracy, n), 2)}",
@@ -240,7 +253,9 @@ def _why_none(trials: Sequence[Trial]) -> str:
     ended = [t for t in trials if t.state != State.RUNNING]
     if not ended:
         return "no trial has ended yet."
-    said = f"none of {len(ended)} trials was trained through ({counts_words(Counter(t.state for t in ended))})"
+    said = (
+        f"none of {counted(len(ended), 'trial')} was trained through ({counts_words(Counter(t.state for t in ended))})"
+    )
     failures = [t.outcome.message for t in ended if t.state == State.FAILED and t.outcome is not None]
     if failures:
         return f"{said}; the last failure: {failures[-1]}."

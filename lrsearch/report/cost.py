@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.figure import Figure, plural
+from lrsearch.report.figure import Figure
 from lrsearch.trial import State, Trial
 
 
@@ -47,11 +48,11 @@ def finding(found: Sequence[Cost]) -> str:
         return "Nothing has been trained yet."
     epochs, saved = sum(c.epochs for c in found), sum(c.epochs_saved for c in found)
     seconds = words.duration(sum(c.seconds for c in found))
-    said = f"{plural(epochs, 'epoch')} in {seconds} of training."
+    said = f"{counted(epochs, 'epoch')} in {seconds} of training."
     if not saved:
         return f"{said} No trial was ended early: nothing was saved."
     whole = epochs + saved
-    part = f"{saved} of {plural(whole, 'epoch')} ({100 * saved / whole:.0f} %)"
+    part = f"{saved} of {counted(whole, 'epoch')} ({100 * saved / whole:.0f} %)"
     by = [
         f"{c.epochs_saved} by {'pruning' if c.state == State.PRUNED else 'divergence'}" for c in found if c.epochs_saved
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch import __version__
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
@@ -42,7 +43,10 @@ def markdown(material: Material) -> str:
         lines = [f"**{found.optimizer}** ({counts_words(Counter(found.counts))})", "", _list(sentences(found))]
         parts.append("\n".join(lines))
     if said.order:
-        parts += [f"### The best {min(SHOWN, len(said.order))} of {len(said.order)} complete trials", _best(said)]
+        parts += [
+            f"### The best {min(SHOWN, len(said.order))} of {counted(len(said.order), 'complete trial')}",
+            _best(said),
+        ]
     importance = next(figure for figure in said.others if figure.key == "importance")
     parts += ["### Which parameters matter", _text(importance.finding or importance.empty)]
     parts += ["### What it cost", _text(finding(costs(material.trials)))]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from lrsearch import __version__, schedules
 from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
 from lrsearch.report.optimizer_code import optimizer_code
@@ -100,9 +101,10 @@ def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
     config = trial.config
     optimizer = f"{words.optimizer(config.optimizer)}; peak lr {words.rate(config.optimizer.peak_lr)}"
     steps = spec.steps_per_epoch(config.batch_size)
+    length = f"{counted(config.epochs, 'epoch')} of {counted(steps, 'update')}"
     rows = {
         "setting": f"{optimizer}; batch size {config.batch_size}",
-        "schedule": f"{schedules.describe(config.schedule)}; {config.epochs} epochs of {steps} updates",
+        "schedule": f"{schedules.describe(config.schedule)}; {length}",
         "score": score(trial, spec),
         "study": spec.name,
         "made by": f"lrsearch {__version__}: lrsearch export {shlex.quote(spec.name)} --trial {trial.number} "
@@ -121,9 +123,8 @@ def score(trial: Trial, spec: StudySpec) -> str:
     if not trial.metrics:
         return f"none, the trial is {words.state(trial)}"
     last, n = trial.metrics[-1], n_validation(spec)
-    said = (
-        f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)} on {n} images"
-    )
+    said = f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)}"
+    said += f" on {counted(n, 'image')}"
     if trial.test_accuracy is not None:
         said += f"; test accuracy {words.accuracy(trial.test_accuracy, n_test(spec))} on {n_test(spec)}"
     if last.epoch < trial.config.epochs:

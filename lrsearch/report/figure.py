@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.spec import StudySpec
 from lrsearch.trial import ScheduleFamily, State, Trial
@@ -110,7 +111,7 @@ def hover(trial: Trial, spec: StudySpec) -> str:
     """Return what is said of a trial under the pointer."""
     value = words.objective_value(trial.outcome.value if trial.outcome else None, spec)
     how = f"{trial.state} {value}" if value != words.NOTHING else f"{trial.state}"
-    return f"trial {trial.number}: {how}, {len(trial.metrics)} epochs<br>{words.setting(trial.config)}"
+    return f"trial {trial.number}: {how}, {counted(len(trial.metrics), 'epoch')}<br>{words.setting(trial.config)}"
 
 
 def grouped(trials: Iterable[Trial]) -> dict[tuple[State, ScheduleFamily, str], list[Trial]]:
@@ -126,11 +127,6 @@ def grouped(trials: Iterable[Trial]) -> dict[tuple[State, ScheduleFamily, str], 
 def meta(kind: str, state: State, family: str, optimizer: str) -> dict[str, str]:
     """Return by what the page finds a trace."""
     return {"kind": kind, "state": state.value, "family": family, "optimizer": optimizer}
-
-
-def plural(n: int, thing: str) -> str:
-    """Return ``1 trial`` or ``3 trials``."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -53,13 +53,13 @@ class FittedTable:
         left = sorted({c.gives_way for c in self._columns} - {0}, reverse=True)
         kept = list(range(len(self._columns)))
         while True:
-            table = self._table(kept)
-            if not left or Measurement.get(console, options.update(width=10_000), table).minimum <= options.max_width:
+            narrowest = Measurement.get(console, options.update(width=10_000), self._table(kept, folded=True))
+            if not left or narrowest.maximum <= options.max_width:
                 break
             gone = left.pop(0)
             kept = [i for i in kept if self._columns[i].gives_way != gone]
-        yield table
-        out = [c.heading for i, c in enumerate(self._columns) if i not in kept and c.heading]
+        yield self._table(kept)
+        out = [c.heading.replace("\n", " ") for i, c in enumerate(self._columns) if i not in kept and c.heading]
         if out:
             yield Text(f"too narrow for {', '.join(out)}: {self._elsewhere}", "dim")
 
@@ -67,10 +67,12 @@ class FittedTable:
         """Return the width of the whole table."""
         return Measurement.get(console, options, self._table(range(len(self._columns))))
 
-    def _table(self, kept: Sequence[int]) -> Table:
+    def _table(self, kept: Sequence[int], *, folded: bool = False) -> Table:
         table = Table(**self._style)
         for i in kept:
-            table.add_column(self._columns[i].heading, **self._columns[i].options)
+            options = self._columns[i].options
+            narrow = {"max_width": NAME_WIDTH} if folded and options.get("overflow") == "fold" else {}
+            table.add_column(self._columns[i].heading, **{**options, **narrow})
         for cells, style in self._rows:
             table.add_row(*(cells[i] for i in kept), style=style)
         return table

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.figure import Figure, plural, short
+from lrsearch.report.figure import Figure, short
 from lrsearch.report.material import ImportanceRow, ImportanceTable, Material
 
 WORTH_NAMING = 0.01
@@ -123,13 +124,13 @@ def _finding(ended: ImportanceTable | None, complete: ImportanceTable | None) ->
     else:
         said = "No parameter stands out from chance."
     what = (
-        f"Over {plural(ended.n_trials, 'trial')} that ended: what sets the best {ended.n_top} apart from all, where "
+        f"Over {counted(ended.n_trials, 'trial')} that ended: what sets the best {ended.n_top} apart from all, where "
         f"pruned and diverged trials count as worse than every complete one."
     )
     if complete is None or not complete.parameters:
         n = complete.n_trials if complete is not None else 0
         return f"{said} {what} Over complete trials only: too few ({n}) to say."
     return (
-        f"{said} {what} Over {plural(complete.n_trials, 'complete trial')} only: what sets the best {complete.n_top} "
+        f"{said} {what} Over {counted(complete.n_trials, 'complete trial')} only: what sets the best {complete.n_top} "
         f"apart from the others that were trained through; what gets a trial ended early does not show there."
     )

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.analysis.precision import n_validation
+from lrsearch.counting import counted
 from lrsearch.events import Event
 from lrsearch.report import words
 from lrsearch.report.chart import sparkline
@@ -101,7 +102,7 @@ def _head(state: LiveState, now: float) -> Table:
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     grid.add_column(no_wrap=True, justify="right")
     spec = state.spec
-    about = f" {spec.model.name} on {spec.dataset.name}, {spec.epochs} epochs a trial"
+    about = f" {spec.model.name} on {spec.dataset.name}, {counted(spec.epochs, 'epoch')} a trial"
     eta = eta_seconds(state, now)
     # Whole seconds: it is a guess.
     left = "" if eta is None else ", about " + (words.duration(eta) if eta >= 59.5 else f"{eta:.0f} s") + " left"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import (
     SYMBOLS,
@@ -11,7 +12,6 @@ from lrsearch.report.figure import (
     hover,
     median,
     meta,
-    plural,
     short,
 )
 from lrsearch.report.material import Material
@@ -50,7 +50,7 @@ def loss_figure(material: Material, winner: Trial | None) -> Figure:
     missing = len(material.trials) - len(drawn)
     notes = ["Each line is a trial and ends in the mark of its state; the thick line is the winner."]
     if missing:
-        notes.append(f"{plural(missing, 'trial')} without a completed epoch whose loss is a number: no line.")
+        notes.append(f"{counted(missing, 'trial')} without a completed epoch whose loss is a number: no line.")
     if stride > 1:
         notes.append(f"Of {stride} epochs one is drawn, and the last of each trial.")
     return Figure(
@@ -117,14 +117,14 @@ def _finding(drawn: Sequence[Trial], winner: Trial | None) -> str:
         complete = _last_losses(drawn, State.COMPLETE)
         ends = f"Trial {winner.number}, the winner, ends at a loss of {words.number(winner.metrics[-1].val_loss)}"
         said.append(
-            f"{ends}; the median of {plural(len(complete), 'complete trial')} is {words.number(median(complete))}."
+            f"{ends}; the median of {counted(len(complete), 'complete trial')} is {words.number(median(complete))}."
         )
     pruned = _last_losses(drawn, State.PRUNED)
     if pruned:
         epochs = [t.metrics[-1].epoch for t in drawn if t.state == State.PRUNED]
         span = f"epoch {min(epochs)}" if min(epochs) == max(epochs) else f"epochs {min(epochs)} to {max(epochs)}"
         said.append(
-            f"{plural(len(pruned), 'trial')} ended by the pruner at {span} stood at {words.number(median(pruned))} "
+            f"{counted(len(pruned), 'trial')} ended by the pruner at {span} stood at {words.number(median(pruned))} "
             f"(median)."
         )
-    return " ".join(said) or f"{plural(len(drawn), 'trial')} so far."
+    return " ".join(said) or f"{counted(len(drawn), 'trial')} so far."

@@ -7,8 +7,9 @@ from typing import Any
 from lrsearch import domain
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.figure import Figure, families, grouped, hover, marker, meta, plural, short
+from lrsearch.report.figure import Figure, families, grouped, hover, marker, meta, short
 from lrsearch.report.material import Material
 from lrsearch.spec import StudySpec
 from lrsearch.trial import OptimizerName, State, Trial
@@ -96,7 +97,7 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
                 str(len(mine)),
             ),
         ),
-        note=f"{plural(waiting, 'trial')} under way without an epoch: not drawn." if waiting else "",
+        note=f"{counted(waiting, 'trial')} under way without an epoch: not drawn." if waiting else "",
         views={
             "y": spec.objective.metric,
             "floor": 0.5 / n_validation(spec),

@@ -8,8 +8,9 @@ from sys import float_info
 from typing import Any
 
 from lrsearch.analysis.precision import n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.figure import Figure, grouped, hover, meta, plural, short
+from lrsearch.report.figure import Figure, grouped, hover, meta, short
 from lrsearch.report.lr_figures import score
 from lrsearch.report.material import Material
 from lrsearch.spec import StudySpec
@@ -66,7 +67,7 @@ def parallel_figure(material: Material, order: Sequence[Trial]) -> Figure:
             opacity = 0.95 if chosen else 0.6 if len(trials) <= 100 else 0.35 if len(trials) <= 500 else 0.12
             about = meta("trial", state, family, optimizer)
             data.append(lines | {"mode": "lines", "line": look, "opacity": opacity, "meta": about})
-    said = f"{'The best one' if n_best == 1 else f'The best {n_best}'} of {plural(len(order), 'complete trial')}"
+    said = f"{'The best one' if n_best == 1 else f'The best {n_best}'} of {counted(len(order), 'complete trial')}"
     return Figure(
         key="parallel",
         title="All settings at once",

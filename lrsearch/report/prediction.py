@@ -11,7 +11,9 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.counting import counted
 from lrsearch.report import words
+from lrsearch.report.fitted import FittedTable
 from lrsearch.report.plain import plain
 from lrsearch.traced import LayerTraced, Picture, Prediction
 
@@ -155,7 +157,7 @@ def _header(prediction: Prediction) -> Table:
     grid.add_column(overflow="fold")
     about = {
         "trial": f"{prediction.trial} of {prediction.study}",
-        "model": f"{prediction.model} for {prediction.dataset}, {prediction.traced.n_parameters:,} parameters",
+        "model": f"{prediction.model} for {prediction.dataset}, {counted(prediction.traced.n_parameters, 'parameter')}",
         "weights": prediction.weights,
         "image": prediction.source,
     }
@@ -165,18 +167,18 @@ def _header(prediction: Prediction) -> Table:
     return grid
 
 
-def _table(prediction: Prediction, width: int) -> Table:
+def _table(prediction: Prediction, width: int) -> FittedTable:
     wide = width >= WIDE
-    table = Table(box=box.MARKDOWN, header_style="bold")
+    table = FittedTable("--json has all", box=box.MARKDOWN, header_style="bold")
     table.add_column("Layer", justify="right", no_wrap=True)
-    table.add_column("What it does", overflow="fold", ratio=3)
+    table.add_column("What it does", gives_way=1, overflow="fold", ratio=3)
     if wide:
-        table.add_column("Name", overflow="fold", ratio=2)
-    table.add_column("In", justify="right", no_wrap=True)
-    table.add_column("Out", justify="right", no_wrap=True)
-    table.add_column("Parameters", justify="right", no_wrap=True)
+        table.add_column("Name", gives_way=4, overflow="fold", ratio=2)
+    table.add_column("In", gives_way=3, justify="right", no_wrap=True)
+    table.add_column("Out", gives_way=2, justify="right", no_wrap=True)
+    table.add_column("Parameters", gives_way=5, justify="right", no_wrap=True)
     if wide:
-        table.add_column("Its values", no_wrap=True)
+        table.add_column("Its values", gives_way=6, no_wrap=True)
 
     def add(number: int, title: Text, name: str, shapes: tuple[str, str], n_parameters: int, values: str) -> None:
         cells = [title, Text(name)] if wide else [title.append(f"\n{values}")]

@@ -5,8 +5,8 @@ from collections import Counter
 import tomlkit
 
 from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.figure import plural
 from lrsearch.report.material import Material
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
@@ -23,10 +23,11 @@ def facts(material: Material) -> dict[str, str]:
     counts = Counter(t.state for t in trials)
     goal = "accuracy, the higher the better" if spec.objective.metric == "accuracy" else "loss, the lower the better"
     out = {
-        "data": f"{spec.dataset.name}: {spec.dataset.n_train} images to train on, {n_validation(spec)} to validate, "
+        "data": f"{spec.dataset.name}: {counted(spec.dataset.n_train, 'image')} to train on, "
+        f"{n_validation(spec)} to validate, "
         f"{n_test(spec)} untouched ones to test",
         "model": f"{spec.model.name}, hidden layers {', '.join(map(str, spec.model.hidden_resolved))}",
-        "objective": f"{goal}, on the validation images after the last of {plural(spec.epochs, 'epoch')}",
+        "objective": f"{goal}, on the validation images after the last of {counted(spec.epochs, 'epoch')}",
         "budget": _budget(material),
         "trials": counts_words(counts) if trials else "none yet",
         "sampler": spec.sampler.name,
@@ -56,7 +57,7 @@ def _budget(material: Material) -> str:
     done = sum(t.state.counts for t in material.trials)
     parts = []
     if material.budget.trials is not None:
-        parts.append(f"{done} of {plural(material.budget.trials, 'trial')} finished")
+        parts.append(f"{done} of {counted(material.budget.trials, 'trial')} finished")
     if material.budget.hours is not None:
         parts.append(f"at most {words.duration(3600 * material.budget.hours)} of training")
     failed = sum(t.state == State.FAILED for t in material.trials)
@@ -87,7 +88,7 @@ def _interrupted(material: Material) -> str:
         return "none"
     again = sum(attempts(t) > 1 for t in material.trials)
     listed = ", ".join(f"{words.reason(reason)} {n}" for reason, n in counts.most_common())
-    return f"{plural(counts.total(), 'attempt')} ended before the trial did ({listed}); {again} went on in another one"
+    return f"{counted(counts.total(), 'attempt')} ended before the trial did ({listed}); {again} went on in another one"
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from lrsearch import schedules
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.plain import plain
@@ -168,4 +169,4 @@ def _letter(number: int) -> str:
 
 
 def _epochs(n: int) -> str:
-    return "1 epoch" if n == 1 else f"{n} epochs"
+    return counted(n, "epoch")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.analysis.ranking import best
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec import BudgetSpec, StudySpec
@@ -118,7 +119,7 @@ def status_table(
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    about = f"{spec.model.name} on {spec.dataset.name}, {words.counted(spec.epochs, 'epoch')} a trial"
+    about = f"{spec.model.name} on {spec.dataset.name}, {counted(spec.epochs, 'epoch')} a trial"
     grid.add_row("study", Text(f"{spec.name}: {about}"))
     goal = "most accurate" if spec.objective.metric == "accuracy" else "lowest loss"
     grid.add_row("objective", f"{goal} on the validation images after the last epoch")
@@ -246,7 +247,7 @@ def _counts(trials: Sequence[Trial], refused: Sequence[Refused]) -> Counter[Stat
 def _budget(trials: Sequence[Trial], budget: BudgetSpec) -> str:
     parts = []
     if budget.trials is not None:
-        parts.append(f"{sum(t.state.counts for t in trials)} of {budget.trials} trials finished")
+        parts.append(f"{sum(t.state.counts for t in trials)} of {counted(budget.trials, 'trial')} finished")
     if budget.hours is not None:
         parts.append(f"{words.duration(trained_seconds(trials))} of {words.duration(3600 * budget.hours)} trained")
     failed = sum(_is_failure(t) for t in trials)

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from lrsearch import domain
@@ -31,6 +30,15 @@ STYLES: dict[State, str] = {
     State.DIVERGED: "red",
     State.FAILED: "magenta",
 }
+
+LEAN: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "show_edge": False,
+    "pad_edge": False,
+    "padding": (0, 1, 0, 0),
+    "header_style": "bold",
+}
+"""The look of a table of names."""
 
 _NO_TRIAL = Trial(0, TrialConfig(OptimizerConfig("sgd", 1.0), ScheduleConfig("constant"), 1, 1, 0), State.RUNNING, None)
 """Has all the fields there are: a CSV without trials has a header too."""
@@ -80,16 +88,16 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     table = FittedTable("--format csv has all", box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
     for name in ("", "#"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for name, gives_way in (("accuracy", 0), ("val loss", 6), ("epochs", 4)):
+    table.add_column("state", gives_way=1, no_wrap=True)
+    for name, gives_way in (("accuracy", 2), ("val loss", 8), ("epochs", 6)):
         table.add_column(name, gives_way=gives_way, justify="right", no_wrap=True)
-    table.add_column("optimizer", gives_way=2, no_wrap=True)
-    table.add_column("peak lr", gives_way=1, justify="right", no_wrap=True)
-    table.add_column("schedule", gives_way=3, no_wrap=True)
-    table.add_column("batch", gives_way=5, justify="right", no_wrap=True)
+    table.add_column("optimizer", gives_way=4, no_wrap=True)
+    table.add_column("peak lr", gives_way=3, justify="right", no_wrap=True)
+    table.add_column("schedule", gives_way=5, no_wrap=True)
+    table.add_column("batch", gives_way=7, justify="right", no_wrap=True)
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
-        table.add_column("tries", gives_way=7, justify="right", no_wrap=True)
+        table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
     winner, n = best(trials, spec.objective.direction), n_validation(spec)
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
@@ -143,22 +151,15 @@ def trials_csv(trials: Sequence[Trial], refused: Sequence[Refused] = ()) -> str:
 
 def studies_table(rows: Iterable[StudyRow]) -> FittedTable:
     """Return the studies of a database, one a row."""
-    table = FittedTable(
-        "--json has all",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
+    table = FittedTable("--json has all", **LEAN)
     table.add_column("study", overflow="fold", min_width=NAME_WIDTH)
-    for name, gives_way in (("data", 4), ("model", 3)):
+    for name, gives_way in (("data", 3), ("model", 2)):
         table.add_column(name, gives_way=gives_way, no_wrap=True)
     shown = (State.COMPLETE, State.PRUNED, State.DIVERGED)
     table.add_column("finished", gives_way=1, justify="right", no_wrap=True)
     for state in shown:
-        table.add_column(state.value, gives_way=5, justify="right", no_wrap=True)
-    table.add_column("created", gives_way=2, no_wrap=True)
+        table.add_column(state.value, gives_way=4, justify="right", no_wrap=True)
+    table.add_column("created", gives_way=5, no_wrap=True)
     for row in rows:
         counts = (str(row.counts.get(state, 0)) for state in shown)
         copied = "" if row.copy_of is None else f" (a copy of {row.copy_of})"
@@ -185,12 +186,12 @@ def studies_json(rows: Iterable[StudyRow]) -> dict[str, Any]:
     return {"schema": STUDIES_SCHEMA, "studies": studies}
 
 
-def space_table(rows: Iterable[tuple[str, Domain, str]]) -> Table:
+def space_table(rows: Iterable[tuple[str, Domain, str]]) -> FittedTable:
     """Return a search space: the name of each parameter, what it may be and when it applies."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("parameter", no_wrap=True)
-    table.add_column("values", overflow="fold")
-    table.add_column("applies", overflow="fold")
+    table = FittedTable("widen the terminal", **LEAN)
+    table.add_column("parameter", overflow="fold", min_width=NAME_WIDTH)
+    table.add_column("values", gives_way=1, overflow="fold")
+    table.add_column("applies", gives_way=2, overflow="fold")
     for name, values, when in rows:
         fixed = isinstance(values, domain.Fixed)
         table.add_row(name, domain.describe(values), when, style="dim" if fixed else None)

@@ -13,8 +13,10 @@ from rich.text import Text
 from lrsearch import schedules
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
+from lrsearch.report.fitted import FittedTable
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import epoch, nested, plain
 from lrsearch.report.schedule_curve import planned_lrs
@@ -84,7 +86,7 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "trial": f"{trial.number} of {spec.name}: {_state(trial, spec)}",
         "optimizer": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}",
         "schedule": schedules.describe(config.schedule),
-        "batch size": f"{config.batch_size} ({steps} updates an epoch)",
+        "batch size": f"{config.batch_size} ({counted(steps, 'update')} an epoch)",
         "data, model": f"{spec.dataset.name}, {spec.model.name}; judged on {n_validation(spec)} validation images",
         "seed": f"{config.seed} (initial weights and batch order)",
         "origin": trial.origin,
@@ -111,15 +113,23 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
 def _state(trial: Trial, spec: StudySpec) -> str:
     if trial.outcome is None:
         what = "interrupted, goes on with the next worker" if trial.interrupted else f"running at {trial.worker}"
-        return f"{what}, {len(trial.metrics)} of {trial.config.epochs} epochs"
+        return f"{what}, {len(trial.metrics)} of {counted(trial.config.epochs, 'epoch')}"
     return ending(trial.outcome, spec)
 
 
-def _interruptions(trial: Trial) -> Table:
-    table = Table(box=box.MARKDOWN, header_style="bold")
-    for name in ("Try", "Ended", "Reason", "Worker", "Device", "Epoch", "Kept"):
-        table.add_column(name, justify="right" if name in ("Try", "Epoch", "Kept") else "left", overflow="fold")
-    table.add_column("Why", overflow="fold", ratio=1)
+def _interruptions(trial: Trial) -> FittedTable:
+    table = FittedTable("--json has all", box=box.MARKDOWN, header_style="bold")
+    giving_way = {"Try": 0, "Ended": 2, "Reason": 1, "Worker": 5, "Device": 6, "Epoch": 3, "Kept": 4}
+    for name, gives_way in giving_way.items():
+        number = name in ("Try", "Epoch", "Kept")
+        table.add_column(
+            name,
+            gives_way=gives_way,
+            justify="right" if number else "left",
+            no_wrap=number,
+            overflow=None if number else "fold",
+        )
+    table.add_column("Why", gives_way=7, overflow="fold", ratio=1)
     for one in trial.interruptions:
         when = words.NOTHING if one.at is None else f"{one.at:%Y-%m-%d %H:%M:%S}"
         about = (words.reason(one.reason), one.worker, one.device, str(one.epoch), str(one.step), one.message)
@@ -128,12 +138,13 @@ def _interruptions(trial: Trial) -> Table:
     return table
 
 
-def _table(trial: Trial, spec: StudySpec, width: int) -> Table:
-    table = Table(box=box.MARKDOWN, header_style="bold")
-    for name in ("Epoch", "Train loss", "Val loss", "Accuracy", "lr"):
+def _table(trial: Trial, spec: StudySpec, width: int) -> FittedTable:
+    table = FittedTable("--json has all", box=box.MARKDOWN, header_style="bold")
+    for name, gives_way in {"Epoch": 0, "Train loss": 3, "Val loss": 2, "Accuracy": 1, "lr": 4}.items():
         # Where there is little room, the words take it.
-        table.add_column(name if width >= 100 else name.replace(" ", "\n"), justify="right", no_wrap=True)
-    table.add_column("Observation", overflow="fold", ratio=1)
+        heading = name if width >= 100 else name.replace(" ", "\n")
+        table.add_column(heading, gives_way=gives_way, justify="right", no_wrap=True)
+    table.add_column("Observation", gives_way=5, overflow="fold", ratio=1)
     n = n_validation(spec)
     for row, observation in zip(trial.metrics, observe(trial), strict=True):
         losses = (words.number(row.train_loss), words.number(row.val_loss))
@@ -174,7 +185,7 @@ def _schedule_chart(trial: Trial, spec: StudySpec) -> Chart | None:
     if frame is None:
         return None
     curves = [Curve([(i + 1) / steps for i in at], drawn, "green", line=True)]
-    title = Text.assemble(("Learning rate", "bold"), f" over {steps * config.epochs} updates")
+    title = Text.assemble(("Learning rate", "bold"), f" over {counted(steps * config.epochs, 'update')}")
     title.append(", logarithmic axis" if frame.log else "")
     end = _end(trial)
     if end is not None and 0 < end[0] <= len(lrs):
@@ -193,5 +204,5 @@ def _end(trial: Trial) -> tuple[int, str, str] | None:
     if outcome.state == State.DIVERGED and outcome.step is not None:
         return outcome.step + 1, "!", f"{words.ended_as(outcome)} at step {outcome.step}"
     if outcome.state in (State.PRUNED, State.FAILED) and done:
-        return done, "x", f"{outcome.state} after {done} updates"
+        return done, "x", f"{outcome.state} after {counted(done, 'update')}"
     return None

@@ -77,15 +77,6 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
 
 
-def counted(n: int, one: str, many: str = "") -> str:
-    """Return a number of things in words.
-
-    >>> counted(1, "epoch"), counted(0, "epoch"), counted(2, "study", "studies")
-    ('1 epoch', '0 epochs', '2 studies')
-    """
-    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
-
-
 def moment(when: datetime | None) -> str:
     """Return a time in UTC, to the second."""
     return NOTHING if when is None else f"{when:%Y-%m-%d %H:%M:%S} UTC"

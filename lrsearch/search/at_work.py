@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lrsearch import cores
+from lrsearch.counting import counted
 from lrsearch.search import budget, processes, tables
 from lrsearch.search.clock import now
 from lrsearch.search.storage import Database
@@ -45,8 +46,7 @@ def living(study: Study) -> list[Worker]:
         .where(mine.c.study_id == study.id)
         .order_by(mine.c.host, mine.c.pid)
     )
-    with study.database.reading() as connection:
-        rows = connection.execute(query).all()
+    rows = study.database.read(lambda connection: connection.execute(query).all())
     out = []
     for row in rows:
         # An accepted epoch renews the lease alone.
@@ -71,8 +71,7 @@ def on_this_machine(database: Database, without: str = "") -> list[str]:
         .outerjoin(leases, leases.c.worker_id == mine.c.id)
         .where(mine.c.machine == processes.machine(), mine.c.id != without)
     )
-    with database.reading() as connection:
-        rows = connection.execute(query).all()
+    rows = database.read(lambda connection: connection.execute(query).all())
     whole = cores.available() >= (os.cpu_count() or 1)
     found = {
         row.id: row.device
@@ -101,16 +100,16 @@ def crowded(database: Database) -> str | None:
     threads, n_cores = sum(threads_of(device) or 0 for device in devices), cores.available()
     if threads <= n_cores:
         return None
-    workers = "1 worker" if len(devices) == 1 else f"{len(devices)} workers"
     have = "has" if len(devices) == 1 else "have"
-    some = "1 core" if n_cores == 1 else f"{n_cores} cores"
-    return f"{workers} of this machine {have} {threads} threads, and it has {some}"
+    return (
+        f"{counted(len(devices), 'worker')} of this machine {have} {counted(threads, 'thread')}, "
+        f"and it has {counted(n_cores, 'core')}"
+    )
 
 
 def stopped(study: Study) -> str | None:
     """Return how a person asked the study to stop, ``drain`` or ``now``, or None."""
-    with study.database.reading() as connection:
-        return budget.stopped(connection, study.id)
+    return study.database.read(lambda connection: budget.stopped(connection, study.id))
 
 
 def _has_died(row: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
+from lrsearch.counting import counted
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.search.tables import epochs, slots, studies
 from lrsearch.spec import BudgetSpec
@@ -53,15 +54,20 @@ class Standing:
         """Return why nothing may be trained any more; an interrupted trial may while the budget has room for it."""
         budget, finished, open_now = self.budget, self.finished, self.open
         if budget.trials is not None and finished >= budget.trials:
-            return SearchEnded(EndReason.BUDGET_TRIALS, f"all {budget.trials} trials of the budget are finished")
+            return SearchEnded(EndReason.BUDGET_TRIALS, _all(budget.trials))
         if self.stopped is not None:
-            left = f"with {finished} of {budget.trials} trials finished" if budget.trials else f"at {finished} trials"
+            left = (
+                f"with {finished} of {counted(budget.trials, 'trial')} finished"
+                if budget.trials
+                else f"at {counted(finished, 'trial')}"
+            )
             return SearchEnded(EndReason.STOPPED, f"the study was stopped {left}; `lrsearch run` or `extend` goes on")
         if interrupted:
             return None
         if self.failed > budget.max_failures:
             return SearchEnded(
-                EndReason.MAX_FAILURES, f"{self.failed} trials failed and budget.max_failures is {budget.max_failures}"
+                EndReason.MAX_FAILURES,
+                f"{counted(self.failed, 'trial')} failed and budget.max_failures is {budget.max_failures}",
             )
         if self.hours_left is not None and self.hours_left <= 0:
             return SearchEnded(EndReason.BUDGET_HOURS, f"the budget of {budget.hours:g} h of training is used up")
@@ -109,3 +115,9 @@ def hours_left(connection: sa.Connection, study: str) -> float | None:
 def seconds(connection: sa.Connection, study: str) -> float:
     """Return the training time of all trials [seconds]."""
     return float(connection.scalar(_SECONDS, {"study": study}) or 0.0)
+
+
+def _all(trials: int) -> str:
+    return (
+        "the one trial of the budget is finished" if trials == 1 else f"all {trials} trials of the budget are finished"
+    )

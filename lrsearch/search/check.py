@@ -43,11 +43,6 @@ def disk(subject: str, path: Path) -> Check:
     return Check(subject, level, said, "free some space")
 
 
-def counted(n: int, one: str, many: str | None = None) -> str:
-    """Return ``1 trial``, ``2 trials``."""
-    return f"{n} {one if n == 1 else many or f'{one}s'}"
-
-
 def worst(checks: Collection[Check]) -> Level:
     """Return the worst level of what is still so."""
     open_ones = [c.level for c in checks if not c.fixed]

@@ -15,11 +15,12 @@ from datetime import UTC
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
+from lrsearch.counting import counted
 from lrsearch.errors import LrsearchError, StorageError
 from lrsearch.search import at_work, budget, lease, leftovers, look, retries, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import default_for
-from lrsearch.search.check import Check, Level, counted, disk
+from lrsearch.search.check import Check, Level, disk
 from lrsearch.search.clock import now
 from lrsearch.search.connecting import connected, reading_uri, writable
 from lrsearch.search.explain import explained

@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
+from lrsearch.counting import counted
 from lrsearch.errors import LrsearchError
 from lrsearch.search import budget, homes, lease, optuna_rows, processes, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import PREFIX, Artifacts, default_for
-from lrsearch.search.check import Check, Level, counted, disk
+from lrsearch.search.check import Check, Level, disk
 from lrsearch.search.clock import later, now
 from lrsearch.search.homes import ID_ATTR
 from lrsearch.search.mirror import SLOT_ATTR

@@ -1,6 +1,6 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -64,11 +64,13 @@ class Study:
         Raises:
             UnknownNameError: the study has been deleted.
         """
-        with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
+        row = self.database.read(self._row)
         if row is None:
             raise self.gone()
         return _budget(row)
+
+    def _row(self, connection: sa.Connection) -> sa.Row[Any] | None:
+        return connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
 
     def set_budget(self, budget: BudgetSpec) -> None:
         """Change the budget for every worker of the study."""
@@ -83,8 +85,7 @@ class Study:
 
     def frozen_trials(self) -> list[FrozenTrial]:
         """Return Optuna's view of the trials."""
-        with self.database.reading() as connection:
-            return optuna_rows.news(connection, self.optuna_id, 0, [])
+        return self.database.read(lambda connection: optuna_rows.news(connection, self.optuna_id, 0, []))
 
     def trials(self) -> list[Trial]:
         """Return all trials that have been started, by number.
@@ -98,20 +99,21 @@ class Study:
         slots = tables.slots
         mine = sa.and_(slots.c.study_id == self.id, slots.c.reason == Reason.NOT_IN_SPACE.value)
         query = sa.select(slots.c.id, slots.c.number, slots.c.message).where(mine).order_by(slots.c.number)
-        with self.database.reading() as connection:
+
+        def work(connection: sa.Connection) -> list[tuple[Any, list[FrozenTrial]]]:
             rows = connection.execute(query).all()
-            asked = {row.number: optuna_rows.numbered(connection, self.optuna_id, row.number) for row in rows}
+            return [(row, optuna_rows.numbered(connection, self.optuna_id, row.number)) for row in rows]
+
         return [
             Refused(row.number, found.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {}), shown(row.message or ""))
-            for row in rows
-            for found in asked[row.number]
+            for row, of_number in self.database.read(work)
+            for found in of_number
             if found.user_attrs.get(SLOT_ATTR) == row.id
         ]
 
     def trial(self, number: int) -> Trial | None:
         """Return one trial as ``trials`` has it, without reading the others; None where none has that number."""
-        with self.database.reading() as connection:
-            frozen = optuna_rows.numbered(connection, self.optuna_id, number)
+        frozen = self.database.read(lambda connection: optuna_rows.numbered(connection, self.optuna_id, number))
         found = self._trials(frozen, number)
         return found[0] if found else None
 
@@ -123,13 +125,17 @@ class Study:
             of_number = sa.select(slots.c.id).where(mine[0], slots.c.number == number)
             for i, key in enumerate((slots.c.id, epochs.c.slot_id, interruptions.c.slot_id)):
                 mine[i] = sa.and_(mine[i], key.in_(of_number))
-        with self.database.reading() as connection:
-            rows = connection.execute(
-                sa.select(slots).where(mine[0], slots.c.state != "reserved").order_by(slots.c.number)
-            ).all()
-            held = lease.held(connection, self.id)
-            measured = connection.execute(sa.select(epochs).where(mine[1]).order_by(epochs.c.epoch)).all()
-            ended = connection.execute(sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt)).all()
+        started = sa.select(slots).where(mine[0], slots.c.state != "reserved").order_by(slots.c.number)
+        queries = (
+            started,
+            sa.select(epochs).where(mine[1]).order_by(epochs.c.epoch),
+            sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt),
+        )
+
+        def work(connection: sa.Connection) -> tuple[list[Sequence[sa.Row[Any]]], set[str]]:
+            return [connection.execute(query).all() for query in queries], lease.held(connection, self.id)
+
+        (rows, measured, ended), held = self.database.read(work)
         by_slot: dict[str, list[EpochMetrics]] = {}
         for row in measured:
             by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))
@@ -187,27 +193,27 @@ class Study:
         """Whether a worker would find something to train now."""
         if self.copy_of is not None:
             return False
-        with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
+
+        def work(connection: sa.Connection) -> bool:
+            row = self._row(connection)
             if row is None:
                 return False
             standing = budgets.standing(connection, self.id, row)
             free = standing.open - len(lease.held(connection, self.id))
-        return standing.ended(interrupted=free > 0) is None
+            return standing.ended(interrupted=free > 0) is None
+
+        return self.database.read(work)
 
     def artifacts_at(self) -> str | None:
         """Return the artifact store that was named when the study was filed, or None."""
-        with self.database.reading() as connection:
-            found: str | None = connection.scalar(
-                sa.select(tables.studies.c.artifacts).where(tables.studies.c.id == self.id)
-            )
-        return found
+        row = self.database.read(self._row)
+        return None if row is None else row.artifacts
 
     def weights_of(self, number: int) -> tuple[str | None, str]:
         """Return the artifact with the last weights of a trial, if they were kept, and their hash."""
         mine = sa.and_(tables.slots.c.study_id == self.id, tables.slots.c.number == number)
-        with self.database.reading() as connection:
-            row = connection.execute(sa.select(tables.slots.c.weights, tables.slots.c.weights_sha256).where(mine)).one()
+        query = sa.select(tables.slots.c.weights, tables.slots.c.weights_sha256).where(mine)
+        row = self.database.read(lambda connection: connection.execute(query).one())
         return row.weights, row.weights_sha256 or ""
 
     def record_test(self, number: int, loss: float, accuracy: float) -> None:
@@ -238,12 +244,19 @@ class Summary:
 
 def names(database: Database) -> list[str]:
     """Return the names of all lrsearch studies; copies that another program made are none."""
-    return [shown(one.name) for one in _ours(database) if one.copy_of is None]
+    return _names(_ours(database))
+
+
+def _names(ours: Iterable[Carrier]) -> list[str]:
+    return [shown(one.name) for one in ours if one.copy_of is None]
 
 
 def find(database: Database, name: str) -> Study | None:
     """Return the study of that name, which may be a copy, or None."""
-    ours = _ours(database)
+    return _find(database, _ours(database), name)
+
+
+def _find(database: Database, ours: Sequence[Carrier], name: str) -> Study | None:
     for written in (str, shown):  # a name is found as it is, and as it is shown
         for one in ours:
             if written(one.name) == name:
@@ -257,7 +270,8 @@ def get(database: Database, name: str | None) -> Study:
     Raises:
         UnknownNameError: no such study, or several and no name.
     """
-    known = names(database)
+    ours = _ours(database)
+    known = _names(ours)
     if name is None:
         if len(known) != 1:
             raise UnknownNameError(
@@ -266,7 +280,7 @@ def get(database: Database, name: str | None) -> Study:
                 else f"{database.place} holds no study yet; `lrsearch run` makes one"
             )
         name = known[0]
-    study = find(database, name)
+    study = _find(database, ours, name)
     if study is None:
         holds = f"it holds {', '.join(known)}" if known else "it holds none"
         raise UnknownNameError(f"there is no study '{name}' in {database.place}{nearest(name, known)}; {holds}")
@@ -279,8 +293,8 @@ def check_version(study: Study) -> None:
     Raises:
         UsageError: they do not, and the trials could not be compared.
     """
-    with study.database.reading() as connection:
-        filed = connection.scalar(sa.select(tables.studies.c.version).where(tables.studies.c.id == study.id))
+    query = sa.select(tables.studies.c.version).where(tables.studies.c.id == study.id)
+    filed = study.database.read(lambda connection: connection.scalar(query))
     if filed is not None and filed.split(".")[:2] != __version__.split(".")[:2]:
         raise UsageError(
             f"the study '{study.spec.name}' in {study.database.place} was filed by lrsearch {filed} and this is "

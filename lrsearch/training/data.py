@@ -203,8 +203,8 @@ def draw(config: DataConfig, n_pool: int) -> tuple[torch.Tensor, torch.Tensor]:
     n_train = limit - n_validation
     if n_train < LEAST_TRAIN_IMAGES:
         raise StudyFileError(
-            f"dataset.validation_fraction: {config.validation_fraction:g} of {limit} images leaves {n_train} to train "
-            f"on where at least {LEAST_TRAIN_IMAGES} are needed; lower it, or raise dataset.limit"
+            f"dataset.validation_fraction: {config.validation_fraction:g} of {limit} images leaves {n_train} "
+            f"to train on where at least {LEAST_TRAIN_IMAGES} are needed; lower it, or raise dataset.limit"
         )
     drawn = _permutation(n_pool, config.split_seed)[:limit]
     return drawn[:n_train], drawn[n_train:]

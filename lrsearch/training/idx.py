@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lrsearch.counting import counted
 from lrsearch.errors import DataError
 
 UNSIGNED_BYTE = 0x08
@@ -44,7 +45,7 @@ def read_labels(path: Path, n_images: int, n_classes: int) -> torch.Tensor:
 def label_fault(labels: torch.Tensor, n_images: int, n_classes: int) -> str | None:
     """Say what is wrong with ``labels``, integers ``[n]``, for so many images; None when nothing is."""
     if len(labels) != n_images:
-        return f"it holds {len(labels):,} labels for {n_images:,} images"
+        return f"it holds {counted(len(labels), 'label')} for {counted(n_images, 'image')}"
     low, high = (int(end) for end in labels.aminmax())
     if low < 0 or high >= n_classes:
         return f"it holds the label {low if low < 0 else high}, known are 0..{n_classes - 1}"
