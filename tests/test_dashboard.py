@@ -493,6 +493,26 @@ def test_optuna_dashboard_shows_the_study_with_what_is_ours(served: str, browser
 
 
 @needs_chromium
+def test_a_read_only_page_has_no_buttons_that_change_anything(
+    served: str, searched: Path, tmp_path: Path, browser: Browser
+) -> None:
+    copy(searched, tmp_path)
+    with serving(tmp_path) as (_, writable), looking(browser, viewport={"width": 1400, "height": 1000}) as seen:
+        page, found = seen.page, {}
+        for url in (writable, served):
+            page.goto(f"{url}/dashboard")
+            page.get_by_text("digits").first.wait_for()
+            at_list = [page.get_by_role("button", name=name).count() for name in ("Reload", "Create", "delete study")]
+            page.goto(f"{url}/dashboard/studies/1/note")
+            page.get_by_text("The best of 50 trials").wait_for()
+            found[url] = (*at_list, page.locator("button:visible:has([data-testid=EditIcon])").count())
+            banner = page.evaluate("getComputedStyle(document.body, '::after').content")
+            assert (banner == '"read-only"') == (url == served)
+        assert found[writable] == (1, 1, 1, 1)
+        assert found[served] == (1, 0, 0, 0)  # Reload is left
+
+
+@needs_chromium
 def test_the_report_keeps_itself_up_to_date_while_a_search_runs(
     searched: Path, tmp_path: Path, browser: Browser
 ) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from bottle import Bottle, HTTPError, response
 
-from lrsearch.dashboard import metrics, pages
+from lrsearch.dashboard import metrics, no_buttons, pages
 from lrsearch.dashboard.current import Current
 from lrsearch.dashboard.guard import Access, Guard
 from lrsearch.dashboard.read_through import ReadThrough
@@ -12,7 +12,7 @@ from lrsearch.dashboard.shown import WithOurs, add_pictures
 from lrsearch.search.storage import Database
 
 
-def routes(database: Database, store: Any) -> Bottle:
+def routes(database: Database, store: Any, *, read_only: bool = False) -> Bottle:
     """Return the application without its guard: every route there is."""
     # Not above: it sets environment variables and draws random numbers when it is imported.
     from optuna_dashboard import wsgi
@@ -23,6 +23,8 @@ def routes(database: Database, store: Any) -> Bottle:
     metrics.add(app, database)
     add_pictures(app, database)
     app.install(WithOurs(database, current))
+    if read_only:
+        no_buttons.add(app)
     # The guard says in one sentence that something went wrong; Bottle's own page would tell more.
     app.config["catchall"] = False
     app.default_error_handler = _sentence
@@ -37,7 +39,7 @@ def build(database: Database, store: Any, access: Access) -> Guard:
         store: where files that a person uploads lie, an artifact store of Optuna's.
         access: who may do what.
     """
-    return Guard(routes(database, store), access)
+    return Guard(routes(database, store, read_only=access.read_only), access)
 
 
 def _sentence(error: HTTPError) -> str:
