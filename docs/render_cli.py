@@ -132,6 +132,7 @@ MEANINGS: dict[str, str] = {
     "workers.retries.timed_out": "It was trained for `trial_seconds`.",
     "space.batch_size": "[examples]; at most the training images.",
     "space.warmup_fraction": "Part of all updates spent in linear warm-up; not for one_cycle and triangular.",
+    "space.seed": "Of a trial, instead of the study's: several train each setting with each of them.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
     "exponential, inverse_sqrt and one_cycle.",
     "space.optimizer": "A name, a list of names, or [tables](#spaceoptimizer).",
@@ -178,6 +179,7 @@ UNSET: dict[str, str] = {
     "model.hidden": ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in spec.DEFAULT_HIDDEN.items()),
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
+    "space.seed": "the study's `seed`",
     "pruner.min_resource": "a fifth of `epochs`",
     **{f"pruner.{key}": f"`{value}`" for own in spec.PrunerSpec.DEFAULTS.values() for key, value in own.items()},
     "workers.trial_seconds": "no limit",
@@ -250,7 +252,8 @@ def _model(annotation: object) -> type[BaseModel]:
 
 def _kind(field: FieldInfo) -> tuple[str, str]:
     """Return the type of a key and what it allows."""
-    for metadata in field.metadata:
+    optional = [one for part in get_args(field.annotation) if get_origin(part) is Annotated for one in get_args(part)]
+    for metadata in (*field.metadata, *optional):
         if isinstance(metadata, domain.Parameter):
             bounds = "" if metadata.kind == "bool" else str(metadata.bounds)
             return DOMAIN_KINDS[metadata.kind], bounds

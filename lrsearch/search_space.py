@@ -224,6 +224,8 @@ class SearchSpace(Strict):
         Domain, number(0, 1, high_open=True, hint="warm-up cannot be longer than the training")
     ] = Range(0.0, 0.2)
     final_fraction: Annotated[Domain, number(0, 1)] = Range(1e-3, 0.1, log=True)
+    seed: Annotated[Domain, integer(0, 10**9)] | None = None
+    """Of a trial; None: that of the study. Several train each setting with each of them."""
     optimizer: OptimizerSpace = OptimizerSpace(sgd=SgdSpace(), adamw=AdamWSpace())
     schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})
 

@@ -22,6 +22,9 @@ from lrsearch.trial import EpochMetrics, OptimizerConfig, Outcome, Reason, Sched
 pytest_plugins = ["command_line"]
 
 
+REPEATS = "and a training repeats bit for bit; space.seed = [0, 1, 2] in a new study tries other seeds"
+
+
 def grid(**tables: object) -> StudySpec:
     small = {"optimizer": {"sgd": {"peak_lr": [0.01, 0.1]}}, "schedule": ["cosine", "linear"], "batch_size": [32, 64]}
     small |= {"warmup_fraction": 0.05, "final_fraction": 0.01}
@@ -46,10 +49,30 @@ def test_each_setting_of_a_finite_space_is_trained_once_and_the_search_ends(
     assert space.size(spec.space) == 8
     ended = trained(claims_of(filed))
     assert ended.reason == EndReason.SPACE_USED_UP
-    assert ended.message == "all 8 settings of the search space are trained, and a training repeats bit for bit"
+    assert ended.message == f"all 8 settings of the search space are trained, {REPEATS}"
     configs = [trial.config for trial in filed.trials()]
     assert len(configs) == len(set(configs)) == 8
     assert trained(claims_of(filed)).reason == EndReason.SPACE_USED_UP
+
+
+def test_asked_to_a_finite_space_tries_other_seeds(database: Database) -> None:
+    spec = grid(space={"seed": [0, 1, 2]})
+    assert space.size(spec.space) == 24
+    filed = creation.create(database, spec)
+    ended = trained(claims_of(filed))
+    assert ended.message == "all 24 settings of the search space are trained, and a training repeats bit for bit"
+    trials = filed.trials()
+    assert sorted(trial.config.seed for trial in trials) == [0] * 8 + [1] * 8 + [2] * 8
+    assert len({trial.config for trial in trials}) == 24
+    # Each is evidence of its own.
+    assert len(once(trials)) == 24
+
+
+def test_the_seed_is_that_of_the_study_where_the_space_has_none() -> None:
+    spec = grid(seed=7)
+    assert space.config(spec, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 7
+    seeded = grid(seed=7, space={"seed": 3})
+    assert space.config(seeded, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 3
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -92,7 +115,7 @@ def test_a_setting_whose_trial_failed_is_drawn_again(database: Database) -> None
         claims.end(claim, Outcome(State.FAILED, Reason.CRASH, None, 0, message="no"))
     ended = trained(claims)
     assert ended.reason == EndReason.SPACE_USED_UP
-    assert ended.message == "the one setting of the search space is trained, and a training repeats bit for bit"
+    assert ended.message == f"the one setting of the search space is trained, {REPEATS}"
     assert [trial.state for trial in filed.trials()] == [State.FAILED, State.COMPLETE]
 
 

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,8 +14,14 @@ import psycopg
 import pytest
 import sqlalchemy
 import two_hosts
-from conftest import wait_until
+from command_line import Running
+from conftest import make_spec, wait_until
 from postgres import Account, Server
+
+from lrsearch.errors import StorageError
+from lrsearch.search import creation, patience
+from lrsearch.search.places import parse_place
+from lrsearch.search.storage import Database
 
 TESTS = Path(__file__).parent
 # What a person has who installs PostgreSQL and changes nothing.
@@ -207,3 +214,27 @@ def ask(client: subprocess.Popen[str], statement: str) -> None:
 def answer(client: subprocess.Popen[str]) -> list[str]:
     assert client.stdout is not None
     return client.stdout.readline().split()
+
+
+def test_a_worker_that_is_started_while_the_server_restarts_waits_for_it(own_server: Server, tmp_path: Path) -> None:
+    url = own_server.create_database()
+    place = parse_place(url)
+    with closing(Database(place)) as database:
+        creation.create(database, make_spec(budget={"trials": 1}, epochs=1))
+    own_server.stop()
+    worker = Running(("worker", "--study", "probe", "--device", "cpu"), tmp_path, LRSEARCH_STORAGE=url)
+    assert worker.wait_for(lambda running: "trying again for 60 s" in running.read("stderr"))
+    assert "nothing listens there" in worker.read("stderr")
+    own_server.start_again()
+    result = worker.result()
+    assert result.code == 0, result.err
+    assert "answers again after" in result.err
+    assert result.err.splitlines()[-1].endswith("= ended: the one trial of the budget is finished")
+
+
+def test_what_does_not_pass_is_said_at_once(own_server: Server) -> None:
+    wrong = own_server.url(password="another")
+    with pytest.raises(StorageError, match="refused the user or the password"):
+        patience.reach(parse_place(wrong), 600)
+    with pytest.raises(StorageError, match="does not exist on its server"):
+        patience.reach(parse_place(own_server.url("nowhere")), 600)

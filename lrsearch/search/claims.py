@@ -385,7 +385,12 @@ class Claims:
             if self._size == 1
             else f"all {self._size} settings of the search space are"
         )
-        return SearchEnded(EndReason.SPACE_USED_UP, f"{some} trained, and a training repeats bit for bit")
+        seeds = (
+            ""
+            if self.study.spec.space.seed is not None
+            else "; space.seed = [0, 1, 2] in a new study tries other seeds"
+        )
+        return SearchEnded(EndReason.SPACE_USED_UP, f"{some} trained, and a training repeats bit for bit{seeds}")
 
     def _start(self, reserved: Reserved, drawn: FrozenTrial, enqueued: FrozenTrial | None) -> Claim | None:
         """Write the RUNNING trial; return None when the slot is no longer ours, or somebody else took the trial."""

@@ -121,7 +121,7 @@ def _resolve(
     *,
     filed: bool,
 ) -> dict[str, Any]:
-    domains = {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}
+    domains = spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)
     fields = {_field(name, optimizer, schedule): name for name in domains}
     out = _near(space, optimizer, schedule, given["peak_lr"])
     for field, value in given.items():
@@ -158,7 +158,7 @@ def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily
         out["optimizer"] = optimizer
     if len(space.schedules) > 1:
         out["schedule"] = schedule
-    for name, domain in {"batch_size": space.batch_size, **spaces.conditional(space, optimizer, schedule)}.items():
+    for name, domain in (spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)).items():
         if isinstance(domain, Fixed):
             continue
         field = _field(name, optimizer, schedule)

@@ -34,12 +34,18 @@ def distribution(domain: Domain) -> BaseDistribution | None:
 
 
 def shared(space: SearchSpace) -> dict[str, Domain]:
-    """Return the two choices that make other parameters conditional, and the batch size."""
+    """Return the two choices that make other parameters conditional, and what every trial has."""
     return {
         "optimizer": _names(tuple(space.optimizers)),
         "schedule": _names(tuple(space.schedules)),
-        "batch_size": space.batch_size,
+        **unconditional(space),
     }
+
+
+def unconditional(space: SearchSpace) -> dict[str, Domain]:
+    """Return the parameters of every trial, the two choices apart."""
+    seed = {} if space.seed is None else {"seed": space.seed}
+    return {"batch_size": space.batch_size, **seed}
 
 
 def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily) -> dict[str, Domain]:
@@ -102,7 +108,7 @@ def config(spec: StudySpec, params: Mapping[str, Any]) -> TrialConfig:
         ),
         batch_size=values["batch_size"],
         epochs=spec.epochs,
-        seed=spec.seed,
+        seed=values.get("seed", spec.seed),
     )
 
 
@@ -165,8 +171,8 @@ def size(space: SearchSpace) -> int | None:
     total = 0
     for optimizer in space.optimizers:
         for schedule in space.schedules:
-            n = _count(space.batch_size)
-            for domain in conditional(space, optimizer, schedule).values():
+            n: int | None = 1
+            for domain in (unconditional(space) | conditional(space, optimizer, schedule)).values():
                 n = None if n is None or (more := _count(domain)) is None else n * more
             if n is None or (total := total + n) > LARGEST_FINITE:
                 return None
@@ -177,7 +183,7 @@ def settings(space: SearchSpace) -> Iterator[dict[str, Any]]:
     """Yield the parameters of every setting of a space that has a ``size``, fixed ones left out."""
     for optimizer in space.optimizers:
         for schedule in space.schedules:
-            domains = {"batch_size": space.batch_size, **conditional(space, optimizer, schedule)}
+            domains = unconditional(space) | conditional(space, optimizer, schedule)
             open_ones = {name: domain for name, domain in domains.items() if not isinstance(domain, Fixed)}
             chosen = {"optimizer": optimizer, "schedule": schedule}
             names = {name: value for name, value in chosen.items() if not isinstance(shared(space)[name], Fixed)}
