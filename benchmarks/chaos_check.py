@@ -504,14 +504,16 @@ def left_files(seen: Evidence) -> list[str]:
 
 def _files(seen: Evidence) -> Iterator[str]:
     """The best trial's weights are there; a kill leaves at most two files behind that nobody knows."""
+    redrawn = sum(len(worker.attempts) for worker in seen.workers) - len(seen.attempts)
     best = [row["weights"] for row in seen.slots if row["weights"] is not None]
-    if len(best) != 1 and any(trial.state == State.COMPLETE for trial in seen.trials):
+    # A renaming may lose the best trial, after which the weights of the second best are gone too.
+    least = 0 if redrawn else 1
+    if not least <= len(best) <= 1 and any(trial.state == State.COMPLETE for trial in seen.trials):
         yield f"the weights of {len(best)} trials are kept"
     for name in best:
         if name not in seen.files:
             yield f"the kept weights {name} are not there"
     gone = sum(worker.killed is not None or worker.paused is not None for worker in seen.workers)
-    redrawn = sum(len(worker.attempts) for worker in seen.workers) - len(seen.attempts)
     left = left_files(seen)
     if len(left) > 2 * gone + redrawn:
         yield f"{len(left)} files are left that nobody knows, after {gone} kills and pauses and {redrawn} trials lost"

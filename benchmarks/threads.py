@@ -34,7 +34,7 @@ from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
 cpu = torch.device("cpu")
 device.prepare(cpu, device.threads_for("cnn"))
 engine = SerialEngine(data.load(DataConfig("digits")), ModelConfig("cnn"), cpu, Rules())
-config = TrialConfig(OptimizerConfig("adam", 1e-3), ScheduleConfig("constant"), 64, 8, 0)
+config = TrialConfig(OptimizerConfig("adam", 1e-3), ScheduleConfig("constant"), 64, 30, 0)
 list(engine.start(config).epochs())
 begun = time.perf_counter()
 list(engine.start(config).epochs())

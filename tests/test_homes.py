@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import optuna
+import psycopg
 import pytest
 import sqlalchemy as sa
 import strangers
@@ -18,8 +18,9 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
 from lrsearch.events import SearchEnded
-from lrsearch.search import creation, health, study
+from lrsearch.search import creation, health, optuna_rows, patience, study
 from lrsearch.search.claims import Claim, Claims
+from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.places import SqliteFile
 from lrsearch.search.storage import Database
 from lrsearch.search.study import Study
@@ -260,6 +261,119 @@ def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(databas
     now = study.get(database, "renamed")
     assert [t.value for t in database.optuna.get_all_trials(now.optuna_id)] == [0.625, 0.5, 0.5]
     assert [t.number for t in now.trials()] == [0, 1, 2]
+
+
+@on_both
+def test_what_was_accepted_while_a_dashboard_renamed_is_mirrored_under_the_new_name(
+    database: Database, backend: str
+) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    claims = claims_of(filed)
+    claim = claimed(claims)
+    assert train(claims, claim, range(1, 3))
+    copy(filed, "renamed")
+    assert train(claims, claim, range(3, 4))
+    delete(filed)
+    assert go_on(claims, claim, 4) == "the one trial of the budget is finished"
+    (there,) = database.optuna.get_all_trials(study.get(database, "renamed").optuna_id)
+    assert there.intermediate_values == dict.fromkeys(range(1, 5), 0.5)
+
+
+@on_both
+def test_an_ending_that_another_program_told_of_the_copy_gives_way_to_ours(database: Database, backend: str) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    claims = claims_of(filed)
+    claim = claimed(claims)
+    assert train(claims, claim, range(1, 5))
+    copy(filed, "renamed")
+    assert claims.end(claim, complete(0.625)).accepted
+    strangers.tell(url_of(database.place), "renamed", TrialState.COMPLETE)  # there it still ran
+    delete(filed)
+    assert go_on(claims, None) == f"all {BUDGET} trials of the budget are finished"
+    values = [t.value for t in database.optuna.get_all_trials(study.get(database, "renamed").optuna_id)]
+    assert values == [0.625, 0.5, 0.5]
+
+
+@on_both
+def test_a_trial_whose_study_is_renamed_while_it_is_taken_over_goes_on(
+    database: Database, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    claims = claims_of(filed)
+    claim = claimed(claims)
+    assert train(claims, claim, range(1, 3))
+    claims.release(claim)
+    news = Claims._read_news
+
+    def rename_before(self: Claims) -> None:
+        monkeypatch.setattr(Claims, "_read_news", news)
+        rename(filed)
+        news(self)
+
+    monkeypatch.setattr(Claims, "_read_news", rename_before)
+    assert go_on(claims, None) == "the one trial of the budget is finished"
+    (trial,) = study.get(database, "renamed").trials()
+    assert (trial.number, trial.state.value, len(trial.metrics)) == (0, "complete", 4)
+
+
+def test_a_new_trial_has_nothing_of_the_deleted_one_whose_id_it_is_given(database: Database) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    with database.writing() as connection:  # as Optuna leaves it that deletes what it had read before
+        for table, columns in (
+            ("trial_values", "(trial_id, objective, value, value_type) VALUES (1, 0, 0.75, 'FINITE')"),
+            (
+                "trial_intermediate_values",
+                "(trial_id, step, intermediate_value, intermediate_value_type) VALUES (1, 1, 0.125, 'FINITE')",
+            ),
+            ("trial_user_attributes", "(trial_id, key, value_json) VALUES (1, 'a', '1')"),
+        ):
+            connection.execute(sa.text(f"INSERT INTO {table} {columns}"))
+    assert checks(database, fix=False)["trials without a study"][0] == "3 rows of trials that it no longer has"
+    assert go_on(claims_of(filed), None) == "the one trial of the budget is finished"
+    (trial,) = database.optuna.get_all_trials(filed.optuna_id)
+    assert trial._trial_id == 1
+    assert (trial.value, trial.intermediate_values) == (0.5, dict.fromkeys(range(1, 5), 0.5))
+    assert "a" not in trial.user_attrs
+
+
+def test_a_trial_that_begins_while_its_study_is_deleted_is_swept(database: Database) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": 2}))
+    claims = claims_of(filed)
+    claim = claimed(claims)
+    with database.writing() as connection:  # what Optuna had not read yet stays behind
+        for table in ("study_user_attributes", "study_directions", "studies"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+    strangers.take_ids(url_of(database.place), "stranger", trials=0)
+    assert rows(database, "SELECT count(*) FROM trials") == [(1,)]  # the stranger's, by its id
+    assert "has been deleted" in go_on(claims, claim)
+    assert rows(database, "SELECT count(*) FROM trials") == [(0,)]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_nobody_tells_how_a_trial_ended_between_our_look_and_our_commit(database: Database, backend: str) -> None:
+    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    claim = claimed(claims_of(filed))
+    tell = sa.text("UPDATE trials SET state = 'COMPLETE' WHERE trial_id = :trial")
+    with database.engine.begin() as connection, closing(Database(database.place)) as other:
+        found = optuna_rows.marked(connection, filed.optuna_id, SLOT_ATTR, claim.slot)
+        assert found is not None
+        with other.engine.connect() as another:
+            another.execute(sa.text("SET lock_timeout = '50ms'"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                another.execute(tell, {"trial": found.trial_id})
+
+
+def test_a_transaction_that_was_in_the_way_of_another_is_begun_again_whoever_waits() -> None:
+    tries = []
+
+    def once() -> str:
+        tries.append(1)
+        if len(tries) < 4:
+            raise sa.exc.OperationalError("UPDATE", {}, psycopg.errors.DeadlockDetected("deadlock detected"))
+        return "done"
+
+    assert patience.again(SqliteFile(Path("x.db")), once, 0.0) == "done"
+    assert len(tries) == 4
 
 
 def health_words(database: Database, name: str) -> list[str]:
