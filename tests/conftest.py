@@ -47,16 +47,20 @@ from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Tri
 __all__ = ["postgres_server", "postgres_url"]  # fixtures
 
 
-def pytest_configure() -> None:
-    """Hear Ctrl-C where whoever started pytest does not (``&`` in a script): the tests and their processes send it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Hear Ctrl-C where whoever started pytest does not (``&`` in a script): the tests and their processes send it.
+
+    And draw fewer examples for ``make test`` than for ``make test-all``.
+    """
+    settings.load_profile("light" if config.option.markexpr == "not slow" else "full")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 # Cores may be shared: no limit of time on one example.
-settings.register_profile("shared cores", deadline=None)
-settings.load_profile("shared cores")
+settings.register_profile("full", deadline=None)
+settings.register_profile("light", settings.get_profile("full"), max_examples=25)
 
 _head_versions: list[str] = []
 _read_head_version = _VersionManager.get_head_version
