@@ -37,6 +37,7 @@ POSTGRES = {
     "no password supplied": "asks for a password; put it into LRSEARCH_STORAGE, a file (--storage @FILE) or ~/.pgpass",
     "Connection refused": "cannot be reached: nothing listens there; check host and port, and that the server runs",
     "could not translate host name": "cannot be reached: the host name is not known; check --storage",
+    "Name or service not known": "cannot be reached: the host name is not known; check --storage",
     "failed to resolve host": "cannot be reached: the host name is not known; check --storage",
     "timeout expired": "cannot be reached: it did not answer in time; check host, port and firewall",
     "connection timeout": "cannot be reached: it did not answer in time; check host, port and firewall",
