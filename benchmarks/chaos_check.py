@@ -249,7 +249,7 @@ EXPECTED = ("copies", "artifacts", "disk of the database", "workers")
 """What `doctor` may have something to say of after a run: copies, and files that a kill has left."""
 
 
-def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[Strike]) -> Evidence:
+def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[Strike] = ()) -> Evidence:
     """Read what a study left behind."""
     found = health.examine(study.database.place, str(folder), fix=False)
 

@@ -65,7 +65,11 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
         assert figures["restart"] is not None
         assert figures["reconnections"] >= 1
     # And that by the tables themselves, without the checks.
-    assert len(seen.slots) == len(seen.optuna) == 60
+    failed = sum(row["outcome"] == State.FAILED for row in seen.slots)
+    assert len(seen.slots) == len(seen.optuna) == 60 + failed
+    assert failed == len(seen.told)
+    # And other programs have acted.
+    assert sum(figures["acts"].values()) >= 8, figures
     assert {row["state"] for row in seen.slots} == {"ended"}
     assert {trial.state for trial in seen.optuna} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
