@@ -46,7 +46,7 @@ def play(folder: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("chaos")
-    _, said = play(folder, "--storage=both", "--seed=7", f"--kills={KILLS}", *SMALL)
+    _, said = play(folder, "--storage=both", "--seed=7", f"--kills={KILLS}", "--acts=8", "--deletions=2", *SMALL)
     return {d["storage"]: Run(d, pickle.loads((folder / f"{d['storage']}-7.pickle").read_bytes())) for d in said}
 
 
@@ -56,7 +56,9 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
     figures, seen = runs[kind].figures, runs[kind].evidence
     assert figures["violations"] == []
     # It has hit what it was to hit: how many of the planned moments come before the budget is used up is up to chance.
-    assert sum(figures["kills"].values()) >= KILLS // 2, figures
+    # A worker that waits for another program uses up none of it, and the others come to its end sooner.
+    assert sum(figures["kills"].values()) >= KILLS // 3, figures
+    assert sum(figures["kills"].values()) + sum(figures["acts"].values()) >= KILLS, figures
     assert sum(name != "any time" for name in figures["kills"]) >= KILLS // 4, figures
     assert figures["pauses"] == (1 if kind == "sqlite" else 2)
     assert figures["trials_interrupted"] >= 3
@@ -69,9 +71,10 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
     assert len(seen.slots) == len(seen.optuna) == 60 + failed
     assert failed == len(seen.told)
     # And other programs have acted.
-    assert sum(figures["acts"].values()) >= 8, figures
+    assert sum(figures["acts"].values()) >= 3, figures
     assert {row["state"] for row in seen.slots} == {"ended"}
-    assert {trial.state for trial in seen.optuna} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    others = {trial.state for trial in seen.optuna if trial.number not in seen.told}
+    assert others <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ HOSTILE = {
     "right to left": "abc\u202egnp.exe",
     "a tag": "<script>alert(1)</script>",
     "an attribute": '" onmouseover="alert(1)',
-    "a placeholder": "{{ 7 * 7 }} {0} %s %(prog)s $HOME",
+    # Of Jinja, str.format, printf, argparse and the shell: none may be filled in.
+    "signs that a template fills in": "{{ 7 * 7 }} {0} %s %(prog)s $HOME",
     "a command": "$(touch pwned); rm -rf x #",
     "an option": "--help",
     "a blank": " ",
