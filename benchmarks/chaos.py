@@ -387,7 +387,7 @@ class _Scene:
     def _restart_server(self) -> None:
         if self.server is None or self.restart is not None:
             return
-        if self._ended() >= self.settings.budget * 0.4:
+        if self._ended() >= self.settings.budget * 0.2:
             self.restart = threading.Thread(target=self._do_restart, daemon=True)
             self.restart.start()
 
