@@ -99,6 +99,10 @@ BRIEF = "?options=-c%20idle_in_transaction_session_timeout%3D2s"
 DEADLINE_SECONDS = 240.0
 """After so long a run that should have ended hangs."""
 POLL_SECONDS = 0.02
+DOWN_SECONDS = 10.0
+"""For so long at most PostgreSQL stays away if no worker notices."""
+WAITS = "trying again for"
+"""What a worker says that has noticed."""
 
 
 @dataclass
@@ -395,7 +399,12 @@ class _Scene:
         assert self.server is not None
         begun = time.monotonic()
         with alone(self.logs):
-            self.server.restart(self.restart_mode)
+            before = [worker.text.count(WAITS) for worker in self.running]
+            self.server.stop(self.restart_mode)
+            # Down until a worker has noticed: one that trains meanwhile has nothing to ask.
+            while [w.text.count(WAITS) for w in self.running] == before and time.monotonic() - begun < DOWN_SECONDS:
+                time.sleep(POLL_SECONDS)
+            self.server.start_again()
         self.restart_seconds = time.monotonic() - begun
 
 

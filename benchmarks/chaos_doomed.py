@@ -1,5 +1,6 @@
 """A study with two workers that another program deletes under them, beside the one that is counted."""
 
+import json
 import random
 import socket
 import time
@@ -124,5 +125,14 @@ class Doomed:
             if left:
                 self.wrong.append(f"of {self.name}, which was {self.blow.act}, rows are left in {left}")
             made = self.strikes[0]
-            if made.to and rows_of(database, made.to) != made.rows:
-                self.wrong.append(f"rows of {made.to} changed, which has nothing to do with {self.name}")
+            if made.to:
+                then, now = json.loads(made.rows), json.loads(rows_of(database, made.to))
+                for table in {*then, *now}:
+                    was, became = (
+                        sorted(set(of.get(table, [])) - set(other.get(table, [])))
+                        for of, other in ((then, now), (now, then))
+                    )
+                    if was or became:
+                        self.wrong.append(
+                            f"after {self.name} was {self.blow.act}, rows of {made.to} in {table} changed: {was} became {became}"
+                        )
