@@ -134,5 +134,6 @@ class Doomed:
                     )
                     if was or became:
                         self.wrong.append(
-                            f"after {self.name} was {self.blow.act}, rows of {made.to} in {table} changed: {was} became {became}"
+                            f"after {self.name} was {self.blow.act}, rows of {made.to} in {table} changed: "
+                            f"{was} became {became}"
                         )
