@@ -68,8 +68,8 @@ class Strike:
     """Of a renaming: Optuna's id of the study that was copied and deleted."""
     told: int | None = None
     """The number of the trial whose ending it told; None where none ran."""
-    rows: str = ""
-    """All rows of the study that it made, right after."""
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    """All rows of the study that it made, right after, by table."""
     act: str = ""
     moment: str = ""
     """What the worker was at that it fell on."""

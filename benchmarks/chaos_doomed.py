@@ -1,6 +1,5 @@
 """A study with two workers that another program deletes under them, beside the one that is counted."""
 
-import json
 import random
 import socket
 import time
@@ -126,14 +125,10 @@ class Doomed:
                 self.wrong.append(f"of {self.name}, which was {self.blow.act}, rows are left in {left}")
             made = self.strikes[0]
             if made.to:
-                then, now = json.loads(made.rows), json.loads(rows_of(database, made.to))
-                for table in {*then, *now}:
-                    was, became = (
-                        sorted(set(of.get(table, [])) - set(other.get(table, [])))
-                        for of, other in ((then, now), (now, then))
-                    )
-                    if was or became:
-                        self.wrong.append(
-                            f"after {self.name} was {self.blow.act}, rows of {made.to} in {table} changed: "
-                            f"{was} became {became}"
-                        )
+                now = rows_of(database, made.to)
+                changed = {table: (made.rows.get(table), now.get(table)) for table in {*made.rows, *now}}
+                self.wrong += [
+                    f"{self.name} was {self.blow.act}, and rows of {made.to} in {table} changed: {was} became {became}"
+                    for table, (was, became) in changed.items()
+                    if was != became
+                ]

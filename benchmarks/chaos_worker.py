@@ -30,7 +30,9 @@ from lrsearch.events import SearchEnded
 from lrsearch.search import creation, lease, optuna_rows, tables
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claims
+from lrsearch.search.homes import ID_ATTR
 from lrsearch.search.keeper import Keeper
+from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.places import parse_place
 from lrsearch.search.reservations import Reservations
 from lrsearch.search.storage import Database
@@ -362,7 +364,7 @@ def _delete_as_we_do(it: Victim) -> Strike:
 def _delete_and_take_its_ids(it: Victim) -> Strike:
     strangers.delete(it.url, it.name)
     strangers.take_ids(it.url, f"stranger-{it.serial}")
-    return Strike(f"stranger-{it.serial}", rows=rows_of(it.database, f"stranger-{it.serial}"))
+    return Strike(f"stranger-{it.serial}", rows=rows_of(it.database, f"stranger-{it.serial}", made=True))
 
 
 def _delete_and_file_anew(it: Victim) -> Strike:
@@ -371,7 +373,7 @@ def _delete_and_file_anew(it: Victim) -> Strike:
     anew = creation.create(it.database, spec)
     for nth in range(2):
         anew.enqueue({"peak_lr_sgd": 0.1 + nth})
-    return Strike(it.name, rows=rows_of(it.database, it.name))
+    return Strike(it.name, rows=rows_of(it.database, it.name, made=True))
 
 
 ACTS: dict[str, Callable[[Victim], Strike]] = {
@@ -391,13 +393,20 @@ ENDINGS = tuple(what for what in ACTS if what.startswith("deleted"))
 MEDDLING = tuple(what for what in ACTS if what not in ENDINGS)
 
 
-def rows_of(database: Database, name: str) -> str:
-    """Return every row, of Optuna's tables and of ours, that hangs on the study of that name, as text to compare."""
+def rows_of(database: Database, name: str, *, made: bool = False) -> dict[str, list[str]]:
+    """Return every row, of Optuna's tables and of ours, that hangs on the study of that name, by table.
+
+    Nobody works on that study. Where SQLite gave it the id of one that was deleted, trials of that one, which bear a
+    worker's mark, may hang on it until they are swept: ``made`` leaves them out, of a study that was made just now.
+    """
     with database.reading() as connection:
         inspector = sa.inspect(connection)
         study_id = connection.scalar(sa.text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": name})
-        trials = f"(SELECT trial_id FROM trials WHERE study_id = {study_id})"
-        ours = f"(SELECT id FROM lrsearch_studies WHERE optuna_id = {study_id})"
+        marks = f"SELECT trial_id FROM trial_user_attributes WHERE key = '{SLOT_ATTR}'"
+        unmarked = f" AND trial_id NOT IN ({marks})" if made else ""
+        trials = f"(SELECT trial_id FROM trials WHERE study_id = {study_id}{unmarked})"
+        attrs = f"FROM study_user_attributes WHERE study_id = {study_id} AND key = '{ID_ATTR}'"
+        ours = f"(SELECT id FROM lrsearch_studies WHERE '\"' || id || '\"' IN (SELECT value_json {attrs}))"
         found = {}
         for table in sorted(inspector.get_table_names()):
             columns = {column["name"] for column in inspector.get_columns(table)}
@@ -410,7 +419,7 @@ def rows_of(database: Database, name: str) -> str:
             if where is not None:
                 rows = connection.execute(sa.text(f'SELECT * FROM "{table}" WHERE {where}'))
                 found[table] = sorted(str(tuple(row)) for row in rows)
-    return json.dumps(found)
+    return found
 
 
 def left_of(database: Database, study_id: str) -> list[str]:

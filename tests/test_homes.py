@@ -249,6 +249,28 @@ def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(databas
     assert study.names(database) == []
 
 
+def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials(database: Database) -> None:
+    filed = creation.create(database, make_spec())
+    began = []
+
+    def begin_a_trial(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if statement.startswith("DELETE") and not began:
+            began.append(claimed(claims_of(filed)))
+
+    with strangers.plain(url_of(database.place)) as storage:
+        # Optuna has read which trials there are to delete.
+        sa.event.listen(storage.engine, "before_cursor_execute", begin_a_trial)
+        storage.delete_study(filed.optuna_id)
+    assert len(began) == 1
+    assert rows(database, "SELECT number FROM trials") == [(0,)]  # it stayed behind
+    anew = creation.create(database, make_spec())
+    assert anew.optuna_id == filed.optuna_id
+    assert database.optuna.get_all_trials(anew.optuna_id) == []
+    assert claimed(claims_of(anew)).number == 0
+    assert "has been deleted" in go_on(claims_of(filed), began[0])
+    assert [t.number for t in anew.trials()] == [0]
+
+
 def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(database: Database) -> None:
     filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
     claims = claims_of(filed)

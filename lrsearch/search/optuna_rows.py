@@ -122,6 +122,9 @@ def create_study(
     study_id = connection.scalar(_ADD_STUDY[connection.dialect.name], {"study_name": name})
     if study_id is None:
         return False
+    if connection.dialect.name == "sqlite":
+        # The id may be that of a deleted study: what was written while Optuna deleted that one is still there.
+        delete_study(connection, study_id, but_for=_studies)
     connection.execute(_directions.insert().values(study_id=study_id, direction=direction, objective=0))
     for table, attrs in ((_study_user_attrs, user_attrs), (_study_system_attrs, system_attrs)):
         for key, value in attrs.items():
@@ -167,14 +170,14 @@ def orphans(connection: sa.Connection) -> int:
     return sum(int(connection.scalar(query) or 0) for query in queries)
 
 
-def delete_study(connection: sa.Connection, study_id: int) -> int:
-    """Remove a study and every row that hangs on it; return how many trials it had."""
+def delete_study(connection: sa.Connection, study_id: int, but_for: sa.Table | None = None) -> int:
+    """Remove a study and every row that hangs on it, but for those in one table; return how many trials it had."""
     trial_ids = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
     n = int(connection.scalar(sa.select(sa.func.count()).select_from(trial_ids.subquery())) or 0)
     for table in reversed(models.BaseModel.metadata.sorted_tables):
         if "trial_id" in table.c and table is not _trials:
             connection.execute(table.delete().where(table.c.trial_id.in_(trial_ids)))
-        elif "study_id" in table.c:
+        elif "study_id" in table.c and table is not but_for:
             connection.execute(table.delete().where(table.c.study_id == study_id))
     return n
 
