@@ -266,7 +266,7 @@ def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials
     anew = creation.create(database, make_spec())
     assert anew.optuna_id == filed.optuna_id
     assert database.optuna.get_all_trials(anew.optuna_id) == []
-    assert claimed(claims_of(anew)).number == 0
+    assert claimed(claims_of(anew)).trial.number == 0
     assert "has been deleted" in go_on(claims_of(filed), began[0])
     assert [t.number for t in anew.trials()] == [0]
 
