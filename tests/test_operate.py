@@ -34,8 +34,8 @@ from lrsearch.spec import BudgetSpec
 pytest_plugins = ["command_line"]
 
 TINY = ("--epochs", "1", "--set", "space.batch_size=200")
-SLOW = ("--model", "cnn", "--epochs", "1000", "--set", "workers.lease_seconds=1.5")
-"""Long enough to be stopped; a worker looks four times a second whether it is to stop."""
+SLOW = ("--model", "cnn", "--epochs", "1000", "--set", "workers.lease_seconds=6")
+"""Long enough to be stopped; a worker looks once a second whether it is to stop, and may stand still for five."""
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_worker_of_a_study_that_is_stopped_now_keeps_what_it_has(
     assert process.wait_for(said(" epoch 1/1000"))
     (worker,) = at("status", "--json").document["workers"]
     assert (worker["trial"], worker["worker"].partition(":")[2]) == (0, str(process.process.pid))
-    assert "1 trial under way will be kept and released (within 0.25 s)" in ok(at("stop", "--now"))
+    assert "1 trial under way will be kept and released (within 1 s)" in ok(at("stop", "--now"))
     result = process.result()
     assert result.code == 0, result.err
     assert "~ 0 preempted: the study was stopped; it goes on later" in result.err

@@ -61,8 +61,9 @@ def stop(
         from lrsearch.search import study as studies
 
         found = studies.get(database, study)
-        found.stop("now" if now else "drain")
+        # Counted before: a worker may have released its trial by the time that it is looked at again.
         under_way = sum(t.outcome is None and not t.interrupted for t in found.trials())
+        found.stop("now" if now else "drain")
         trials = f"{counted(under_way, 'trial')} under way"
         what = f"{trials} will be kept and released" if now else f"{trials} will be finished first"
         seconds = found.spec.workers.heartbeat_seconds
