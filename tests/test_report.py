@@ -484,6 +484,8 @@ def executed(source: str, steps_per_epoch: int, losses: Iterator[float]) -> tupl
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            # Of torch 2.8, about what its own SequentialLR does.
+            warnings.filterwarnings("ignore", "The epoch parameter in .scheduler.step", UserWarning)
             exec(source, names)
     finally:
         handle.remove()

@@ -106,7 +106,10 @@ def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
         setup.append(f"scheduler = {expressions[0]}")
         return SchedulerCode(_names(expressions), tuple(setup), ("scheduler",))
     setup += ["schedulers = [", *(f"    {expression}," for expression in expressions), "]"]
-    setup.append(f"scheduler = SequentialLR(optimizer, schedulers, milestones=[{', '.join(starts)}])")
+    # torch 2.8's SequentialLR gives the first learning rate twice where its first scheduler has no update.
+    setup.append(f"starts = [{', '.join(starts)}]")
+    setup.append("skipped = starts.count(0)  # schedulers that have no update")
+    setup.append("scheduler = SequentialLR(optimizer, schedulers[skipped:], starts[skipped:])")
     return SchedulerCode(_names([*expressions, "SequentialLR("]), tuple(setup), ("scheduler",))
 
 
