@@ -144,6 +144,15 @@ def test_denormals_count_as_zero_where_a_training_begins_and_the_versions_say_so
     assert device.versions().endswith(", denormals flushed")
 
 
+def test_numpy_says_nothing_of_denormals_after_a_training_began() -> None:
+    # numpy 1.26 measures its types when first asked, and scipy, pandas and plotly ask.
+    words = (
+        "import torch, numpy; from lrsearch.training import device; device.prepare(torch.device('cpu'), 1); "
+        "numpy.finfo(numpy.float32).tiny, numpy.finfo(numpy.float64).tiny"
+    )
+    subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", words], check=True, timeout=120)
+
+
 def test_the_workers_of_this_machine_are_counted_and_too_many_threads_are_said(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 
+import numpy as np
 import torch
 
 from lrsearch import __version__, cores
@@ -44,6 +45,8 @@ def prepare(device: torch.device, threads: int) -> None:
     times slower.
     """
     set_threads(threads)
+    # numpy 1.26 measures its types when first asked, and would warn of a machine whose tiny numbers are zero.
+    _ = np.finfo(np.float32), np.finfo(np.float64)
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         # cuBLAS repeats bit for bit only with a fixed workspace; read when its first handle is made.
