@@ -60,6 +60,10 @@ def _take_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+_started: list[subprocess.Popen[bytes]] = []
+"""The processes of the test under way."""
+
+
 class Running:
     """A command that runs: `python -m lrsearch ...`, its output in files."""
 
@@ -76,6 +80,7 @@ class Running:
                 preexec_fn=_take_interrupts,  # noqa: PLW1509 - one thread starts processes here
                 process_group=0,  # its own: a signal to the group reaches its workers and not the tests
             )
+        _started.append(self.process)
 
     def _file(self, stream: str, mode: str) -> IO[str]:
         return (self._folder / f"{stream}.{self._n}").open(mode, encoding="utf-8")
@@ -130,6 +135,17 @@ def run_python(code: str, folder: Path) -> Result:
 
 
 InProcess = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """End what a test that failed has left running."""
+    yield
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 @pytest.fixture

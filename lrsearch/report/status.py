@@ -147,7 +147,7 @@ def status_table(
     past = interruptions(trials)
     if past:
         said = ", ".join(f"{words.reason(reason)} {n}" for reason, n in past.most_common())
-        grid.add_row("interrupted", f"{said} (times; the trials go on from their checkpoints)")
+        grid.add_row("interruptions", f"{said} (the trials go on from their checkpoints)")
     for one in refused:
         grid.add_row("refused", Text(f"trial {one.number}: {one.message}"))
     for worker in workers:
