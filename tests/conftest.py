@@ -1,5 +1,6 @@
 """What the tests share: specs, a database, an engine that does as it is told, and processes that can be killed."""
 
+import logging
 import math
 import multiprocessing
 import os
@@ -253,6 +254,16 @@ def _folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
         if OF_A_SHELL.fullmatch(name):
             monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True)
+def _log() -> Iterator[None]:
+    """Take back what a command run in this process does to the package's log, which else no test would hear."""
+    log = logging.getLogger("lrsearch")
+    before = list(log.handlers), log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = before[0], before[2]
+    log.setLevel(before[1])
 
 
 @pytest.fixture(autouse=True)

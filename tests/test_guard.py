@@ -98,13 +98,6 @@ def basic(password: str, user: str = "me") -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-@pytest.fixture
-def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """The log, also where a command has been run in this process before."""
-    monkeypatch.setattr(logging.getLogger("lrsearch"), "propagate", True)
-    return caplog
-
-
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a study of some trials, to copy."""
@@ -203,7 +196,7 @@ def test_the_password_comes_as_basic_or_bearer(shown: Database, authorization: s
     assert ask(guard, "GET", "/lr", authorization=authorization).status == status
 
 
-def test_200_wrong_passwords_are_slowed(shown: Database, heard: pytest.LogCaptureFixture) -> None:
+def test_200_wrong_passwords_are_slowed(shown: Database, caplog: pytest.LogCaptureFixture) -> None:
     guard = guarded(shown, password=Password(SECRET), failures=5, window_seconds=600)
     answers = [ask(guard, "GET", "/lr", authorization=basic(f"guess {i}"), address="10.0.0.7") for i in range(200)]
     assert [a.status for a in answers] == [401] * 5 + [429] * 195
@@ -213,11 +206,11 @@ def test_200_wrong_passwords_are_slowed(shown: Database, heard: pytest.LogCaptur
     assert ask(guard, "GET", "/lr", address="10.0.0.7").status == 401, "nothing was given to look at"
     assert ask(guard, "GET", "/healthz", address="10.0.0.7").status == 200
     assert ask(guard, "GET", "/lr", authorization=right, address="10.0.0.8").status == 200, "somebody else"
-    assert [r.getMessage() for r in heard.records].count(
+    assert [r.getMessage() for r in caplog.records].count(
         "too many wrong passwords from 10.0.0.7: none is looked at for 600 s"
     ) == 1
-    assert SECRET not in heard.text
-    assert "guess" not in heard.text
+    assert SECRET not in caplog.text
+    assert "guess" not in caplog.text
 
 
 def test_after_a_while_the_right_password_is_looked_at_again(shown: Database) -> None:
@@ -248,7 +241,7 @@ def test_who_has_many_addresses_fills_no_memory_and_one_network_counts_once(show
 
 
 def test_the_password_is_read_from_a_file_or_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "password"
     file.write_text(f"{SECRET}\n", "utf-8")
@@ -259,7 +252,7 @@ def test_the_password_is_read_from_a_file_or_the_environment(
         assert read.admits(basic(right))
         assert not read.admits(basic("another"))
     assert passwords.configured(None) is None, "it is taken out of the environment"
-    assert not heard.records
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -273,7 +266,7 @@ def test_the_password_is_read_from_a_file_or_the_environment(
     ],
 )
 def test_who_can_keep_the_file_from_others_is_told_how(
-    tmp_path: Path, heard: pytest.LogCaptureFixture, mode: int, mine: bool, advice: str | None
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, mine: bool, advice: str | None
 ) -> None:
     if not mine and os.geteuid() != 0:
         pytest.skip("only root can give a file away")
@@ -284,7 +277,7 @@ def test_who_can_keep_the_file_from_others_is_told_how(
         os.chown(file, 65534, 65534)
     assert passwords.configured(file) is not None
     # By identity: pytest may hear one twice.
-    said = list({id(r): r.getMessage() for r in heard.records}.values())
+    said = list({id(r): r.getMessage() for r in caplog.records}.values())
     assert said == ([] if advice is None else [f"{file} can be read by other users of this machine: {advice}"])
 
 
@@ -297,7 +290,6 @@ def read_from_a_mount(folder: str, read_only: bool, said: str) -> None:
     file.chmod(0o444)
     if read_only:
         mounts.make_read_only(Path(folder))
-    logging.getLogger("lrsearch").propagate = True
     logging.basicConfig(filename=said, force=True)
     assert passwords.configured(file) is not None
 
@@ -447,7 +439,7 @@ def test_a_file_that_a_browser_would_run_is_shut_in(shown: Database, name: str, 
 
 
 def test_an_error_is_one_sentence_and_its_traceback_stays_here(
-    shown: Database, heard: pytest.LogCaptureFixture
+    shown: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     guard = guarded(shown)
     with shown.writing() as connection:
@@ -466,7 +458,7 @@ def test_an_error_is_one_sentence_and_its_traceback_stays_here(
     assert answer.status == 500
     assert answer.body == b"The dashboard cannot answer this: a defect, which its log names.\n"
     assert answer.header("X-Content-Type-Options") == "nosniff"
-    assert "GET '/lr' cannot be answered" in heard.text
+    assert "GET '/lr' cannot be answered" in caplog.text
 
 
 def test_healthz_says_no_more_than_whether_all_is_well(shown: Database) -> None:

@@ -1,7 +1,6 @@
 """`/metrics` as Prometheus meets it: parsed, and equal to what `lrsearch status` says of the same study."""
 
 import json
-import logging
 import re
 import threading
 import urllib.error
@@ -443,9 +442,8 @@ def test_while_a_real_search_runs(tmp_path: Path, lrsearch: InProcess) -> None:
 
 
 def test_a_file_that_is_gone_is_said_once_and_not_made_anew(
-    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("lrsearch"), "propagate", True)
     creation.create(database, make_spec())
     clock = [0.0]
     collector = Studies(database, lambda: clock[0])
