@@ -271,6 +271,38 @@ def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials
     assert [t.number for t in anew.trials()] == [0]
 
 
+@on_both
+@pytest.mark.parametrize("table", ["trial_params", "trial_values", "lrsearch_epochs"])
+def test_what_is_read_is_of_one_moment_though_the_study_is_deleted_meanwhile(
+    database: Database, backend: str, table: str
+) -> None:
+    filed = creation.create(database, make_spec())
+    claims = claims_of(filed)
+    for _ in range(2):
+        claim = claimed(claims)
+        assert train(claims, claim, range(1, 5))
+        assert claims.end(claim, complete(0.5)).accepted
+    frozen, trials = filed.frozen_trials(), filed.trials()
+    deleted = []
+
+    def delete_before_it_is_read(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if f"FROM {table}" in statement and not deleted:
+            deleted.append(table)
+            if table.startswith("lrsearch"):
+                with closing(Database(database.place)) as other:
+                    study.delete(other, filed.name)
+            else:
+                delete(filed)
+
+    sa.event.listen(database.engine, "before_cursor_execute", delete_before_it_is_read)
+    if table.startswith("lrsearch"):
+        assert filed.trials() == trials
+    else:
+        assert filed.frozen_trials() == frozen
+    assert deleted
+    assert study.names(database) == []
+
+
 def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(database: Database) -> None:
     filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
     claims = claims_of(filed)

@@ -66,10 +66,14 @@ class Database:
         return self._again(once, self.patience_seconds if patience_seconds is None else patience_seconds)
 
     def read(self, work: Callable[[sa.Connection], T]) -> T:
-        """Run ``work``, which only reads, and again when the connection is lost meanwhile; return its result."""
+        """Run ``work``, which only reads, and again when the connection is lost meanwhile; return its result.
+
+        All that it reads is of one moment, also where a study is deleted meanwhile.
+        """
 
         def once() -> T:
             with self.engine.connect() as connection:
+                _of_one_moment(connection)
                 return work(connection)
 
         return self._again(once, self.patience_seconds)
@@ -86,8 +90,9 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Open a connection to read with."""
+        """Open a connection to read with, all of one moment."""
         with explained(self.place), self._connected() as connection:
+            _of_one_moment(connection)
             yield connection
 
     def close(self) -> None:
@@ -117,6 +122,14 @@ class Database:
                 self.patience_seconds = 0.0
 
         return patience.again(self.place, once, seconds, leaving=self.leaving, give_up=give_up)
+
+
+def _of_one_moment(connection: sa.Connection) -> None:
+    """Have whatever a connection reads next be of one moment; without a transaction, each SELECT is of its own."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN")
+    else:
+        connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 def open_early(place: Place, patience_seconds: float = 0.0, connections: int = 1, *, to_read: bool = False) -> Database:

@@ -92,7 +92,7 @@ class Study:
 
         What a person enqueued outside the space has no configuration and is none of them: see ``refused``.
         """
-        return self._trials(self.frozen_trials())
+        return self.database.read(lambda c: self._trials(c, optuna_rows.news(c, self.optuna_id, 0, [])))
 
     def refused(self) -> list[Refused]:
         """Return what people enqueued outside the space, by number."""
@@ -113,11 +113,16 @@ class Study:
 
     def trial(self, number: int) -> Trial | None:
         """Return one trial as ``trials`` has it, without reading the others; None where none has that number."""
-        frozen = self.database.read(lambda connection: optuna_rows.numbered(connection, self.optuna_id, number))
-        found = self._trials(frozen, number)
+
+        def work(connection: sa.Connection) -> list[Trial]:
+            return self._trials(connection, optuna_rows.numbered(connection, self.optuna_id, number), number)
+
+        found = self.database.read(work)
         return found[0] if found else None
 
-    def _trials(self, frozen: Iterable[FrozenTrial], number: int | None = None) -> list[Trial]:
+    def _trials(
+        self, connection: sa.Connection, frozen: Iterable[FrozenTrial], number: int | None = None
+    ) -> list[Trial]:
         params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in frozen}
         slots, epochs, interruptions = tables.slots, tables.epochs, tables.interruptions
         mine = [table.c.study_id == self.id for table in (slots, epochs, interruptions)]
@@ -131,11 +136,8 @@ class Study:
             sa.select(epochs).where(mine[1]).order_by(epochs.c.epoch),
             sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt),
         )
-
-        def work(connection: sa.Connection) -> tuple[list[Sequence[sa.Row[Any]]], set[str]]:
-            return [connection.execute(query).all() for query in queries], lease.held(connection, self.id)
-
-        (rows, measured, ended), held = self.database.read(work)
+        rows, measured, ended = (connection.execute(query).all() for query in queries)
+        held = lease.held(connection, self.id)
         by_slot: dict[str, list[EpochMetrics]] = {}
         for row in measured:
             by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))
