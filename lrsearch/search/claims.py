@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -66,8 +66,8 @@ class Answer:
     """What the study says to a reported epoch."""
 
     kind: Literal["keep", "prune", "out_of_budget", "lost", "told_elsewhere"]
-    rung_score: float
-    verdict: pruners.Verdict = pruners.KEEP
+    epoch: EpochMetrics
+    """As it was accepted: with its rung score, and the cut that decided."""
     outcome: Outcome | None = None
     """How the trial ended, where another program has told Optuna so."""
 
@@ -138,29 +138,34 @@ class Claims:
 
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
         """Record an epoch and decide whether the trial goes on."""
-        score = rung.score(self.study.spec.objective.metric, metrics)
-        comparable = self._comparable(claim, metrics.epoch)
+        reached = self._scored(claim, metrics)
 
         def work(connection: sa.Connection) -> Answer:
-            if not lease.keep(connection, claim.slot, claim.token, metrics.epoch, self.lease_seconds):
-                return Answer("lost", score)
+            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
+                return Answer("lost", reached)
             trial = self._at(connection, claim)
             if trial is None:
-                return Answer("lost", score)
+                return Answer("lost", reached)
             if trial.state != TrialState.RUNNING:
                 lease.drop(connection, claim.slot, claim.token)
-                return Answer("told_elsewhere", score, outcome=self._told_elsewhere(connection, claim, trial))
-            rung.add_epoch(connection, claim.slot, self.study.id, metrics, score, comparable=comparable)
-            optuna_rows.report(connection, trial.trial_id, metrics.epoch, score)
-            return self._judge(connection, claim, metrics.epoch, score)
+                return Answer("told_elsewhere", reached, self._told_elsewhere(connection, claim, trial))
+            rung.add_epoch(connection, claim.slot, self.study.id, reached)
+            assert reached.rung_score is not None
+            optuna_rows.report(connection, trial.trial_id, reached.epoch, reached.rung_score)
+            return self._judge(connection, claim, reached)
 
         return self.study.database.write(work)
 
     def judge(self, claim: Claim) -> Answer:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
-        last = claim.trial.metrics[-1]
-        score = rung.score(self.study.spec.objective.metric, last)
-        return self.study.database.read(lambda connection: self._judge(connection, claim, last.epoch, score))
+        reached = self._scored(claim, claim.trial.metrics[-1])
+
+        def work(connection: sa.Connection) -> Answer:
+            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
+                return Answer("lost", reached)
+            return self._judge(connection, claim, reached)
+
+        return self.study.database.write(work)
 
     def end(
         self, claim: Claim, outcome: Outcome, weights: str | None = None, weights_sha256: str | None = None
@@ -268,21 +273,25 @@ class Claims:
         endings.write_slot(connection, claim.slot, outcome, claim.token)
         return outcome
 
-    def _comparable(self, claim: Claim, epoch: int) -> bool:
-        """Whether the trial's rise to its peak learning rate is over."""
-        return epoch >= pruners.comparable_from(claim.trial.config.schedule, self.study.spec.epochs)
+    def _scored(self, claim: Claim, epoch: EpochMetrics) -> EpochMetrics:
+        """Return an epoch with what pruners compare, and whether it may be: the rise to the peak must be over."""
+        first = pruners.comparable_from(claim.trial.config.schedule, self.study.spec.epochs)
+        score = rung.score(self.study.spec.objective.metric, epoch)
+        return replace(epoch, rung_score=score, comparable=epoch.epoch >= first)
 
-    def _judge(self, connection: sa.Connection, claim: Claim, epoch: int, score: float) -> Answer:
+    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics) -> Answer:
         spec = self.study.spec
-        if epoch == spec.epochs:
-            return Answer("keep", score)
+        if reached.epoch == spec.epochs:
+            return Answer("keep", reached)
         hours = budget.hours_left(connection, self.study.id) if self._reservations.by_the_hour else None
         if hours is not None and hours <= 0:
-            return Answer("out_of_budget", score)
-        if not (self._comparable(claim, epoch) and pruners.compares_at(spec, epoch)):
-            return Answer("keep", score)
-        found = rung.verdict(connection, spec, self.study.id, claim.slot, epoch)
-        return Answer("prune" if found.prune else "keep", score, found)
+            return Answer("out_of_budget", reached)
+        if not (reached.comparable and pruners.compares_at(spec, reached.epoch)):
+            return Answer("keep", reached)
+        found = rung.verdict(connection, spec, self.study.id, claim.slot, reached.epoch)
+        rung.note(connection, claim.slot, reached.epoch, found)
+        judged = replace(reached, cut=found.cut, n_compared=found.n_compared)
+        return Answer("prune" if found.prune else "keep", judged)
 
     def _give_back(self, slot: str, token: str, reason: Reason | None, message: str) -> None:
         def work(connection: sa.Connection) -> None:
@@ -397,7 +406,7 @@ class Claims:
         attrs = {SLOT_ATTR: reserved.slot}
 
         def work(connection: sa.Connection) -> tuple[int, int] | None:
-            if not lease.keep(connection, reserved.slot, reserved.token, 0, self.lease_seconds):
+            if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             row = connection.execute(_STATE, {"slot": reserved.slot}).one()
             if row.state == "running":
@@ -417,7 +426,7 @@ class Claims:
                 if not optuna_rows.adopt(connection, self.study.optuna_id, enqueued, drawn, attrs):
                     self._unlink(connection, reserved)
                     return None
-            self._mark_running(connection, reserved, number)
+            self._mark_running(connection, reserved, number, spaces.config(self.study.spec, drawn.params).seed)
             return trial_id, number
 
         started = self.study.database.write(work)
@@ -443,7 +452,7 @@ class Claims:
         """Go on with an interrupted trial."""
 
         def work(connection: sa.Connection) -> list[Any] | None:
-            if not lease.keep(connection, reserved.slot, reserved.token, 0, self.lease_seconds):
+            if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             self._mark_running(connection, reserved, trial.number)
             return list(connection.execute(_ACCEPTED, {"slot": reserved.slot}).all())
@@ -478,8 +487,11 @@ class Claims:
             trial, reserved.slot, reserved.token, trial_id, reserved.running, reserved.attempts, reserved.checkpoint
         )
 
-    def _mark_running(self, connection: sa.Connection, reserved: Reserved, number: int) -> None:
-        connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._reservations.columns})
+    def _mark_running(
+        self, connection: sa.Connection, reserved: Reserved, number: int, seed: int | None = None
+    ) -> None:
+        more = {} if seed is None else {"seed": seed}
+        connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._reservations.columns, **more})
 
     def _settle(self, reserved: Reserved) -> None:
         """End a slot whose trial another program has ended; one that was only renamed meanwhile is free again."""

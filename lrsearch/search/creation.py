@@ -84,7 +84,6 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
                 connection.execute(
                     tables.studies.insert().values(
                         id=study_id,
-                        name=spec.name,
                         budget_trials=spec.budget.trials,
                         budget_hours=spec.budget.hours,
                         max_failures=spec.budget.max_failures,

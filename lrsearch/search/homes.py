@@ -227,7 +227,7 @@ def _reopen(connection: sa.Connection, slot: str) -> None:
     """Have a slot drawn and trained anew: the copy was made before Optuna had its trial, and the setting is lost."""
     for table in (tables.leases, tables.epochs, tables.interruptions):
         connection.execute(table.delete().where(table.c.slot_id == slot))
-    kept = ("id", "study_id", "position", "worker", "device", "versions")
+    kept = ("id", "study_id", "position", "role", "parent", "worker", "device", "versions")
     fresh: dict[str, Any] = {column.name: None for column in tables.slots.columns if column.name not in kept}
     values = fresh | {"state": "reserved", "origin": "sampler", "attempts": 1}
     connection.execute(tables.slots.update().where(tables.slots.c.id == slot).values(values))

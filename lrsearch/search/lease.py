@@ -27,10 +27,8 @@ _TAKE = leases.insert().values(
     study_id=bindparam("study"),
     token=bindparam("its_token"),
     worker_id=bindparam("worker"),
-    epoch=0,
     expires_at=later(_seconds),
 )
-_KEEP = leases.update().where(_mine).values(epoch=bindparam("reached"), expires_at=later(_seconds))
 _RENEW = leases.update().where(_mine).values(expires_at=later(_seconds))
 _DROP = leases.delete().where(_mine)
 _LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
@@ -97,7 +95,6 @@ def enter(
         "device": device,
         "versions": versions,
         "study_id": study,
-        "started_at": now(),
         "expires_at": later(lease_seconds),
     }
     connection.execute(insert_if_absent(connection, workers).values(**values))
@@ -122,12 +119,6 @@ def take(connection: sa.Connection, slot: str, study: str, token: str, worker: s
     """Lease a slot that nobody holds."""
     row = {"slot": slot, "study": study, "its_token": token, "worker": worker, "lease_seconds": lease_seconds}
     connection.execute(_TAKE, row)
-
-
-def keep(connection: sa.Connection, slot: str, token: str, epoch: int, lease_seconds: float) -> bool:
-    """Note the epoch that was reached and renew the lease; False when it is no longer ours."""
-    row = {"slot": slot, "its_token": token, "reached": epoch, "lease_seconds": lease_seconds}
-    return connection.execute(_KEEP, row).rowcount == 1
 
 
 def renew(connection: sa.Connection, slot: str, token: str, lease_seconds: float) -> bool:

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
 from lrsearch.search import homes, processes, tables
+from lrsearch.trial import Role
 
 
 def upgrade(connection: sa.Connection, version: int) -> str | None:
@@ -57,12 +58,9 @@ def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
 
 def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
     """Have a study of ours name the one of Optuna's that is meant: the oldest of those that carry its id."""
-    living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
-        tables.workers.c.process_space == processes.process_space()
-    )
-    for row in connection.execute(living).all():
-        if row.pid != os.getpid() and processes.lives(row.pid, row.process_started):
-            return f"the process {row.pid} works on it with an older lrsearch"
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
     column = tables.studies.c.optuna_id
     operations.add_column(tables.studies.name, sa.Column(column.name, column.type, nullable=True))
     for study in connection.scalars(sa.select(tables.studies.c.id)).all():
@@ -73,4 +71,36 @@ def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
-_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3}
+def _to_4(connection: sa.Connection, operations: Operations) -> str | None:
+    """Have a trial carry what decided it; columns go that nobody read."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    new = (
+        (tables.slots, sa.Column("role", sa.String(16), nullable=False, server_default=Role.SEARCH.value)),
+        (tables.slots, sa.Column("parent", sa.Integer)),
+        (tables.slots, sa.Column("seed", sa.Integer)),
+        (tables.epochs, sa.Column("cut", sa.Float)),
+        (tables.epochs, sa.Column("n_compared", sa.Integer, nullable=False, server_default="0")),
+    )
+    for table, column in new:
+        operations.add_column(table.name, column)
+    for table, name in ((tables.studies, "name"), (tables.workers, "started_at"), (tables.leases, "epoch")):
+        # The step to 2 makes tables as they are now.
+        if name in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+            operations.drop_column(table.name, name)
+    return None
+
+
+def _at_work(connection: sa.Connection) -> str | None:
+    """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
+    living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
+        tables.workers.c.process_space == processes.process_space()
+    )
+    for row in connection.execute(living).all():
+        if row.pid != os.getpid() and processes.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
+    return None
+
+
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3, 3: _to_4}

@@ -27,6 +27,7 @@ _OTHERS = (
         epochs.c.rung_score.is_not(None),
     )
 )
+_NOTE = epochs.update().where(epochs.c.slot_id == bindparam("slot"), epochs.c.epoch == bindparam("at"))
 _OWN = sa.select(epochs.c.rung_score).where(epochs.c.slot_id == bindparam("slot")).order_by(epochs.c.epoch)
 _N_COMPLETE = (
     sa.select(sa.func.count())
@@ -42,9 +43,7 @@ def score(metric: str, metrics: EpochMetrics) -> float:
     return metrics.val_accuracy if metrics.averaged_val_accuracy is None else metrics.averaged_val_accuracy
 
 
-def add_epoch(
-    connection: sa.Connection, slot: str, study: str, metrics: EpochMetrics, rung_score: float, *, comparable: bool
-) -> None:
+def add_epoch(connection: sa.Connection, slot: str, study: str, metrics: EpochMetrics) -> None:
     """Keep what an epoch measured."""
     row = {
         "slot_id": slot,
@@ -57,11 +56,18 @@ def add_epoch(
         "val_accuracy": tables.finite(metrics.val_accuracy),
         "averaged_val_loss": tables.finite(metrics.averaged_val_loss),
         "averaged_val_accuracy": tables.finite(metrics.averaged_val_accuracy),
-        "rung_score": tables.finite(rung_score),
-        "comparable": comparable,
+        "rung_score": tables.finite(metrics.rung_score),
+        "comparable": metrics.comparable,
         "seconds": metrics.seconds,
     }
     connection.execute(_ADD[connection.dialect.name], row)
+
+
+def note(connection: sa.Connection, slot: str, epoch: int, found: pruners.Verdict) -> None:
+    """Keep what decided about a trial at an epoch: the score that had to be reached, and among how many."""
+    if found.n_compared:
+        values = {"cut": tables.finite(found.cut), "n_compared": found.n_compared}
+        connection.execute(_NOTE, {"slot": slot, "at": epoch, **values})
 
 
 def metrics(row: Any) -> EpochMetrics:
@@ -76,6 +82,10 @@ def metrics(row: Any) -> EpochMetrics:
         averaged_val_loss=row.averaged_val_loss,
         averaged_val_accuracy=row.averaged_val_accuracy,
         seconds=row.seconds,
+        rung_score=row.rung_score,
+        comparable=bool(row.comparable),
+        cut=row.cut,
+        n_compared=row.n_compared,
     )
 
 

@@ -19,7 +19,7 @@ from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.stored import shown
-from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, Refused, State, Trial
+from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, Refused, Role, State, Trial
 
 T = TypeVar("T")
 
@@ -398,9 +398,11 @@ def _trial(
         outcome = Outcome(
             State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, shown(row.message or "")
         )
+    config = spaces.config(spec, params)
     return Trial(
         number=row.number,
-        config=spaces.config(spec, params),
+        # Trials of earlier versions did not keep their seed, which was that of the study or a parameter.
+        config=config if row.seed is None else replace(config, seed=row.seed),
         state=outcome.state if outcome else State.RUNNING,
         outcome=outcome,
         metrics=tuple(metrics),
@@ -409,6 +411,8 @@ def _trial(
         device=shown(row.device),
         versions=shown(row.versions),
         origin=shown(row.origin),
+        role=Role(row.role),
+        parent=row.parent,
         started_at=_utc(row.started_at) if row.started_at else None,
         ended_at=_utc(row.ended_at) if row.ended_at else None,
         test_accuracy=row.test_accuracy,

@@ -12,7 +12,9 @@ from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaDat
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-SCHEMA_VERSION = 3
+from lrsearch.trial import Role
+
+SCHEMA_VERSION = 4
 
 metadata = MetaData()
 
@@ -27,7 +29,6 @@ studies = Table(
     "lrsearch_studies",
     metadata,
     Column("id", String(36), primary_key=True),
-    Column("name", String(100), nullable=False),
     Column("budget_trials", Integer),
     Column("budget_hours", Float),
     Column("max_failures", Integer, nullable=False),
@@ -54,6 +55,10 @@ slots = Table(
     Column("state", String(16), nullable=False),
     Column("number", Integer),
     Column("origin", String(16), nullable=False),
+    # What the trial is for; the number of the one that it repeats or branches from; what it is trained with.
+    Column("role", String(16), nullable=False, default=Role.SEARCH.value, server_default=Role.SEARCH.value),
+    Column("parent", Integer),
+    Column("seed", Integer),
     Column("attempts", Integer, nullable=False, default=1),
     Column("worker", String(200), nullable=False),
     Column("device", String(200), nullable=False, default=""),
@@ -95,7 +100,6 @@ workers = Table(
     Column("device", String(200), nullable=False, default=""),
     Column("versions", String(200), nullable=False, default=""),
     Column("study_id", String(36)),
-    Column("started_at", DateTime, nullable=False),
     Column("expires_at", DateTime, nullable=False),
 )
 
@@ -107,7 +111,6 @@ leases = Table(
     Column("study_id", String(36), nullable=False, index=True),
     Column("token", String(36), nullable=False),
     Column("worker_id", String(36), nullable=False),
-    Column("epoch", Integer, nullable=False, default=0),
     # By the database's clock; afterwards another worker may take the slot.
     Column("expires_at", DateTime, nullable=False),
 )
@@ -126,8 +129,11 @@ epochs = Table(
     Column("val_accuracy", Float),
     Column("averaged_val_loss", Float),
     Column("averaged_val_accuracy", Float),
+    # What pruners compare, whether it may be compared, and where it was: the score to reach and among how many.
     Column("rung_score", Float),
     Column("comparable", Boolean, nullable=False),
+    Column("cut", Float),
+    Column("n_compared", Integer, nullable=False, default=0, server_default="0"),
     Column("seconds", Float, nullable=False),
     Index("lrsearch_epochs_of_rung", "study_id", "epoch"),
 )
