@@ -677,11 +677,11 @@ def test_the_status_names_workers_interruptions_and_what_is_compared() -> None:
     made = [AGAIN, stale, replace(trial(5), versions="lrsearch 0.2.0")]
     text = shown(status.status_table(made, spec(), BudgetSpec(trials=50), WORKERS, "drain"), 160)
     for part in (
-        "worker       here:1, cpu (1 thread), trial 8, seen 0.3 s ago",
-        "worker       there:22, cuda:0 (NVIDIA H100), waits, seen 12.0 s ago",
-        "lost 2, out of memory 1, preempted 1",
+        "worker         here:1, cpu (1 thread), trial 8, seen 0.3 s ago",
+        "worker         there:22, cuda:0 (NVIDIA H100), waits, seen 12.0 s ago",
+        "interruptions  lost 2, out of memory 1, preempted 1 (the trials go on from their checkpoints)",
         "results are compared across 2 devices: cpu (1 thread) | cuda:0; and 2 versions: lrsearch 0.1.0 | lrsearch 0.2",
-        "stopped      its trials under way are finished; `lrsearch run by-hand` or `lrsearch extend by-hand` goes on",
+        "stopped        its trials under way are finished; `lrsearch run by-hand` or `lrsearch extend by-hand` goes on",
         "epoch 1/10, the next worker goes on with it",
     ):
         assert part in text
