@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
@@ -825,6 +826,15 @@ def test_the_rung_score_is_the_averaged_accuracy_or_the_raw_loss(
     metric: str, metrics: EpochMetrics, score: float
 ) -> None:
     assert rung.score(metric, metrics) == score
+
+
+def test_who_holds_a_trial_is_asked_of_the_database(database: Database) -> None:
+    claims = claims_of(creation.create(database, make_spec()))
+    claim = claimed(claims)
+    assert claims.holds(claim)
+    sweep(database)
+    assert not claims.holds(claim)
+    assert claims.judge(replace(claim, trial=replace(claim.trial, metrics=(measured(1),)))).kind == "lost"
 
 
 # --- Optuna's tables -------------------------------------------------------------------------------------------------

@@ -160,7 +160,17 @@ class Claims:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
         last = claim.trial.metrics[-1]
         score = rung.score(self.study.spec.objective.metric, last)
-        return self.study.database.read(lambda connection: self._judge(connection, claim, last.epoch, score))
+
+        def work(connection: sa.Connection) -> Answer:
+            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
+                return Answer("lost", score)
+            return self._judge(connection, claim, last.epoch, score)
+
+        return self.study.database.write(work)
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether the trial is still ours; then its lease is renewed."""
+        return self.study.database.write(lambda c: lease.renew(c, claim.slot, claim.token, self.lease_seconds))
 
     def end(
         self, claim: Claim, outcome: Outcome, weights: str | None = None, weights_sha256: str | None = None
