@@ -30,7 +30,7 @@ from lrsearch.events import SearchEnded
 from lrsearch.search import creation, lease, optuna_rows, tables
 from lrsearch.search import study as studies
 from lrsearch.search.claims import Claims
-from lrsearch.search.homes import ID_ATTR
+from lrsearch.search.homes import ID_ATTR, all_carriers
 from lrsearch.search.keeper import Keeper
 from lrsearch.search.mirror import SLOT_ATTR
 from lrsearch.search.places import parse_place
@@ -294,8 +294,10 @@ class Victim:
 
 def current(database: Database) -> str:
     """Return the name that the study bears by now."""
-    (name,) = (name for name in studies.names(database) if name.startswith(STUDY))
-    return name
+    found = [name for name in studies.names(database) if name.startswith(STUDY)]
+    if len(found) != 1:
+        raise AssertionError(f"one study must bear the name, and {found} do, among {database.read(all_carriers)}")
+    return found[0]
 
 
 @contextlib.contextmanager

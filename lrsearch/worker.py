@@ -161,12 +161,15 @@ class _Attempt:
                 with self._keeper.training():
                     if epochs is None:
                         self._training = self._start()
-                        epochs = self._training.epochs()
+                        epochs = iter(()) if self._training is None else self._training.epochs()
                     measured = next(epochs, None)
             except StorageError:
                 raise
             except Exception as error:
                 return _failure(error, self._last)
+            if self._training is None:
+                yield from self._drop()
+                return None
             if measured is None:
                 assert self._last is not None
                 return _complete(self._spec, self._last)
@@ -204,11 +207,15 @@ class _Attempt:
                 yield from self._release()
                 return None
 
-    def _start(self) -> Training:
+    def _start(self) -> Training | None:
+        """Return the training, from the last checkpoint if there is one; None when the trial is no longer ours."""
         config, attention = self._claim.trial.config, self._keeper
         if self._checkpoint is not None:
             stored = self._artifacts.get(self._checkpoint)
             if stored is None:
+                if not self._claims.holds(self._claim):
+                    # Whoever has taken it over went on from there, and removed it.
+                    return None
                 log.warning(
                     "trial %d: its checkpoint is not in %s; it starts again", self._number, self._artifacts.where
                 )

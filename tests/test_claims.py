@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from multiprocessing.context import ForkServerProcess
@@ -334,7 +335,7 @@ def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> Non
         assert [i.epoch for i in trials[1].interruptions] == [1, 1, 1, 1, 1, 2, 3, 3]
         # Without a checkpoint it is trained again from the start, and not reported again.
         again = [e for e in events if isinstance(e, EpochDone) and e.number == 1]
-        assert [(e.metrics.epoch, e.rung_score) for e in again] == [(1, None), (2, None), (3, None)]
+        assert [(e.metrics.epoch, e.again) for e in again] == [(1, True), (2, True), (3, True)]
 
 
 @on_both
@@ -825,6 +826,15 @@ def test_the_rung_score_is_the_averaged_accuracy_or_the_raw_loss(
     metric: str, metrics: EpochMetrics, score: float
 ) -> None:
     assert rung.score(metric, metrics) == score
+
+
+def test_who_holds_a_trial_is_asked_of_the_database(database: Database) -> None:
+    claims = claims_of(creation.create(database, make_spec()))
+    claim = claimed(claims)
+    assert claims.holds(claim)
+    sweep(database)
+    assert not claims.holds(claim)
+    assert claims.judge(replace(claim, trial=replace(claim.trial, metrics=(measured(1),)))).kind == "lost"
 
 
 # --- Optuna's tables -------------------------------------------------------------------------------------------------

@@ -274,7 +274,27 @@ def left_after(study: Study, engine: FakeEngine, n_epochs: int) -> list[Event]:
 
 
 def shown(events: list[Event]) -> list[tuple[int, float | None]]:
-    return [(e.metrics.epoch, e.rung_score) for e in events if isinstance(e, EpochDone)]
+    return [(e.metrics.epoch, None if e.again else e.metrics.rung_score) for e in events if isinstance(e, EpochDone)]
+
+
+def test_a_checkpoint_that_went_with_the_trial_is_not_missed(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = study_of(database, tmp_path / "kept", workers=EVERY_EPOCH)
+    engine = FakeEngine(curve(0.1, 0.2, 0.3, 0.4))
+    left_after(study, engine, 3)
+    late = working(claims_of(study), engine)
+    assert isinstance(next(late), TrialStarted)
+    # For longer than its lease it does nothing more, and another worker trains the trial to its end.
+    sweep(database)
+    quick = list(working(claims_of(study), engine))
+    assert outcome_of(study) == complete(0.4, 4)
+    begun = len(engine.loaded)
+    assert [type(event) for event in late][:1] == [TrialInterrupted]
+    assert len(engine.loaded) == begun
+    assert shown(quick)[-1] == (4, 0.4)
+    assert caplog.text == ""
+    assert kept(tmp_path / "kept", "checkpoint") == []
 
 
 @on_both

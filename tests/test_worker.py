@@ -60,8 +60,8 @@ def told(events: Iterable[Event]) -> list[str]:
         match event:
             case TrialStarted(trial, resumed):
                 out.append(f"> {trial.number}{' again' if resumed else ''}")
-            case EpochDone(number, metrics, score):
-                out.append(f". {number} {metrics.epoch} {'again' if score is None else f'{score:g}'}")
+            case EpochDone(number, metrics, again):
+                out.append(f". {number} {metrics.epoch} {'again' if again else f'{metrics.rung_score:g}'}")
             case TrialEnded(number, outcome):
                 out.append(f"< {number} {outcome.state}")
             case TrialInterrupted(number, reason, _):

@@ -84,7 +84,7 @@ def _own(event: Event, spec: StudySpec) -> dict[str, Any]:
             return own
         case EpochDone(number=number, metrics=metrics, again=again):
             own = {"trial": number, "epoch": metrics.epoch, "epochs": spec.epochs, "again": again}
-            return own | {"metrics": plain.epoch(metrics)}
+            return own | {"rung_score": None if again else metrics.rung_score, "metrics": plain.epoch(metrics)}
         case TrialEnded(number=number, outcome=outcome):
             own = asdict(outcome)
             return {

@@ -167,6 +167,10 @@ class Claims:
 
         return self.study.database.write(work)
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether the trial is still ours; then its lease is renewed."""
+        return self.study.database.write(lambda c: lease.renew(c, claim.slot, claim.token, self.lease_seconds))
+
     def end(
         self, claim: Claim, outcome: Outcome, weights: str | None = None, weights_sha256: str | None = None
     ) -> Told:
