@@ -451,10 +451,10 @@ def _places(seen: Evidence) -> Iterator[str]:
         seen_so_far: Counter[int] = Counter()
         for one in (attempt for whose_it_is, attempt in seen.attempts if whose_it_is is worker):
             mine = whose.get((worker.name, one.number), [])
+            if one.number in seen.told:
+                continue  # its row names whoever found it told, and the attempt that was told is in no table
             nth = seen_so_far[one.number]
             seen_so_far[one.number] += 1
-            if nth >= len(mine) and one.number in seen.told:
-                continue  # whoever found it told has it in the table
             if nth >= len(mine):
                 yield f"{worker.name} started trial {one.number} {nth + 1} times, and the tables know of {len(mine)}"
                 continue
