@@ -429,12 +429,9 @@ def _repeated_work(seen: Evidence) -> Iterator[str]:
         if len(again) > 1:
             yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
     for worker in seen.workers:
-        # Whoever lost its trial before it began finds that the next one has used the checkpoint up.
-        lost = {one.number for one in worker.attempts if one.interrupted == "lost"}
         for words in ("it starts again", "is not in", "checkpoint of another"):
             for line in (line for line in worker.text.splitlines() if words in line):
-                if not any(f"trial {number}:" in line for number in lost):
-                    yield f"{worker.name} could not use a checkpoint: {line}"
+                yield f"{worker.name} could not use a checkpoint: {line}"
 
 
 def _places(seen: Evidence) -> Iterator[str]:
