@@ -429,12 +429,9 @@ def _repeated_work(seen: Evidence) -> Iterator[str]:
         if len(again) > 1:
             yield f"{worker.name} trained the epochs {again} of trial {one.number} again"
     for worker in seen.workers:
-        # Whoever lost its trial before it began finds that the next one has used the checkpoint up.
-        lost = {one.number for one in worker.attempts if one.interrupted == "lost"}
         for words in ("it starts again", "is not in", "checkpoint of another"):
             for line in (line for line in worker.text.splitlines() if words in line):
-                if not any(f"trial {number}:" in line for number in lost):
-                    yield f"{worker.name} could not use a checkpoint: {line}"
+                yield f"{worker.name} could not use a checkpoint: {line}"
 
 
 def _places(seen: Evidence) -> Iterator[str]:
@@ -451,10 +448,10 @@ def _places(seen: Evidence) -> Iterator[str]:
         seen_so_far: Counter[int] = Counter()
         for one in (attempt for whose_it_is, attempt in seen.attempts if whose_it_is is worker):
             mine = whose.get((worker.name, one.number), [])
+            if one.number in seen.told:
+                continue  # its row names whoever found it told, and the attempt that was told is in no table
             nth = seen_so_far[one.number]
             seen_so_far[one.number] += 1
-            if nth >= len(mine) and one.number in seen.told:
-                continue  # whoever found it told has it in the table
             if nth >= len(mine):
                 yield f"{worker.name} started trial {one.number} {nth + 1} times, and the tables know of {len(mine)}"
                 continue

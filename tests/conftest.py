@@ -623,6 +623,7 @@ SLOW_BY_NATURE = frozenset(
         "test_train.py",
         "test_stored.py",  # every command with every hostile name
         "test_postgres_server.py",  # servers that restart
+        "test_postgres_storage.py",
         "test_pooler.py",
         "test_log.py",
         "test_read_only.py",
@@ -635,5 +636,5 @@ SLOW_BY_NATURE = frozenset(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is left to ``make test-all``."""
     for item in items:
-        if item.path.name in SLOW_BY_NATURE:
+        if item.path.name in SLOW_BY_NATURE or re.search("killed|kills", item.name):
             item.add_marker(pytest.mark.slow)

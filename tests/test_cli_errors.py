@@ -559,6 +559,7 @@ def test_a_new_study_on_a_full_disk_is_said_so(tmp_path: Path, lrsearch: InProce
         assert "free some space" in line
 
 
+@pytest.mark.slow
 def test_a_study_whose_disk_fills_up_keeps_its_trials_and_goes_on_when_there_is_space(
     tmp_path: Path, finished: Finished, lrsearch: InProcess
 ) -> None:

@@ -382,6 +382,7 @@ def test_the_downloaded_images_of_a_program_are_those_of_the_search(
     assert_equal(run(names, "--data-dir", str(tmp_path), "--device", "cpu"), wanted(made, 5))
 
 
+@pytest.mark.slow
 def test_the_program_of_a_real_search_repeats_its_epochs(
     lrsearch: InProcess, finished: Finished, run: Program, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,6 +409,7 @@ def winner(finished: Finished) -> Trial:
     )
 
 
+@pytest.mark.slow
 def test_a_program_runs_in_a_folder_of_its_own(tmp_path: Path, finished: Finished) -> None:
     written = run_process(["export", "--storage", str(finished.database), "-o", "train.py"], tmp_path)
     assert written.out == "wrote train.py; run it with: python train.py\n"

@@ -332,7 +332,7 @@ def statements(database: Database) -> Iterator[list[str]]:
     seen: list[str] = []
 
     def asked(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement != "SELECT 1":
+        if statement not in ("SELECT 1", "BEGIN"):
             seen.append(statement)
 
     sa.event.listen(database.engine, "before_cursor_execute", asked)
@@ -388,6 +388,7 @@ def test_numbers_that_took_long_are_shown_for_longer(database: Database) -> None
 # --- who may look, and a database that is down -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_over_postgresql_it_asks_for_the_password_and_says_when_the_server_is_down(
     tmp_path: Path, lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,6 +420,7 @@ def test_over_postgresql_it_asks_for_the_password_and_says_when_the_server_is_do
             assert server.password not in err + str(well.samples)
 
 
+@pytest.mark.slow
 def test_while_a_real_search_runs(tmp_path: Path, lrsearch: InProcess) -> None:
     assert lrsearch("run", "--trials", "8", "--epochs", "2", "--detach").code == 0
     with serving(tmp_path) as (_, address):

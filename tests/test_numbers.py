@@ -96,6 +96,7 @@ def test_the_same_value_twice_is_no_contradiction_and_of_several_set_the_last_ho
     assert lrsearch("run", "--detach", "--trials", "3", "--set", "budget.trials=3").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", ["folder", "files"])
 def test_a_process_that_lacks_something_says_what(limit: str, tmp_path: Path) -> None:
     gone = tmp_path / "gone"
@@ -145,6 +146,7 @@ def test_the_end_of_a_terminal_and_a_batch_systems_warning_keep_what_is_in_hand(
     assert step > 0
 
 
+@pytest.mark.slow
 def test_no_more_workers_are_started_than_there_are_trials(lrsearch: InProcess) -> None:
     n = 2 * cores.available()
     done = lrsearch("run", "--trials", "1", "--epochs", "1", "--workers", str(n))

@@ -194,6 +194,7 @@ def test_a_worker_that_may_not_wait_leaves_when_all_is_trained_elsewhere(at: InP
     assert at("worker", "--exit-when-idle", "--quiet") == Result(0, "", "")
 
 
+@pytest.mark.slow
 def test_a_fleet_waits_for_studies_and_serves_them_all(
     lrsearch: InProcess, tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

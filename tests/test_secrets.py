@@ -230,6 +230,7 @@ def process_list() -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_a_run_with_two_workers_leaves_the_password_nowhere(
     tmp_path: Path, postgres_server: Account, postgres_url: str
 ) -> None:
