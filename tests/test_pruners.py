@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from lrsearch.search.pruners import RungRow, Verdict, asha, asha_rungs, comparable_from, compares_at, judge, median
+from lrsearch.search.pruners import RungRow, Verdict, asha, comparable_from, judge, median
 from lrsearch.spec import StudySpec
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
@@ -167,8 +167,8 @@ def test_asha_has_a_rung_at_every_power_of_its_factor_before_the_last_epoch(
     settings: dict[str, int], epochs: int, rungs: list[int]
 ) -> None:
     spec = make_spec(epochs=epochs, pruner={"name": "asha", **settings})
-    assert asha_rungs(spec.pruner, epochs) == rungs
-    assert [epoch for epoch in range(1, epochs + 1) if compares_at(spec, epoch)] == rungs
+    assert spec.pruner.rungs(epochs) == tuple(rungs)
+    assert [epoch for epoch in range(1, epochs + 1) if spec.pruner.compares_at(epoch, epochs)] == rungs
 
 
 @pytest.mark.parametrize(
@@ -186,12 +186,12 @@ def test_median_looks_from_its_warm_up_on_at_every_interval_before_the_last_epoc
     settings: dict[str, int], looks: list[int]
 ) -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": "median", **settings})
-    assert [epoch for epoch in range(1, EPOCHS + 1) if compares_at(spec, epoch)] == looks
+    assert [epoch for epoch in range(1, EPOCHS + 1) if spec.pruner.compares_at(epoch, EPOCHS)] == looks
 
 
 def test_without_a_pruner_nothing_is_compared() -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": "none"})
-    assert not any(compares_at(spec, epoch) for epoch in range(1, EPOCHS + 1))
+    assert not any(spec.pruner.compares_at(epoch, EPOCHS) for epoch in range(1, EPOCHS + 1))
     assert judge(spec, 3, [math.nan], [RungRow(1.0, complete=True, comparable=True)] * 9, 9) == Verdict(prune=False)
 
 

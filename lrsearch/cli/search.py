@@ -29,7 +29,7 @@ from lrsearch.errors import (
     StudyFileError,
     UsageError,
 )
-from lrsearch.spec import StudySpec
+from lrsearch.spec import KINDS, StudySpec
 
 if TYPE_CHECKING:
     from lrsearch.search.places import Place
@@ -59,6 +59,8 @@ def run(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Data set by name.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model by name.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="Who proposes settings, by name.")] = None,
+    pruner: Annotated[str | None, typer.Option("--pruner", help="Who ends trials early, by name.")] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", envvar="LRSEARCH_SEED", help="Initial weights, batch order, sampler.")
     ] = None,
@@ -119,6 +121,8 @@ def run(
         "epochs": ("epochs", epochs),
         "dataset.name": ("dataset", dataset),
         "model.name": ("model", model),
+        "sampler": ("sampler", sampler),
+        "pruner": ("pruner", pruner),
         "seed": ("seed", seed),
         "baseline": ("baseline", baseline),
     }
@@ -157,10 +161,16 @@ def run(
 def _check_once(overrides: list[tuple[str, object, str]]) -> None:
     """Refuse two values for one key by two options; of several ``--set`` the last holds, as everywhere."""
     seen: dict[str, tuple[object, str]] = {}
-    for key, value, option in overrides:
+    for path, value, option in overrides:
+        key = _named(path)
         before = seen.setdefault(key, (value, option))
         if before[0] != value and before[1] != option:
             raise UsageError(f"{key} must be given once, got {before[0]} by {before[1]} and {value} by {option}")
+
+
+def _named(key: str) -> str:
+    """Return the key for which another may stand: ``pruner`` is ``pruner.name``."""
+    return f"{key}.name" if key in KINDS else key
 
 
 def _workers(text: str, per_gpu: int, ray: str | None) -> int | None:
@@ -210,7 +220,7 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
         tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
     for key, value, _ in overrides:
         tables = study_file.override(tables, key, value)
-    options = {key: option for key, _, option in overrides}
+    options = {_named(key): option for key, _, option in overrides}
     if filed is None or tables["name"] != filed.name:
         return study_file.build(tables, source, options)
     # A name that is in the database is a name, whatever another program called the study.

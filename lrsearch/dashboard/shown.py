@@ -129,7 +129,7 @@ def _in_words(attrs: list[dict[str, str]]) -> list[dict[str, str]]:
 @lru_cache(maxsize=256)
 def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
     try:
-        spec = StudySpec.model_validate_json(text)
+        spec = StudySpec.from_json(text)
     except ValidationError:
         # Of another version.
         return ()

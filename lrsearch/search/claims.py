@@ -290,7 +290,7 @@ class Claims:
         hours = budget.hours_left(connection, self.study.id) if self._reservations.by_the_hour else None
         if hours is not None and hours <= 0:
             return Answer("out_of_budget", reached)
-        if not (reached.comparable and pruners.compares_at(spec, reached.epoch)):
+        if not (reached.comparable and spec.pruner.compares_at(reached.epoch, spec.epochs)):
             return Answer("keep", reached)
         found = rung.verdict(connection, spec, self.study.id, claim.slot, reached.epoch)
         rung.note(connection, claim.slot, reached.epoch, found)

@@ -7,11 +7,10 @@ against anyone, and the last epoch is never pruned.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import assert_never
 
 import numpy as np
 
-from lrsearch.spec import PrunerSpec, StudySpec
+from lrsearch.spec import AshaSpec, MedianSpec, StudySpec
 from lrsearch.trial import ScheduleConfig
 
 
@@ -53,38 +52,6 @@ def comparable_from(schedule: ScheduleConfig, epochs: int) -> int:
     return max(1, math.ceil(rise * epochs - 1e-9))
 
 
-def asha_rungs(pruner: PrunerSpec, epochs: int) -> list[int]:
-    """Return the epochs at which asha compares.
-
-    ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``, k = 0, 1, ..., below ``epochs``.
-    """
-    own = pruner.resolved(epochs)
-    rung = pruner.compares_from(epochs) or epochs
-    rungs = []
-    while rung < epochs:
-        rungs.append(rung)
-        rung *= own["reduction_factor"]
-    return rungs
-
-
-def compares_at(spec: StudySpec, epoch: int) -> bool:
-    """Whether the pruner of the study looks at this epoch at all."""
-    pruner = spec.pruner
-    match pruner.name:
-        case "none":
-            return False
-        case "asha":
-            return epoch in asha_rungs(pruner, spec.epochs)
-        case "median":
-            own = pruner.resolved(spec.epochs)
-            begun = epoch - own["n_warmup_steps"]
-            # Optuna's steps begin at 0: the comparison due there is made at the first score there is.
-            due = epoch == 1 or begun % own["interval_steps"] == 0
-            return epoch < spec.epochs and begun >= 0 and due
-        case _:
-            assert_never(pruner.name)
-
-
 def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> Verdict:
     """Decide about a trial at ``epoch``.
 
@@ -96,20 +63,25 @@ def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[Ru
         n_complete: complete trials of the study.
     """
     maximize = spec.objective.direction == "maximize"
-    if not compares_at(spec, epoch):
+    pruner = spec.pruner
+    if not pruner.compares_at(epoch, spec.epochs):
         return KEEP
-    settings = spec.pruner.resolved(spec.epochs)
-    if spec.pruner.name == "asha":
-        at_rung = [r.score for r in others if r.comparable]
-        return asha(own[-1], at_rung, settings["reduction_factor"], maximize=maximize)
-    return median(
-        own,
-        [r.score for r in others if r.complete and r.comparable],
-        n_complete=n_complete,
-        n_startup_trials=settings["n_startup_trials"],
-        n_min_trials=settings["n_min_trials"],
-        maximize=maximize,
-    )
+    at_that_epoch = [row for row in others if row.comparable]
+    match pruner:
+        case AshaSpec():
+            scores = [row.score for row in at_that_epoch]
+            return asha(own[-1], scores, pruner.reduction_factor, maximize=maximize)
+        case MedianSpec():
+            return median(
+                own,
+                [row.score for row in at_that_epoch if row.complete],
+                n_complete=n_complete,
+                n_startup_trials=pruner.n_startup_trials,
+                n_min_trials=pruner.n_min_trials,
+                maximize=maximize,
+            )
+        case _:
+            return KEEP
 
 
 def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximize: bool) -> Verdict:

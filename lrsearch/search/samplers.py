@@ -8,7 +8,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 
-from lrsearch.spec import SamplerSpec
+from lrsearch.spec import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 
 
 def build(spec: SamplerSpec, seed: int, position: int, attempt: int = 0) -> BaseSampler:
@@ -23,19 +23,17 @@ def build(spec: SamplerSpec, seed: int, position: int, attempt: int = 0) -> Base
     with warnings.catch_warnings():
         # multivariate, group and constant_liar have been marked experimental since Optuna 2.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match spec.name:
-            case "tpe":
-                return TPESampler(
-                    n_startup_trials=spec.n_startup_trials, multivariate=True, group=True, constant_liar=True, seed=own
-                )
-            case "random":
+        match spec:
+            case TpeSpec(n_startup_trials=n):
+                return TPESampler(n_startup_trials=n, multivariate=True, group=True, constant_liar=True, seed=own)
+            case RandomSpec():
                 return RandomSampler(seed=own)
-            case "gp":
-                return GPSampler(n_startup_trials=spec.n_startup_trials, seed=own)
-            case "qmc":
+            case GpSpec(n_startup_trials=n):
+                return GPSampler(n_startup_trials=n, seed=own)
+            case QmcSpec():
                 return _SlotOfSequence(seed, position, own)
             case _:
-                assert_never(spec.name)
+                assert_never(spec)
 
 
 class _SlotOfSequence(QMCSampler):

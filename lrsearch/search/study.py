@@ -369,7 +369,7 @@ def _ours(database: Database) -> list[Carrier]:
 
 def _load(database: Database, one: Carrier) -> Study:
     try:
-        spec = StudySpec.model_validate_json(one.spec)
+        spec = StudySpec.from_json(one.spec)
     except ValidationError as error:
         raise StorageError(
             f"the spec of the study '{shown(one.name)}' in {database.place} was written by another version of lrsearch "
