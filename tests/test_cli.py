@@ -287,6 +287,24 @@ def test_the_database_comes_from_the_option_or_the_environment_or_lies_here(
     assert study("status", "--storage", f"sqlite:///{tmp_path}/mine.db").code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ((), "digits"),
+        (("--model", "cnn"), "digits"),
+        (("--dataset", "digits"), "digits"),
+        (("--dataset", "mnist"), "mnist-mlp"),
+        (("digits", "--set", "dataset.name=cifar10", "--model", "cnn"), "cifar10-cnn"),
+        (("mnist-cnn", "--dataset", "digits"), "digits-cnn"),
+        (("--dataset", "mnist", "--name", "mine"), "mine"),
+    ],
+)
+def test_a_study_of_another_data_set_than_the_files_says_so_in_its_name(
+    lrsearch: InProcess, words: tuple[str, ...], name: str
+) -> None:
+    assert lrsearch("run", *words, "--dry-run", "--json").document["spec"]["name"] == name
+
+
 def test_the_data_folder_and_the_device_come_from_the_environment(
     lrsearch: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
