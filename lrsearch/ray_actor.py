@@ -33,7 +33,7 @@ class Process:
         return f"{self.pid} on {self.address}"
 
 
-class Worker:
+class RayActor:
     """A worker in a thread of the actor's process."""
 
     def __init__(self, version: str) -> None:

@@ -20,7 +20,7 @@ from lrsearch.events import (
     Waiting,
 )
 from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Answer, Claim, Claims
+from lrsearch.search.claims import Decision, Claim, Claims
 from lrsearch.search.keeper import Due, Keeper
 from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
@@ -239,7 +239,7 @@ class _Attempt:
             self._artifacts.remove(unused)
         return ours
 
-    def _verdict(self, answer: Answer) -> Outcome | None:
+    def _verdict(self, answer: Decision) -> Outcome | None:
         reached = answer.epoch
         if answer.kind == "prune":
             message = f"pruned at epoch {reached.epoch}: {_against_the_cut(self._spec, reached)}"

@@ -23,7 +23,7 @@ from lrsearch.search.storage import open_existing
 from lrsearch.spec import WorkersSpec
 from lrsearch.training import data
 from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Standing
+from lrsearch.training.record import Progress
 from lrsearch.trial import Reason
 
 pytest_plugins = ["command_line"]
@@ -238,7 +238,7 @@ def test_asked_to_leave_it_stands_still_before_the_next_update(lrsearch: InProce
     engine = retrain.prepare(job, device="cpu", threads=1, data_dir=None, progress=False)
     leave, folder = Leave(), TrainingFolder(here / "out")
     with folder.locked():
-        events = retrain.train(replace(job, spec=patient), engine, folder, leave, Standing(job.order), None)
+        events = retrain.train(replace(job, spec=patient), engine, folder, leave, Progress(job.order), None)
         begun = next(events)
         leave.ask(Reason.INTERRUPTED)
         with pytest.raises(StopIteration) as end:

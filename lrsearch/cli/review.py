@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lrsearch.search.artifacts import Artifacts
-    from lrsearch.search.at_work import Worker
+    from lrsearch.search.at_work import LivingWorker
     from lrsearch.search.study import Study
     from lrsearch.spec import BudgetSpec, StudySpec
     from lrsearch.trial import Refused, Trial
@@ -143,7 +143,7 @@ class _Seen:
     spec: "StudySpec"
     trials: "list[Trial]"
     budget: "BudgetSpec"
-    workers: "list[Worker]"
+    workers: "list[LivingWorker]"
     stopped: str | None
     crowded: str | None
     refused: "list[Refused]"

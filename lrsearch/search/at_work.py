@@ -17,7 +17,7 @@ from lrsearch.stored import shown
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class LivingWorker:
     """A worker that lives."""
 
     name: str
@@ -30,7 +30,7 @@ class Worker:
     """Since its last sign of life, by the database's clock."""
 
 
-def living(study: Study) -> list[Worker]:
+def living(study: Study) -> list[LivingWorker]:
     """Return the workers of a study that, as far as can be seen, live."""
     mine, leases, slots = tables.workers, tables.leases, tables.slots
     query = (
@@ -56,7 +56,7 @@ def living(study: Study) -> list[Worker]:
         ago = study.spec.workers.lease_seconds - (until - row.read_at).total_seconds()
         number = row.number if row.state == "running" else None
         name = shown(f"{row.host}:{row.pid}")
-        out.append(Worker(name, shown(row.device), shown(row.versions), number, max(0.0, ago)))
+        out.append(LivingWorker(name, shown(row.device), shown(row.versions), number, max(0.0, ago)))
     return out
 
 

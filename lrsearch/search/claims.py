@@ -62,7 +62,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Decision:
     """What the study says to a reported epoch."""
 
     kind: Literal["keep", "prune", "out_of_budget", "lost", "told_elsewhere"]
@@ -136,19 +136,19 @@ class Claims:
             if claim is not None:
                 return claim  # or why there is none
 
-    def accept(self, claim: Claim, metrics: EpochMetrics) -> Answer:
+    def accept(self, claim: Claim, metrics: EpochMetrics) -> Decision:
         """Record an epoch and decide whether the trial goes on."""
         reached = self._scored(claim, metrics)
 
-        def work(connection: sa.Connection) -> Answer:
+        def work(connection: sa.Connection) -> Decision:
             if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
-                return Answer("lost", reached)
+                return Decision("lost", reached)
             trial = self._at(connection, claim)
             if trial is None:
-                return Answer("lost", reached)
+                return Decision("lost", reached)
             if trial.state != TrialState.RUNNING:
                 lease.drop(connection, claim.slot, claim.token)
-                return Answer("told_elsewhere", reached, self._told_elsewhere(connection, claim, trial))
+                return Decision("told_elsewhere", reached, self._told_elsewhere(connection, claim, trial))
             rung.add_epoch(connection, claim.slot, self.study.id, reached)
             assert reached.rung_score is not None
             optuna_rows.report(connection, trial.trial_id, reached.epoch, reached.rung_score)
@@ -156,13 +156,13 @@ class Claims:
 
         return self.study.database.write(work)
 
-    def judge(self, claim: Claim) -> Answer:
+    def judge(self, claim: Claim) -> Decision:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
         reached = self._scored(claim, claim.trial.metrics[-1])
 
-        def work(connection: sa.Connection) -> Answer:
+        def work(connection: sa.Connection) -> Decision:
             if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
-                return Answer("lost", reached)
+                return Decision("lost", reached)
             return self._judge(connection, claim, reached)
 
         return self.study.database.write(work)
@@ -283,19 +283,19 @@ class Claims:
         score = rung.score(self.study.spec.objective.metric, epoch)
         return replace(epoch, rung_score=score, comparable=epoch.epoch >= first)
 
-    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics) -> Answer:
+    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics) -> Decision:
         spec = self.study.spec
         if reached.epoch == spec.epochs:
-            return Answer("keep", reached)
+            return Decision("keep", reached)
         hours = budget.hours_left(connection, self.study.id) if self._reservations.by_the_hour else None
         if hours is not None and hours <= 0:
-            return Answer("out_of_budget", reached)
+            return Decision("out_of_budget", reached)
         if not (reached.comparable and spec.pruner.compares_at(reached.epoch, spec.epochs)):
-            return Answer("keep", reached)
+            return Decision("keep", reached)
         found = rung.verdict(connection, spec, self.study.id, claim.slot, reached.epoch)
         rung.note(connection, claim.slot, reached.epoch, found)
         judged = replace(reached, cut=found.cut, n_compared=found.n_compared)
-        return Answer("prune" if found.prune else "keep", judged)
+        return Decision("prune" if found.prune else "keep", judged)
 
     def _give_back(self, slot: str, token: str, reason: Reason | None, message: str) -> None:
         def work(connection: sa.Connection) -> None:

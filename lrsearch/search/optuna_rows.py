@@ -104,7 +104,7 @@ _CLEAR = [table.delete().where(table.c.trial_id == bindparam("trial")) for table
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Enqueued:
     """A trial that a person has enqueued."""
 
     trial_id: int
@@ -220,9 +220,9 @@ def enqueue(connection: sa.Connection, study_id: int, params: Mapping[str, Any])
     return int(number)
 
 
-def waiting(connection: sa.Connection, study_id: int) -> list[Waiting]:
+def waiting(connection: sa.Connection, study_id: int) -> list[Enqueued]:
     """Return the trials that a person has enqueued, the oldest first."""
-    return [Waiting(i, n) for i, n in connection.execute(_WAITING, {"study": study_id})]
+    return [Enqueued(i, n) for i, n in connection.execute(_WAITING, {"study": study_id})]
 
 
 def adopt(

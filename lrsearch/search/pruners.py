@@ -26,7 +26,7 @@ class RungRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Comparison:
     """Keep or prune, and the numbers that decided it."""
 
     prune: bool
@@ -36,7 +36,7 @@ class Verdict:
     """Trials compared with, this one included."""
 
 
-KEEP = Verdict(prune=False)
+KEEP = Comparison(prune=False)
 
 
 def comparable_from(schedule: ScheduleConfig, epochs: int) -> int:
@@ -52,7 +52,7 @@ def comparable_from(schedule: ScheduleConfig, epochs: int) -> int:
     return max(1, math.ceil(rise * epochs - 1e-9))
 
 
-def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> Verdict:
+def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> Comparison:
     """Decide about a trial at ``epoch``.
 
     Args:
@@ -84,7 +84,7 @@ def judge(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[Ru
             return KEEP
 
 
-def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximize: bool) -> Verdict:
+def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximize: bool) -> Comparison:
     """Asynchronous successive halving: go on if among the best ``1/reduction_factor`` that reached this rung.
 
     With fewer trials than ``reduction_factor`` at the rung, the best one goes on.
@@ -92,14 +92,14 @@ def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximi
     Source: Li et al. 2018, arXiv 1810.05934; optuna.pruners.SuccessiveHalvingPruner.
 
     >>> asha(0.8, [0.7, 0.9, 0.6, 0.5, 0.4], 3, maximize=True)
-    Verdict(prune=False, cut=0.8, n_compared=6)
+    Comparison(prune=False, cut=0.8, n_compared=6)
     """
     if math.isnan(value):
-        return Verdict(prune=True)
+        return Comparison(prune=True)
     ranked = sorted([*(score for score in others if not math.isnan(score)), value], reverse=maximize)
     cut = ranked[max(len(ranked) // reduction_factor - 1, 0)]
     worse = value < cut if maximize else value > cut
-    return Verdict(worse, cut, len(ranked))
+    return Comparison(worse, cut, len(ranked))
 
 
 def median(
@@ -110,21 +110,21 @@ def median(
     n_startup_trials: int,
     n_min_trials: int,
     maximize: bool,
-) -> Verdict:
+) -> Comparison:
     """Prune if the best score so far is worse than the median of complete trials at this epoch.
 
     Source: Golovin et al. 2017 (Vizier); optuna.pruners.MedianPruner.
 
     >>> median([0.2, 0.3], [0.5, 0.1, 0.4], n_complete=3, n_startup_trials=1, n_min_trials=1, maximize=True)
-    Verdict(prune=True, cut=0.4, n_compared=4)
+    Comparison(prune=True, cut=0.4, n_compared=4)
     """
     if n_complete == 0 or n_complete < n_startup_trials:
         return KEEP
     finite = [score for score in own if not math.isnan(score)]
     if not finite:
-        return Verdict(prune=True)
+        return Comparison(prune=True)
     if len(others) < n_min_trials or not any(not math.isnan(v) for v in others):
         return KEEP
     best = max(finite) if maximize else min(finite)
     cut = float(np.nanmedian(np.asarray(others, dtype=float)))
-    return Verdict(best < cut if maximize else best > cut, cut, len(others) + 1)
+    return Comparison(best < cut if maximize else best > cut, cut, len(others) + 1)

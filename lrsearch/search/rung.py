@@ -63,7 +63,7 @@ def add_epoch(connection: sa.Connection, slot: str, study: str, metrics: EpochMe
     connection.execute(_ADD[connection.dialect.name], row)
 
 
-def note(connection: sa.Connection, slot: str, epoch: int, found: pruners.Verdict) -> None:
+def note(connection: sa.Connection, slot: str, epoch: int, found: pruners.Comparison) -> None:
     """Keep what decided about a trial at an epoch: the score that had to be reached, and among how many."""
     if found.n_compared:
         values = {"cut": tables.finite(found.cut), "n_compared": found.n_compared}
@@ -93,7 +93,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def verdict(connection: sa.Connection, spec: StudySpec, study: str, slot: str, epoch: int) -> pruners.Verdict:
+def verdict(connection: sa.Connection, spec: StudySpec, study: str, slot: str, epoch: int) -> pruners.Comparison:
     """Read what the pruner needs and judge a trial at an epoch that it has reached."""
     at = {"study": study, "slot": slot, "at": epoch}
     rows = [
