@@ -20,7 +20,7 @@ from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
 from lrsearch.training import record
 from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Epoch, Judged, Normalization, On, Recipe, Site, Repeated, Progress, Trained
+from lrsearch.training.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from lrsearch.events import (
     Waiting,
 )
 from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Decision, Claim, Claims
+from lrsearch.search.claims import Claim, Claims, Decision
 from lrsearch.search.keeper import Due, Keeper
 from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec

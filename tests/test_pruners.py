@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from lrsearch.search.pruners import RungRow, Comparison, asha, comparable_from, judge, median
+from lrsearch.search.pruners import Comparison, RungRow, asha, comparable_from, judge, median
 from lrsearch.spec import StudySpec
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lrsearch.retrain import Begun, Job
     from lrsearch.search.keeper import Leave
     from lrsearch.training.folder import TrainingFolder
-    from lrsearch.training.record import Repeated, Progress, Trained
+    from lrsearch.training.record import Progress, Repeated, Trained
     from lrsearch.training.serial import SerialEngine
 
 SCHEMA = "lrsearch/train/1"

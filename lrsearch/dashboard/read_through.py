@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.search.explain import explained
+from lrsearch.search.optuna_private import FrozenStudy
 from lrsearch.search.storage import Database
 
 T = TypeVar("T")

@@ -14,13 +14,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from bottle import Bottle, HTTPResponse, Route
-from optuna.storages._rdb import models
 from pydantic import ValidationError
 
 from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
 from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
+from lrsearch.search import optuna_private
 from lrsearch.search import space as spaces
 from lrsearch.search import study as studies
 from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
@@ -149,7 +149,7 @@ def _keys(attrs: list[dict[str, str]]) -> set[str]:
 
 def _find(database: Database, study_id: int, trial_id: int) -> tuple[Study, Trial] | None:
     """Return the trial with Optuna's id, and its study."""
-    trials, named = models.TrialModel.__table__, models.StudyModel.__table__
+    trials, named = optuna_private.TRIALS, optuna_private.STUDIES
     query = (
         sa.select(named.c.study_name, trials.c.number)
         .join(trials, trials.c.study_id == named.c.study_id)

@@ -20,7 +20,7 @@ from sqlalchemy import bindparam
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.search import best, budget, endings, lease, optuna_rows, pruners, retries, rung, samplers
+from lrsearch.search import best, budget, endings, lease, optuna_private, optuna_rows, pruners, retries, rung, samplers
 from lrsearch.search import space as spaces
 from lrsearch.search.clock import now
 from lrsearch.search.mirror import SLOT_ATTR, Mirror
@@ -337,7 +337,7 @@ class Claims:
         news = self.study.database.read(lambda c: optuna_rows.news(c, self.study.optuna_id, self._after, open_now))
         self._mirror.sync(news)
         for trial in news:
-            trial_id = trial._trial_id  # noqa: SLF001 - Optuna has no public name for it
+            trial_id = optuna_private.trial_id(trial)
             self._after = max(self._after, trial_id)
             if trial.state.is_finished():
                 self._unfinished.pop(trial_id, None)
@@ -426,7 +426,7 @@ class Claims:
             if enqueued is None:
                 trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
             else:
-                trial_id, number = enqueued._trial_id, enqueued.number  # noqa: SLF001
+                trial_id, number = optuna_private.trial_id(enqueued), enqueued.number
                 if not optuna_rows.adopt(connection, self.study.optuna_id, enqueued, drawn, attrs):
                     self._unlink(connection, reserved)
                     return None
@@ -465,7 +465,7 @@ class Claims:
         if accepted is None:
             return None
         metrics = tuple(rung.metrics(row) for row in accepted)
-        return self._claim(reserved, trial._trial_id, trial.number, trial.params, metrics)  # noqa: SLF001
+        return self._claim(reserved, optuna_private.trial_id(trial), trial.number, trial.params, metrics)
 
     def _claim(
         self,
@@ -517,7 +517,7 @@ class Claims:
     def _refuse(self, reserved: Reserved, enqueued: FrozenTrial, wrong: str) -> None:
         """End an enqueued trial that cannot be trained."""
         outcome = Outcome(State.FAILED, Reason.NOT_IN_SPACE, None, 0, message=f"enqueued outside the space: {wrong}")
-        trial_id = enqueued._trial_id  # noqa: SLF001
+        trial_id = optuna_private.trial_id(enqueued)
         log.warning("trial %d failed: %s", enqueued.number, outcome.message)
 
         def work(connection: sa.Connection) -> None:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
-from lrsearch.search import optuna_rows, tables
+from lrsearch.search import optuna_private, optuna_rows, tables
 from lrsearch.search.clock import later
 from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.stored import shown
@@ -43,10 +42,10 @@ OPTUNA_STATES: Mapping[State, TrialState] = {
     State.FAILED: TrialState.FAIL,
 }
 
-_optunas = models.StudyModel.__table__
-_attrs = models.StudyUserAttributeModel.__table__
-_trials = models.TrialModel.__table__
-_trial_attrs = models.TrialUserAttributeModel.__table__
+_optunas = optuna_private.STUDIES
+_attrs = optuna_private.STUDY_USER_ATTRS
+_trials = optuna_private.TRIALS
+_trial_attrs = optuna_private.TRIAL_USER_ATTRS
 _carries = sa.and_(
     _attrs.c.study_id == _optunas.c.study_id, _attrs.c.key == ID_ATTR, _attrs.c.value_json == bindparam("its_id")
 )

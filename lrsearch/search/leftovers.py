@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import TrialState
 
 from lrsearch.counting import counted
 from lrsearch.errors import LrsearchError
-from lrsearch.search import budget, homes, lease, optuna_rows, processes, tables
+from lrsearch.search import budget, homes, lease, optuna_private, optuna_rows, processes, tables
 from lrsearch.search import study as studies
 from lrsearch.search.artifacts import PREFIX, Artifacts, default_for
 from lrsearch.search.check import Check, Level, disk
@@ -27,10 +26,10 @@ from lrsearch.search.storage import Database
 FORGOTTEN_SECONDS = 3600.0
 """After so long an artifact that nothing names, and a worker that was not heard of, are given up."""
 
-_optuna_studies = models.StudyModel.__table__
-_optuna_trials = models.TrialModel.__table__
-_optuna_study_attrs = models.StudyUserAttributeModel.__table__
-_optuna_trial_attrs = models.TrialUserAttributeModel.__table__
+_optuna_studies = optuna_private.STUDIES
+_optuna_trials = optuna_private.TRIALS
+_optuna_study_attrs = optuna_private.STUDY_USER_ATTRS
+_optuna_trial_attrs = optuna_private.TRIAL_USER_ATTRS
 _OF_STUDIES = (tables.epochs, tables.interruptions, tables.leases, tables.slots)
 _OF_SLOTS = (tables.epochs, tables.interruptions, tables.leases)
 _KNOWN = sa.select(_optuna_study_attrs.c.value_json).where(_optuna_study_attrs.c.key == ID_ATTR)

@@ -3,10 +3,8 @@
 import sqlite3
 from contextlib import closing
 
-from optuna.storages._rdb import models
-
 from lrsearch.errors import StorageError
-from lrsearch.search import explain, tables
+from lrsearch.search import explain, optuna_private, tables
 from lrsearch.search.connecting import connected, reading_uri
 from lrsearch.search.explain import explained
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, check_local
@@ -37,7 +35,7 @@ def check_new(place: Place) -> None:
         if not folder.is_dir():
             raise StorageError(f"{place}: the folder {folder} does not exist; make it, or name another --storage")
         check_local(place)
-    there, optunas = _tables_in(place), set(models.BaseModel.metadata.tables)
+    there, optunas = _tables_in(place), set(optuna_private.METADATA.tables)
     others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
     if others and not optunas <= there:
         shown = ", ".join(sorted(others)[:3])

@@ -8,13 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from sqlalchemy import exc
-from sqlalchemy.orm import scoped_session, sessionmaker
 from sqlalchemy.pool import StaticPool
 
 from lrsearch.errors import StorageError
-from lrsearch.search import explain, migrations, tables
+from lrsearch.search import explain, migrations, optuna_private, tables
 from lrsearch.search.connecting import connected, reading_uri, settings
 from lrsearch.search.look import has_studies
 from lrsearch.search.places import Place, PostgresServer, SqliteFile, check_local
@@ -66,8 +64,7 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     # A worker tries again what a lost connection ends. Several connections are the dashboard's, which hands Optuna's
     # storage on to optuna-dashboard: nothing is tried again there.
     engine = sa.create_engine(place.url, pool_pre_ping=connections > 1, **pool, connect_args=settings(place))
-    for owner in (storage, storage._version_manager):  # noqa: SLF001 - it keeps the two for `doctor`
-        owner.engine, owner.scoped_session = engine, scoped_session(sessionmaker(bind=engine))
+    optuna_private.use_engine(storage, engine)
     return storage
 
 
@@ -144,7 +141,7 @@ def _over_one_connection(place: PostgresServer, **kwargs: Any) -> RDBStorage:
 def _is_complete(connection: sa.Connection) -> bool:
     """Whether all tables are there and as this lrsearch has them; it leaves no transaction open."""
     there = set(sa.inspect(connection).get_table_names())
-    complete = {*models.BaseModel.metadata.tables, *tables.metadata.tables} <= there
+    complete = {*optuna_private.METADATA.tables, *tables.metadata.tables} <= there
     complete = complete and connection.scalar(sa.select(tables.schema.c.version)) == tables.SCHEMA_VERSION
     connection.rollback()
     return complete

@@ -16,26 +16,26 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
+from lrsearch.search import optuna_private
 from lrsearch.search.clock import now
 
-_studies = models.StudyModel.__table__
-_directions = models.StudyDirectionModel.__table__
-_study_user_attrs = models.StudyUserAttributeModel.__table__
-_study_system_attrs = models.StudySystemAttributeModel.__table__
-_trials = models.TrialModel.__table__
-_params = models.TrialParamModel.__table__
-_reports = models.TrialIntermediateValueModel.__table__
-_values = models.TrialValueModel.__table__
-_user_attrs = models.TrialUserAttributeModel.__table__
-_system_attrs = models.TrialSystemAttributeModel.__table__
-_Report = models.TrialIntermediateValueModel.TrialIntermediateValueType
-_Value = models.TrialValueModel.TrialValueType
+_studies = optuna_private.STUDIES
+_directions = optuna_private.DIRECTIONS
+_study_user_attrs = optuna_private.STUDY_USER_ATTRS
+_study_system_attrs = optuna_private.STUDY_SYSTEM_ATTRS
+_trials = optuna_private.TRIALS
+_params = optuna_private.PARAMS
+_reports = optuna_private.REPORTS
+_values = optuna_private.VALUES
+_user_attrs = optuna_private.TRIAL_USER_ATTRS
+_system_attrs = optuna_private.TRIAL_SYSTEM_ATTRS
+_Report = optuna_private.ReportKind
+_Value = optuna_private.ValueKind
 
 FIXED_PARAMS_ATTR = "fixed_params"
 """Optuna's own: where ``Study.enqueue_trial`` keeps what a person asked for."""
@@ -96,9 +96,7 @@ _NEWS = sa.select(_trials).where(
 
 
 _OF_TRIALS = [
-    table
-    for table in reversed(models.BaseModel.metadata.sorted_tables)
-    if "trial_id" in table.c and table is not _trials
+    table for table in reversed(optuna_private.METADATA.sorted_tables) if "trial_id" in table.c and table is not _trials
 ]
 _CLEAR = [table.delete().where(table.c.trial_id == bindparam("trial")) for table in _OF_TRIALS]
 
@@ -141,7 +139,7 @@ def set_study_attr(connection: sa.Connection, study_id: int, key: str, value: An
 def delete_trials(connection: sa.Connection, which: sa.ColumnElement[bool]) -> None:
     """Remove the trials of which that holds, and every row that hangs on them."""
     trial_ids = list(connection.scalars(sa.select(_trials.c.trial_id).where(which)))
-    for table in reversed(models.BaseModel.metadata.sorted_tables):
+    for table in reversed(optuna_private.METADATA.sorted_tables):
         if "trial_id" in table.c:
             for first in range(0, len(trial_ids), CHUNK):
                 among = trial_ids[first : first + CHUNK]
@@ -174,7 +172,7 @@ def delete_study(connection: sa.Connection, study_id: int, but_for: sa.Table | N
     """Remove a study and every row that hangs on it, but for those in one table; return how many trials it had."""
     trial_ids = sa.select(_trials.c.trial_id).where(_trials.c.study_id == study_id)
     n = int(connection.scalar(sa.select(sa.func.count()).select_from(trial_ids.subquery())) or 0)
-    for table in reversed(models.BaseModel.metadata.sorted_tables):
+    for table in reversed(optuna_private.METADATA.sorted_tables):
         if "trial_id" in table.c and table is not _trials:
             connection.execute(table.delete().where(table.c.trial_id.in_(trial_ids)))
         elif "study_id" in table.c and table is not but_for:
@@ -229,7 +227,7 @@ def adopt(
     connection: sa.Connection, study_id: int, waiting: FrozenTrial, drawn: FrozenTrial, user_attrs: Mapping[str, Any]
 ) -> bool:
     """Turn a WAITING trial into a RUNNING one with the parameters of ``drawn``; False when somebody else has it."""
-    trial_id = waiting._trial_id  # noqa: SLF001 - Optuna has no public name for it
+    trial_id = optuna_private.trial_id(waiting)
     which = {"trial": trial_id, "study": study_id, "nth": waiting.number}
     if connection.execute(_ADOPT, which).rowcount == 0:
         return False
@@ -317,7 +315,7 @@ def news(connection: sa.Connection, study_id: int, after: int, unfinished: Seque
     out: list[FrozenTrial] = []
     for first in range(0, len(rows), CHUNK):
         out += _frozen(connection, sorted(rows[first : first + CHUNK], key=lambda row: int(row.trial_id)))
-    return sorted(out, key=lambda trial: trial._trial_id)  # noqa: SLF001 - Optuna has no public name for it
+    return sorted(out, key=optuna_private.trial_id)
 
 
 def numbered(connection: sa.Connection, study_id: int, number: int) -> list[FrozenTrial]:

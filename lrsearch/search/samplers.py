@@ -5,9 +5,9 @@ from typing import assert_never
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
+from lrsearch.search.optuna_private import PointOfSequence
 from lrsearch.spec import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 
 
@@ -31,25 +31,13 @@ def build(spec: SamplerSpec, seed: int, position: int, attempt: int = 0) -> Base
             case GpSpec(n_startup_trials=n):
                 return GPSampler(n_startup_trials=n, seed=own)
             case QmcSpec():
-                return _SlotOfSequence(seed, position, own)
+                # Before any trial has ended, and so the parameters are known, settings are drawn at random.
+                return PointOfSequence(
+                    position,
+                    scramble=True,
+                    seed=seed,
+                    independent_sampler=RandomSampler(seed=own),
+                    warn_independent_sampling=False,
+                )
             case _:
                 assert_never(spec)
-
-
-class _SlotOfSequence(QMCSampler):
-    """One quasi-random sequence for the whole study, of which each slot takes the point at its position.
-
-    Optuna counts the points in an attribute of the study, which two workers may read at once, and which a worker that
-    is killed while it samples has already raised.
-    """
-
-    def __init__(self, seed: int, position: int, own: int) -> None:
-        # Before any trial has ended, and so the parameters are known, settings are drawn at random.
-        super().__init__(
-            scramble=True, seed=seed, independent_sampler=RandomSampler(seed=own), warn_independent_sampling=False
-        )
-        self._position = position
-
-    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
-        del study, search_space
-        return self._position

@@ -8,11 +8,10 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason
-from lrsearch.search import lease, tables
+from lrsearch.search import lease, optuna_private, tables
 from lrsearch.search.budget import Standing
 from lrsearch.search.clock import later, now
 from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
@@ -23,7 +22,7 @@ from lrsearch.trial import Reason, State
 
 RECENT_SECONDS = 300.0
 
-_named, _attrs = models.StudyModel.__table__, models.StudyUserAttributeModel.__table__
+_named, _attrs = optuna_private.STUDIES, optuna_private.STUDY_USER_ATTRS
 _slots, _epochs, _interruptions = tables.slots, tables.epochs, tables.interruptions
 _leases, _workers = tables.leases, tables.workers
 _count: Any = sa.func.count
