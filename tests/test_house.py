@@ -18,6 +18,17 @@ def test_no_class_name_means_two_things() -> None:
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
+def test_sql_stands_in_one_room() -> None:
+    rooms = set()
+    for name, tree in FILES.items():
+        for node in ast.walk(tree):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if any(module.partition(".")[0] in ("sqlalchemy", "sqlite3", "psycopg", "alembic") for module in modules):
+                rooms.add(name.rpartition("/")[0])
+    assert rooms == {"search"}
+
+
 def private_names_of_optuna(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("optuna"):

@@ -8,7 +8,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from lrsearch.errors import StorageError
-from lrsearch.search import opening, patience
+from lrsearch.search import opening, patience, tables
 from lrsearch.search.connecting import writable
 from lrsearch.search.explain import explained
 from lrsearch.search.look import check_new, has_studies
@@ -94,6 +94,17 @@ class Database:
         with explained(self.place), self._connected() as connection:
             _of_one_moment(connection)
             yield connection
+
+    def answers(self) -> bool:
+        """Whether the database answers now, with our tables in it."""
+        if isinstance(self.place, SqliteFile) and not self.place.path.exists():
+            # It would be made anew, empty.
+            return False
+        try:
+            with self.reading() as connection:
+                return connection.scalar(sa.select(tables.schema.c.version)) is not None
+        except StorageError:
+            return False
 
     def close(self) -> None:
         """Give all connections back."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lrsearch import __version__
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.search import budget as budgets
-from lrsearch.search import homes, lease, optuna_rows, retries, rung, tables
+from lrsearch.search import homes, lease, optuna_private, optuna_rows, retries, rung, tables
 from lrsearch.search import space as spaces
 from lrsearch.search.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.search.mirror import SLOT_ATTR
@@ -287,6 +287,20 @@ def get(database: Database, name: str | None) -> Study:
         holds = f"it holds {', '.join(known)}" if known else "it holds none"
         raise UnknownNameError(f"there is no study '{name}' in {database.place}{nearest(name, known)}; {holds}")
     return study
+
+
+def find_trial(database: Database, study_id: int, trial_id: int) -> tuple[Study, Trial] | None:
+    """Return the trial with Optuna's ids, and its study; None where there is none of ours."""
+    trials, named = optuna_private.TRIALS, optuna_private.STUDIES
+    query = (
+        sa.select(named.c.study_name, trials.c.number)
+        .join(trials, trials.c.study_id == named.c.study_id)
+        .where(trials.c.trial_id == trial_id, trials.c.study_id == study_id)
+    )
+    row = database.read(lambda connection: connection.execute(query).one_or_none())
+    study = None if row is None else find(database, row.study_name)
+    trial = None if row is None or study is None else study.trial(row.number)
+    return None if study is None or trial is None else (study, trial)
 
 
 def check_version(study: Study) -> None:
