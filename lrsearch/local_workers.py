@@ -23,9 +23,9 @@ from pathlib import Path
 from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import Place
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import Place
 from lrsearch.trial import Reason
 
 log = logging.getLogger(__name__)

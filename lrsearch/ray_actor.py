@@ -11,8 +11,8 @@ from types import FrameType
 from lrsearch import __version__, cores, errors
 from lrsearch.events import EndReason, Event, SearchEnded
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
 from lrsearch.serving import Failed, Order, serve
+from lrsearch.store.keeper import Leave
 from lrsearch.trial import Reason
 
 HEAR_SECONDS = 5.0

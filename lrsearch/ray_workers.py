@@ -18,9 +18,9 @@ from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded
 from lrsearch.ray_actor import Process, RayActor
 from lrsearch.ray_cluster import Cluster, Needs
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import Place, SqliteFile
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import Place, SqliteFile
 
 log = logging.getLogger(__name__)
 

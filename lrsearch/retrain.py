@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, NoReturn
 from lrsearch import __version__, schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
-from lrsearch.search.keeper import Leave
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store.keeper import Leave
+from lrsearch.store.study import Study
 from lrsearch.training import record
 from lrsearch.training.folder import TrainingFolder
 from lrsearch.training.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained

@@ -19,11 +19,11 @@ from lrsearch.events import (
     TrialStarted,
     Waiting,
 )
-from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Claim, Claims, Decision
-from lrsearch.search.keeper import Due, Keeper
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store.artifacts import Artifacts
+from lrsearch.store.claims import Claim, Claims, Decision
+from lrsearch.store.keeper import Due, Keeper
+from lrsearch.store.study import Study
 from lrsearch.training import data, device
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.models import ModelConfig

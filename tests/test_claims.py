@@ -53,16 +53,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.counting import counted
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import creation, rung
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims
-from lrsearch.search.endings import OPTUNA_STATES
-from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.search.places import Place, SqliteFile, parse_place
-from lrsearch.search.reservations import Initial
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.store import creation, rung
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claim, Claims
+from lrsearch.store.endings import OPTUNA_STATES
+from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.store.places import Place, SqliteFile, parse_place
+from lrsearch.store.reservations import Initial
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
 
 

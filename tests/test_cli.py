@@ -134,9 +134,9 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
 ) -> None:
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
-    from lrsearch.search.creation import create
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.search.storage import Database
+    from lrsearch.store.creation import create
+    from lrsearch.store.places import SqliteFile
+    from lrsearch.store.storage import Database
     from lrsearch.trial import Outcome, Reason, State
 
     message = "RuntimeError: [enforce fail at x.cpp:12] :fire: [red] /path"
@@ -445,9 +445,9 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 
 
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
-    from lrsearch.search import creation
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.search.storage import Database
+    from lrsearch.store import creation
+    from lrsearch.store.places import SqliteFile
+    from lrsearch.store.storage import Database
 
     database = Database(SqliteFile(tmp_path / "lrsearch.db"))
     creation.create(database, StudySpec(name="empty"))

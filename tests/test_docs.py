@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from lrsearch import errors, launch, spec, study_file
 from lrsearch.cli import app as cli
 from lrsearch.schedules import SHAPE_FIELDS
-from lrsearch.search import filing, places
+from lrsearch.store import filing, places
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -26,7 +26,7 @@ def test_sql_stands_in_one_room() -> None:
             modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if any(module.partition(".")[0] in ("sqlalchemy", "sqlite3", "psycopg", "alembic") for module in modules):
                 rooms.add(name.rpartition("/")[0])
-    assert rooms == {"search"}
+    assert rooms == {"store"}
 
 
 def private_names_of_optuna(tree: ast.AST) -> Iterator[str]:
@@ -45,5 +45,5 @@ def private_names_of_optuna(tree: ast.AST) -> Iterator[str]:
 
 def test_one_file_knows_what_optuna_has_no_public_name_for() -> None:
     found = {name: set(private_names_of_optuna(tree)) for name, tree in FILES.items()}
-    assert {name for name, names in found.items() if names} == {"search/optuna_private.py"}
-    assert found["search/optuna_private.py"] == {"_rdb", "_frozen", "_trial_id", "_version_manager", "_find_sample_id"}
+    assert {name for name, names in found.items() if names} == {"store/optuna_private.py"}
+    assert found["store/optuna_private.py"] == {"_rdb", "_frozen", "_trial_id", "_version_manager", "_find_sample_id"}

@@ -18,12 +18,12 @@ from conftest import FakeEngine, finished, learning, measured, on_both, sentence
 from conftest import claims_of as claims
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
-from lrsearch.search import migrations, opening, tables
-from lrsearch.search import study as studies
-from lrsearch.search.look import has_studies
-from lrsearch.search.places import Place, SqliteFile
-from lrsearch.search.storage import Database, open_existing
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import migrations, opening, tables
+from lrsearch.store import study as studies
+from lrsearch.store.look import has_studies
+from lrsearch.store.places import Place, SqliteFile
+from lrsearch.store.storage import Database, open_existing
 from lrsearch.trial import Role, State
 
 NOW = tables.SCHEMA_VERSION

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from lrsearch import cores, study_file
 from lrsearch.errors import StudyFileError
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
 from lrsearch.spec import KINDS, MOST, StudySpec
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 
 pytest_plugins = ["command_line"]
 

@@ -25,11 +25,11 @@ from conftest import (
 
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 
 pytest_plugins = ["command_line"]
 

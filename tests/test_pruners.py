@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from lrsearch.search.pruners import Comparison, RungRow, asha, comparable_from, judge, median
 from lrsearch.spec import StudySpec
+from lrsearch.store.pruners import Comparison, RungRow, asha, comparable_from, judge, median
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
 EPOCHS = 9

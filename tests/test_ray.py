@@ -26,10 +26,10 @@ from test_secrets import traces
 import lrsearch
 from lrsearch import ray_cluster
 from lrsearch.errors import EXIT_DEVICE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from lrsearch.search import at_work
-from lrsearch.search import study as studies
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database
+from lrsearch.store import at_work
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database
 from lrsearch.trial import State
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))

@@ -40,10 +40,10 @@ from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import trained_seconds
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.search import filing, space
-from lrsearch.search import study as studies
-from lrsearch.search.places import SqliteFile, parse_place
 from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.store import filing, space
+from lrsearch.store import study as studies
+from lrsearch.store.places import SqliteFile, parse_place
 from lrsearch.training import optimizers
 from lrsearch.trial import (
     EpochMetrics,

@@ -16,11 +16,11 @@ import torch
 from command_line import InProcess, Result, Running, at_a_terminal, contents, end_of, one_line, run_process, run_python
 
 from lrsearch import retrain
-from lrsearch.search import study as studies
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import open_existing
 from lrsearch.spec import WorkersSpec
+from lrsearch.store import study as studies
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import open_existing
 from lrsearch.training import data
 from lrsearch.training.folder import TrainingFolder
 from lrsearch.training.record import Progress

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lrsearch.search.pruners import comparable_from
 from lrsearch.spec import StudySpec
+from lrsearch.store.pruners import comparable_from
 from lrsearch.trial import (
     EpochMetrics,
     Interruption,

@@ -32,7 +32,7 @@ from lrsearch.errors import (
 from lrsearch.spec import KINDS, DatasetSpec, StudySpec
 
 if TYPE_CHECKING:
-    from lrsearch.search.places import Place
+    from lrsearch.store.places import Place
 
 
 MOST_PER_CORE = 16
@@ -235,9 +235,9 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
 
 
 def _filed(name: str, where: "Place") -> StudySpec | None:
-    from lrsearch.search import study as studies
-    from lrsearch.search.look import has_studies
-    from lrsearch.search.storage import Database
+    from lrsearch.store import study as studies
+    from lrsearch.store.look import has_studies
+    from lrsearch.store.storage import Database
 
     if not has_studies(where):
         return None
@@ -249,7 +249,7 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
-    from lrsearch.search import creation, portfolio, space
+    from lrsearch.store import creation, portfolio, space
 
     initial = portfolio.initial(spec)
     if as_json:
@@ -272,7 +272,7 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
 
 def _detach(asked: Asked) -> int:
     """File the study for workers elsewhere."""
-    from lrsearch.search import filing
+    from lrsearch.store import filing
 
     filing.check(asked.spec, asked.where)
     study = searching.file(asked)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from lrsearch.retrain import Begun, Job
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store.keeper import Leave
     from lrsearch.training.folder import TrainingFolder
     from lrsearch.training.record import Progress, Repeated, Trained
     from lrsearch.training.serial import SerialEngine
@@ -68,11 +68,11 @@ def train(
     """Train the setting of a trial for keeps: write the weights and judge them once on the test images."""
     with opened(storage) as database:
         from lrsearch import retrain
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         job = retrain.job(found, chosen(found, trial), on, seed=seed, epochs=epochs)
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store.keeper import Leave
     from lrsearch.training import record
     from lrsearch.training.folder import TrainingFolder
 

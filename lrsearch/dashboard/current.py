@@ -18,8 +18,8 @@ from lrsearch.gather import gather
 from lrsearch.report import html_page
 from lrsearch.report.html_page import Live
 from lrsearch.report.material import Material
-from lrsearch.search import news
-from lrsearch.search.study import Study
+from lrsearch.store import news
+from lrsearch.store.study import Study
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from lrsearch import __version__
 from lrsearch.errors import StorageError
-from lrsearch.search import tally
-from lrsearch.search.storage import Database
-from lrsearch.search.tally import RECENT_SECONDS, Tally
+from lrsearch.store import tally
+from lrsearch.store.storage import Database
+from lrsearch.store.tally import RECENT_SECONDS, Tally
 from lrsearch.trial import Reason, State
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,9 @@ from bottle import Bottle, HTTPResponse, request
 from lrsearch.dashboard.current import Current, Snapshot, dashboard_url_of, report_url_of
 from lrsearch.errors import UnknownNameError
 from lrsearch.report import words
-from lrsearch.search import study as studies
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Summary
+from lrsearch.store import study as studies
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Summary
 from lrsearch.trial import State
 
 SHOWN = (State.RUNNING, State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED)

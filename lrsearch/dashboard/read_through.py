@@ -8,9 +8,9 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search.explain import explained
-from lrsearch.search.optuna_private import FrozenStudy
-from lrsearch.search.storage import Database
+from lrsearch.store.explain import explained
+from lrsearch.store.optuna_private import FrozenStudy
+from lrsearch.store.storage import Database
 
 T = TypeVar("T")
 

@@ -19,12 +19,12 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
 from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
-from lrsearch.search import space as spaces
-from lrsearch.search import study as studies
-from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
-from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
+from lrsearch.store import space as spaces
+from lrsearch.store import study as studies
+from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
+from lrsearch.store.mirror import SLOT_ATTR
+from lrsearch.store.storage import Database
 
 log = logging.getLogger(__name__)
 
