@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrsearch import __version__, errors
+from lrsearch import errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.ray_actor import Process, RayActor
 from lrsearch.ray_cluster import Cluster, Needs
@@ -21,6 +21,7 @@ from lrsearch.report import json_log
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place, SqliteFile
+from lrsearch.version import __version__
 
 log = logging.getLogger(__name__)
 

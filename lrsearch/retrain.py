@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lrsearch import __version__, schedules
+from lrsearch import schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
 from lrsearch.spec import StudySpec
@@ -22,6 +22,7 @@ from lrsearch.training import record
 from lrsearch.training.folder import TrainingFolder
 from lrsearch.training.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial
+from lrsearch.version import __version__
 
 if TYPE_CHECKING:
     from lrsearch.training.serial import SerialEngine, SerialTraining

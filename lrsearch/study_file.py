@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.search_space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
-from lrsearch.spec import KINDS, LONGEST_NAME, StudySpec
+from lrsearch.spec import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
 DEFAULT_STUDY = "digits"
 
@@ -152,12 +152,33 @@ def build(tables: Mapping[str, Any], place: str, options: Mapping[str, str] | No
         raise StudyFileError(f"{by[-1] if by else place}: {_sentence(dict(first))}{more}") from None
 
 
-def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:
-    """Read a study file or a shipped study and apply overrides in order."""
-    tables, place = read(name_or_file)
+def resolved(
+    tables: Mapping[str, Any],
+    place: str,
+    overrides: Sequence[tuple[str, object]],
+    options: Mapping[str, str] | None = None,
+) -> StudySpec:
+    """Return the spec of a study file with keys of it overridden, in order.
+
+    One that is of another data set than the file, and got no name, is called after what it trains on what: the file's
+    name would say something else.
+
+    Raises:
+        StudyFileError: as ``build``.
+    """
+    of_file = tables.get("dataset")
     for key, value in overrides:
         tables = override(tables, key, value)
-    return build(tables, place)
+    spec = build(tables, place, options)
+    there = of_file.get("name") if isinstance(of_file, Mapping) else None
+    if spec.dataset.name == (there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
+        return spec
+    return spec.model_copy(update={"name": f"{spec.dataset.name}-{spec.model.name}"})
+
+
+def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:
+    """Read a study file or a shipped study and apply overrides in order."""
+    return resolved(*read(name_or_file), overrides)
 
 
 def _sentence(error: dict[str, Any]) -> str:

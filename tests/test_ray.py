@@ -221,7 +221,7 @@ def test_through_rays_client_a_worker_that_dies_between_two_calls_is_replaced(
 def test_a_node_with_another_lrsearch_is_named(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
     here = Path(lrsearch.__file__).parent
     shutil.copytree(here, tmp_path / "newer" / "lrsearch", ignore=shutil.ignore_patterns("__pycache__"))
-    initial = tmp_path / "newer" / "lrsearch" / "__init__.py"
+    initial = tmp_path / "newer" / "lrsearch" / "version.py"
     initial.write_text(initial.read_text().replace(f'"{lrsearch.__version__}"', '"99.0.0"'))
     result = start(nodes, postgres_url, tmp_path, package=str(tmp_path / "newer")).result()
     assert result.code == EXIT_FAILURE, result.err

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import __version__
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -21,6 +20,7 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_DEVICE, EXIT_OK, EXIT_STORAGE, DeviceError
+from lrsearch.version import __version__
 
 if TYPE_CHECKING:
     from lrsearch.store.check import Check

@@ -29,7 +29,7 @@ from lrsearch.errors import (
     StudyFileError,
     UsageError,
 )
-from lrsearch.spec import KINDS, DatasetSpec, StudySpec
+from lrsearch.spec import KINDS, StudySpec
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
@@ -218,17 +218,14 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
         if filed is None:
             raise
         tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
-    of_file = tables.get("dataset")
-    for key, value, _ in overrides:
-        tables = study_file.override(tables, key, value)
     options = {_named(key): option for key, _, option in overrides}
-    if filed is None or tables["name"] != filed.name:
-        spec = study_file.build(tables, source, options)
-        there = of_file.get("name") if isinstance(of_file, dict) else None
-        if spec.dataset.name == (there or DatasetSpec().name) or "name" in options or filed is not None:
-            return spec
-        # The file's name would say something else than what is trained.
-        return spec.model_copy(update={"name": f"{spec.dataset.name}-{spec.model.name}"})
+    settings = [(key, value) for key, value, _ in overrides]
+    if filed is None:
+        return study_file.resolved(tables, source, settings, options)
+    for key, value in settings:
+        tables = study_file.override(tables, key, value)
+    if tables["name"] != filed.name:
+        return study_file.build(tables, source, options)
     # A name that is in the database is a name, whatever another program called the study.
     spec = study_file.build(tables | {"name": study_file.DEFAULT_STUDY}, source, options)
     return spec.model_copy(update={"name": filed.name})

@@ -6,7 +6,6 @@ from contextlib import closing
 
 from optuna.study import StudyDirection
 
-from lrsearch import __version__
 from lrsearch.errors import IdentityError, UsageError
 from lrsearch.spec import StudySpec, differences
 from lrsearch.store import homes, optuna_rows, tables
@@ -16,6 +15,7 @@ from lrsearch.store.look import check_new, has_studies, study_names
 from lrsearch.store.places import Place
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study, find
+from lrsearch.version import __version__
 
 METRIC_NAMES_ATTR = "study:metric_names"
 """Optuna's own: where ``Study.set_metric_names`` keeps them."""

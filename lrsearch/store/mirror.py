@@ -27,7 +27,11 @@ class Mirror:
 
     def __init__(self, direction: Literal["maximize", "minimize"]) -> None:
         self._storage = InMemoryStorage()
+        before = optuna.logging.get_verbosity()
+        # Whoever calls the Python API hears of a study that was made in memory otherwise.
+        optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
         self._study = optuna.create_study(storage=self._storage, direction=direction)
+        optuna.logging.set_verbosity(before)
         self._id = self._storage.get_study_id_from_name(self._study.study_name)
         self._ids: dict[str, int] = {}
         self._finished: set[str] = set()

@@ -5,9 +5,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lrsearch import __version__
 from lrsearch.store import lease, tables
 from lrsearch.store.study import Study
+from lrsearch.version import __version__
 
 
 def fingerprint(study: Study) -> str:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
-from lrsearch import __version__
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
@@ -20,6 +19,7 @@ from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.storage import Database
 from lrsearch.stored import shown
 from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, Refused, Role, State, Trial
+from lrsearch.version import __version__
 
 T = TypeVar("T")
 
