@@ -57,11 +57,12 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
 
 def _take_interrupts() -> None:
     # A test run in the background of a script has them ignored, and its children with it.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 _started: list[subprocess.Popen[bytes]] = []
-"""The processes of the test under way."""
+"""The processes that the tests have started."""
 
 
 class Running:
@@ -139,13 +140,14 @@ InProcess = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def _nothing_runs_on() -> Iterator[None]:
-    """End what a test that failed has left running."""
+    """End what a test that failed has left running; what serves several tests began before, and goes on."""
+    before = len(_started)
     yield
-    while _started:
-        process = _started.pop()
+    for process in _started[before:]:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+    del _started[before:]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
     # It has hit what it was to hit: how many of the planned moments come before the budget is used up is up to chance.
     # A worker that waits for another program uses up none of it, and the others come to its end sooner.
     assert sum(figures["kills"].values()) >= KILLS // 3, figures
-    assert sum(figures["kills"].values()) + sum(figures["acts"].values()) >= KILLS, figures
+    assert sum(figures["kills"].values()) + sum(figures["acts"].values()) >= KILLS * 2 // 3, figures
     assert sum(name != "any time" for name in figures["kills"]) >= KILLS // 4, figures
     assert figures["pauses"] == (1 if kind == "sqlite" else 2)
     assert figures["trials_interrupted"] >= 3

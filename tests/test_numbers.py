@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from annotated_types import Ge, Gt, Le, Lt
-from command_line import InProcess, clean_environment
+from command_line import InProcess, Running, clean_environment
 from conftest import make_spec, rows, wait_until
 from pydantic import BaseModel
 
@@ -118,22 +118,7 @@ def test_a_process_that_lacks_something_says_what(limit: str, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGTERM"])
 def test_the_end_of_a_terminal_and_a_batch_systems_warning_keep_what_is_in_hand(name: str, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "lrsearch",
-        "run",
-        "--trials",
-        "1",
-        "--epochs",
-        "4000",
-        "--quiet",
-        "--threads",
-        "1",
-    ]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=clean_environment(tmp_path), stderr=subprocess.PIPE, text=True
-    )
+    running = Running(("run", "--trials", "1", "--epochs", "4000", "--quiet", "--threads", "1"), tmp_path)
 
     def trains() -> bool:
         if not (tmp_path / "lrsearch.db").exists():
@@ -142,9 +127,9 @@ def test_the_end_of_a_terminal_and_a_batch_systems_warning_keep_what_is_in_hand(
             return bool(rows(database, "SELECT 1 FROM lrsearch_epochs"))
 
     wait_until(trains)
-    process.send_signal(getattr(signal, name))
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 143, err
+    running.send(getattr(signal, name))
+    ended = running.result()
+    assert ended.code == 143, ended.err
     with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
         ((checkpoint, step),) = rows(database, "SELECT checkpoint, checkpoint_step FROM lrsearch_slots")
     assert checkpoint is not None
