@@ -6,6 +6,7 @@ field here. They are torch-free and Optuna-free; the known names of data sets an
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
@@ -375,12 +376,14 @@ class StudySpec(Strict):
         Raises:
             ValidationError: it is no such spec.
         """
-        tables = json.loads(text)
-        sampler = tables.get("sampler", {})
-        if sampler.get("name") in ("random", "qmc"):
-            # Written down of every sampler once, though these two do not take it.
-            sampler.pop("n_startup_trials", None)
-        return cls.model_validate_json(json.dumps(tables))
+        with suppress(ValueError, AttributeError):  # what is no spec is told so below
+            tables = json.loads(text)
+            sampler = tables.get("sampler", {})
+            if sampler.get("name") in ("random", "qmc") and "n_startup_trials" in sampler:
+                # Written down of every sampler once, though these two do not take it.
+                del sampler["n_startup_trials"]
+                text = json.dumps(tables)
+        return cls.model_validate_json(text)
 
     def to_json(self) -> str:
         """Return the whole spec as JSON that ``from_json`` reads back."""

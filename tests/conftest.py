@@ -621,6 +621,7 @@ SLOW_BY_NATURE = frozenset(
         "test_interrupt.py",  # whole searches, interrupted again and again
         "test_reference.py",
         "test_train.py",
+        "test_collapse.py",  # whole trainings
         "test_stored.py",  # every command with every hostile name
         "test_postgres_server.py",  # servers that restart
         "test_postgres_storage.py",

@@ -159,8 +159,8 @@ def test_what_a_trial_reports_is_what_is_read_back(database: Database) -> None:
         claims.accept(claim, metrics)
     assert claims.end(claim, complete(0.6, 3)).accepted
     (trial,) = study.trials()
-    assert trial.metrics[0] == told[0]
-    assert trial.metrics[2] == told[2]
+    assert trial.metrics[0] == replace(told[0], rung_score=0.35, comparable=True)
+    assert trial.metrics[2] == replace(told[2], rung_score=0.7, comparable=True)
     assert math.isnan(trial.metrics[1].val_loss)
     assert trial.outcome == complete(0.6, 3)
     assert trial.config == claim.trial.config
@@ -205,6 +205,7 @@ def test_the_first_settings_are_tried_first_and_named_after_their_origin(databas
 # --- several workers -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on_both
 def test_four_processes_end_with_exactly_the_budget(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -811,7 +812,10 @@ def test_an_epoch_of_warm_up_is_neither_judged_nor_held_against_others(database:
     assert claims.accept(good, measured(2, 0.6)).kind == "keep"
     answer = claims.accept(warm, measured(2, 0.1))
     assert answer.kind == "prune", "after two epochs its warm-up is over"
-    assert (answer.verdict.cut, answer.verdict.n_compared) == (0.6, 2)
+    assert (answer.epoch.cut, answer.epoch.n_compared) == (0.6, 2)
+    # What decided is in the table, and that of the others is left empty: nobody looked, or nothing was comparable.
+    pruned = study.trials()[warm.trial.number].metrics
+    assert [(m.comparable, m.cut, m.n_compared) for m in pruned] == [(False, None, 0), (True, 0.6, 2)]
 
 
 @pytest.mark.parametrize(

@@ -489,6 +489,7 @@ def test_delete_with_yes_deletes_one_study_and_no_other(study: InProcess, tmp_pa
     assert again.code == 0, "the name is free"
 
 
+@pytest.mark.slow
 def test_delete_asks_at_a_terminal(finished: Finished, tmp_path: Path) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     for answer, code, names in (("n", 1, ["digits"]), ("y", 0, [])):
@@ -502,6 +503,7 @@ def test_delete_asks_at_a_terminal(finished: Finished, tmp_path: Path) -> None:
 # --- terminals, pipes and encodings ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_there_is_no_color(finished: Finished, tmp_path: Path) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     coloured = end_of(at_a_terminal(["trials"], tmp_path)).out
@@ -563,6 +565,7 @@ def in_a_shell(line: str, folder: Path, **environment: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv"])
 def test_a_pipe_that_closes_early_is_no_error(form: str, finished: Finished, tmp_path: Path) -> None:
     # `true` reads nothing: the pipe is closed by the time that anything is written.

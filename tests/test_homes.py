@@ -562,5 +562,6 @@ def test_whoever_opens_the_database_next_sweeps_what_a_deleted_study_left(tmp_pa
     with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
         delete(study.get(database, "a"))
         assert lrsearch("run", "--name", "b", *small).code == 0
-        assert rows(database, "SELECT name FROM lrsearch_studies") == [("b",)]
+        assert study.names(database) == ["b"]
+        assert rows(database, "SELECT count(*) FROM lrsearch_studies") == [(1,)]
     assert not any(file.exists() for file in files)

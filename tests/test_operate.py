@@ -114,6 +114,7 @@ def test_a_stopped_study_lets_its_trials_end_and_starts_no_other(at: InProcess, 
     assert [t.state.counts for t in study.trials()] == [True]
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_study_that_is_stopped_now_keeps_what_it_has(
     at: InProcess, database: Database, tmp_path: Path
 ) -> None:
