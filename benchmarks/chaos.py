@@ -75,11 +75,11 @@ from chaos_worker import (  # noqa: E402
 from postgres import Server, StopMode  # noqa: E402
 
 from lrsearch import study_file  # noqa: E402
-from lrsearch.search import filing, tables  # noqa: E402
-from lrsearch.search import study as studies  # noqa: E402
-from lrsearch.search.places import parse_place  # noqa: E402
-from lrsearch.search.storage import Database  # noqa: E402
 from lrsearch.spec import StudySpec  # noqa: E402
+from lrsearch.store import filing, tables  # noqa: E402
+from lrsearch.store import study as studies  # noqa: E402
+from lrsearch.store.places import parse_place  # noqa: E402
+from lrsearch.store.storage import Database  # noqa: E402
 from lrsearch.trial import TrialConfig  # noqa: E402
 
 PRELOADED = [

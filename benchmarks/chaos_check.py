@@ -16,12 +16,12 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search import health
-from lrsearch.search.homes import OPTUNA_STATES
-from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.study import Study
-from lrsearch.search.tables import epochs, interruptions, leases, slots
 from lrsearch.spec import StudySpec
+from lrsearch.store import health
+from lrsearch.store.homes import OPTUNA_STATES
+from lrsearch.store.mirror import SLOT_ATTR
+from lrsearch.store.study import Study
+from lrsearch.store.tables import epochs, interruptions, leases, slots
 from lrsearch.trial import Reason, State, Trial, TrialConfig
 
 MARK = "chaos:"

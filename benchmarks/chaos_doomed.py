@@ -10,10 +10,10 @@ from pathlib import Path
 from chaos_check import Strike, Worker, struck
 from chaos_worker import ANY_TIME, DOOMED, INSIDE, MOMENTS, Blow, Order, Request, act, be_worker, left_of, rows_of
 
-from lrsearch.search import filing
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.store import filing
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database
 
 SECONDS = 60.0
 """After so long a worker whose study is gone hangs."""

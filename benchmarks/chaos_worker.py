@@ -27,16 +27,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from lrsearch.events import SearchEnded
-from lrsearch.search import creation, lease, optuna_rows, tables
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claims
-from lrsearch.search.homes import ID_ATTR, all_carriers
-from lrsearch.search.keeper import Keeper
-from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.places import parse_place
-from lrsearch.search.reservations import Reservations
-from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation, lease, optuna_rows, tables
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claims
+from lrsearch.store.homes import ID_ATTR, all_carriers
+from lrsearch.store.keeper import Keeper
+from lrsearch.store.mirror import SLOT_ATTR
+from lrsearch.store.places import parse_place
+from lrsearch.store.reservations import Reservations
+from lrsearch.store.storage import Database
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
 STUDY = "chaos"

@@ -264,9 +264,9 @@ def search(folder: Path, before: Path | None, extra: list[str]) -> None:
 
 def report(name: str, storage: str, folder: Path, took: float) -> None:
     from lrsearch import worker
-    from lrsearch.search import study as studies
-    from lrsearch.search.places import parse_place
-    from lrsearch.search.storage import open_existing
+    from lrsearch.store import study as studies
+    from lrsearch.store.places import parse_place
+    from lrsearch.store.storage import open_existing
 
     database = open_existing(parse_place(storage))
     study = studies.get(database, "mnist-cnn")

@@ -48,9 +48,9 @@ from pooler import pooled, through  # noqa: E402
 from postgres import Server  # noqa: E402
 
 from lrsearch import study_file  # noqa: E402
-from lrsearch.search import filing  # noqa: E402
-from lrsearch.search.places import parse_place  # noqa: E402
 from lrsearch.spec import StudySpec  # noqa: E402
+from lrsearch.store import filing  # noqa: E402
+from lrsearch.store.places import parse_place  # noqa: E402
 from lrsearch.trial import EpochMetrics, TrialConfig  # noqa: E402
 
 STUDY = "fleet"
@@ -174,12 +174,12 @@ def be_worker(settings: Settings, index: int, url: str, artifacts: str, ready: A
 def _be_ours(settings: Settings, index: int, url: str, artifacts: str, clocks: Clocks, begin: Any) -> Told:
     del index
     from lrsearch import launch
-    from lrsearch.search import explain, optuna_rows, storage
-    from lrsearch.search import study as studies
-    from lrsearch.search.artifacts import Artifacts
-    from lrsearch.search.claims import Claims
-    from lrsearch.search.reservations import Reservations
-    from lrsearch.search.storage import PATIENCE_SECONDS, Database
+    from lrsearch.store import explain, optuna_rows, storage
+    from lrsearch.store import study as studies
+    from lrsearch.store.artifacts import Artifacts
+    from lrsearch.store.claims import Claims
+    from lrsearch.store.reservations import Reservations
+    from lrsearch.store.storage import PATIENCE_SECONDS, Database
 
     steps = {"claim": "claim", "accept": "report", "end": "end", "would_be_best": "is it the best", "beat": "heartbeat"}
     parts = {"_read_news": "claim: news", "_draw": "claim: draw", "_start": "claim: start"}
@@ -207,8 +207,8 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
     import optuna
     from optuna.trial import TrialState
 
-    from lrsearch.search import samplers
-    from lrsearch.search import space as spaces
+    from lrsearch.store import samplers
+    from lrsearch.store import space as spaces
 
     spec = spec_of(settings)
     sampler = samplers.build(spec.sampler, spec.seed, index)

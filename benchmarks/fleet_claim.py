@@ -27,15 +27,15 @@ from fleet import Settings, spec_of  # noqa: E402
 from fleet_clocks import Clocks  # noqa: E402
 from postgres import Server  # noqa: E402
 
-from lrsearch.search import endings, filing, lease, optuna_rows, rung, space  # noqa: E402
-from lrsearch.search import study as studies  # noqa: E402
-from lrsearch.search.claims import Claim, Claims  # noqa: E402
-from lrsearch.search.mirror import SLOT_ATTR  # noqa: E402
-from lrsearch.search.places import parse_place  # noqa: E402
-from lrsearch.search.reservations import Reservations  # noqa: E402
-from lrsearch.search.storage import Database  # noqa: E402
-from lrsearch.search.study import Study  # noqa: E402
-from lrsearch.search.tables import slots  # noqa: E402
+from lrsearch.store import endings, filing, lease, optuna_rows, rung, space  # noqa: E402
+from lrsearch.store import study as studies  # noqa: E402
+from lrsearch.store.claims import Claim, Claims  # noqa: E402
+from lrsearch.store.mirror import SLOT_ATTR  # noqa: E402
+from lrsearch.store.places import parse_place  # noqa: E402
+from lrsearch.store.reservations import Reservations  # noqa: E402
+from lrsearch.store.storage import Database  # noqa: E402
+from lrsearch.store.study import Study  # noqa: E402
+from lrsearch.store.tables import slots  # noqa: E402
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State  # noqa: E402
 
 LEASE_SECONDS = 3600.0

@@ -38,11 +38,11 @@ BEGUN = datetime(2026, 11, 22, 8, 0, tzinfo=UTC).replace(tzinfo=None)
 def study(folder: Path, n: int) -> Path:
     """Write a study of ``n`` finished trials, many in one transaction, through the product's own statements."""
     from lrsearch import study_file
-    from lrsearch.search import creation, optuna_rows, space
-    from lrsearch.search.mirror import SLOT_ATTR
-    from lrsearch.search.places import parse_place
-    from lrsearch.search.storage import Database
-    from lrsearch.search.tables import epochs, slots
+    from lrsearch.store import creation, optuna_rows, space
+    from lrsearch.store.mirror import SLOT_ATTR
+    from lrsearch.store.places import parse_place
+    from lrsearch.store.storage import Database
+    from lrsearch.store.tables import epochs, slots
 
     path = folder / f"{n}.db"
     spec = study_file.load("digits", [("name", f"made-up-{n}"), ("budget.trials", n)])

@@ -83,12 +83,12 @@ def spec(trials: int) -> Any:
 def work(url: str, name: str, artifacts: str, ready: Any, go: Any) -> None:
     """Be one worker."""
     from lrsearch import worker
-    from lrsearch.search import study as studies
-    from lrsearch.search.artifacts import Artifacts
-    from lrsearch.search.claims import Claims
-    from lrsearch.search.keeper import Keeper, Leave
-    from lrsearch.search.places import parse_place
-    from lrsearch.search.storage import Database
+    from lrsearch.store import study as studies
+    from lrsearch.store.artifacts import Artifacts
+    from lrsearch.store.claims import Claims
+    from lrsearch.store.keeper import Keeper, Leave
+    from lrsearch.store.places import parse_place
+    from lrsearch.store.storage import Database
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with closing(Database(parse_place(url), 60)) as database:
@@ -104,8 +104,8 @@ def work(url: str, name: str, artifacts: str, ready: Any, go: Any) -> None:
 
 def ours(url: str, workers: int, trials: int) -> dict[str, float]:
     """Return ms of wall time a trial, start-up left out."""
-    from lrsearch.search import filing
-    from lrsearch.search.places import parse_place
+    from lrsearch.store import filing
+    from lrsearch.store.places import parse_place
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = filing.file_study(spec(trials), parse_place(url), explicit_budget=True)
@@ -148,11 +148,11 @@ def rival(bench: Path, url: str, workers: int, trials: int) -> dict[str, float]:
 
 def history(url: str, n: int) -> None:
     """Time claims, and Optuna's ask, in a study of ``n`` finished trials."""
-    from lrsearch.search import filing
-    from lrsearch.search.claims import Claim, Claims
-    from lrsearch.search.places import parse_place
-    from lrsearch.search.storage import Database
-    from lrsearch.search.study import get
+    from lrsearch.store import filing
+    from lrsearch.store.claims import Claim, Claims
+    from lrsearch.store.places import parse_place
+    from lrsearch.store.storage import Database
+    from lrsearch.store.study import get
     from lrsearch.trial import Outcome, Reason, State
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -172,7 +172,7 @@ def history(url: str, n: int) -> None:
     storage = optuna.storages.RDBStorage(url.replace("postgresql://", "postgresql+psycopg://"))
     sampler = optuna.samplers.TPESampler(seed=0, multivariate=True, group=True, constant_liar=True)
     study = optuna.load_study(study_name=filed.name, storage=storage, sampler=sampler)
-    from lrsearch.search import space
+    from lrsearch.store import space
 
     seconds = []
     for _ in range(6):
@@ -186,9 +186,9 @@ def history(url: str, n: int) -> None:
 
 def fill(study: Any, n: int) -> None:
     """Write ``n`` finished trials the quick way: many in one transaction, through the product's own statements."""
-    from lrsearch.search import optuna_rows, space
-    from lrsearch.search.mirror import SLOT_ATTR
-    from lrsearch.search.tables import epochs, slots
+    from lrsearch.store import optuna_rows, space
+    from lrsearch.store.mirror import SLOT_ATTR
+    from lrsearch.store.tables import epochs, slots
 
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for first in range(0, n, 500):

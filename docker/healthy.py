@@ -50,7 +50,7 @@ def database(words: list[str]) -> str:
     """
     import psycopg
 
-    from lrsearch.search.places import PostgresServer, parse_place
+    from lrsearch.store.places import PostgresServer, parse_place
 
     place = parse_place(setting(words, "--storage", "LRSEARCH_STORAGE", "./lrsearch.db"))
     if isinstance(place, PostgresServer):

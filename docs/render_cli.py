@@ -181,7 +181,6 @@ UNSET: dict[str, str] = {
     "budget.hours": "no limit",
     "space.seed": "the study's `seed`",
     "pruner.min_resource": "a fifth of `epochs`",
-    **{f"pruner.{key}": f"`{value}`" for own in spec.PrunerSpec.DEFAULTS.values() for key, value in own.items()},
     "workers.trial_seconds": "no limit",
 }
 """The default of a key that may be left unset, where the model says None; tests/test_docs.py checks them."""
@@ -200,9 +199,10 @@ def key_tables() -> dict[str, str]:
     """
     used: set[str] = set()
     tables = {"study": (spec.StudySpec, "")}
-    for table in ("dataset", "model", "objective", "budget", "sampler", "pruner", "training", "workers", "space"):
+    for table in ("dataset", "model", "objective", "budget", "training", "workers", "space"):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
+    out |= {f"keys of {table}": _table_of_kinds(table, used) for table in spec.KINDS}
     space = _model(spec.StudySpec.model_fields["space"].annotation)
     for part in ("optimizer", "schedule"):
         families = _model(space.model_fields[part].annotation)
@@ -225,6 +225,23 @@ def _table(model: type[BaseModel], prefix: str, used: set[str]) -> str:
         used.add(path)
         kind, allowed = _kind(field)
         lines.append(f"| `{name}` | {kind} | {_default(path, field)} | {allowed} | {MEANINGS.get(path, '')} |")
+    return "\n".join(lines)
+
+
+def _table_of_kinds(table: str, used: set[str]) -> str:
+    """Return the keys of a table whose name decides which it has."""
+    kinds = spec.KINDS[table]
+    allowed = ", ".join(f"`{name}`" for name in kinds)
+    lines = ["| key | type | default | allowed | meaning |", "|--|--|--|--|--|"]
+    lines.append(f'| `name` | one of | `"{next(iter(kinds))}"` | {allowed} | {MEANINGS.get(f"{table}.name", "")} |')
+    used.add(f"{table}.name")
+    for kind in kinds.values():
+        for name, field in kind.model_fields.items():
+            path = f"{table}.{name}"
+            if path not in used:
+                used.add(path)
+                what, limits = _kind(field)
+                lines.append(f"| `{name}` | {what} | {_default(path, field)} | {limits} | {MEANINGS.get(path, '')} |")
     return "\n".join(lines)
 
 
@@ -257,6 +274,8 @@ def _kind(field: FieldInfo) -> tuple[str, str]:
         if isinstance(metadata, domain.Parameter):
             bounds = "" if metadata.kind == "bool" else str(metadata.bounds)
             return DOMAIN_KINDS[metadata.kind], bounds
+    if all(isinstance(part, type) and issubclass(part, BaseModel) for part in get_args(field.annotation) or (str,)):
+        return "table", ""
     kind, limits = _unwrapped(field.annotation, list(field.metadata))
     if get_origin(kind) is Literal:
         return "one of", ", ".join(f"`{value}`" for value in get_args(kind))

@@ -17,12 +17,13 @@ class TrialStarted:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """An epoch was trained and accepted by the study."""
+    """An epoch was trained, and accepted by the study."""
 
     number: int
     metrics: EpochMetrics
-    rung_score: float | None
-    """None for an epoch that was trained again, from a checkpoint: the study has had it."""
+    """With what the study said to it."""
+    again: bool = False
+    """Whether it was trained again, from a checkpoint: the study has had it."""
 
 
 @dataclass(frozen=True, slots=True)

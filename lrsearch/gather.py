@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.report.material import Material
-from lrsearch.search.importance import importances
-from lrsearch.search.study import Study
+from lrsearch.store.importance import importances
+from lrsearch.store.study import Study
 from lrsearch.trial import State
 
 

@@ -10,14 +10,14 @@ from lrsearch import worker
 from lrsearch.analysis.ranking import best
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import at_work, filing, leftovers, portfolio
-from lrsearch.search import study as studies
-from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Claims
-from lrsearch.search.keeper import Keeper, Leave
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store import at_work, filing, leftovers, portfolio
+from lrsearch.store import study as studies
+from lrsearch.store.artifacts import Artifacts
+from lrsearch.store.claims import Claims
+from lrsearch.store.keeper import Keeper, Leave
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.training import device
 from lrsearch.training.engine import Engine, TestResult
 from lrsearch.trial import Trial

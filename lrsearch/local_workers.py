@@ -23,9 +23,9 @@ from pathlib import Path
 from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import Place
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import Place
 from lrsearch.trial import Reason
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 
 
 @dataclass
-class _Worker:
+class _Process:
     order: Order
     process: BaseProcess
     events: Connection
@@ -134,7 +134,7 @@ def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
         yield end
 
 
-def _replace(context: BaseContext, workers: list[_Worker], dead: _Worker) -> WorkerReplaced:
+def _replace(context: BaseContext, workers: list[_Process], dead: _Process) -> WorkerReplaced:
     dead.process.join()
     code = dead.process.exitcode or 0
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -151,7 +151,7 @@ def _replace(context: BaseContext, workers: list[_Worker], dead: _Worker) -> Wor
     return WorkerReplaced(f"{what}; process {fresh.process.pid} takes its place")
 
 
-def _receive(worker: _Worker) -> Event | Failed | None:
+def _receive(worker: _Process) -> Event | Failed | None:
     try:
         said: Event | Failed = worker.events.recv()
     except (EOFError, OSError):
@@ -176,15 +176,15 @@ def _context() -> BaseContext:
     return context
 
 
-def _start(context: BaseContext, order: Order) -> _Worker:
+def _start(context: BaseContext, order: Order) -> _Process:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(order, theirs), name="lrsearch-worker")  # type: ignore[attr-defined]
     process.start()
     theirs.close()
-    return _Worker(order, process, ours)
+    return _Process(order, process, ours)
 
 
-def _end_all(workers: Sequence[_Worker]) -> None:
+def _end_all(workers: Sequence[_Process]) -> None:
     """Ask those that still run to leave, give them time for it, and read on so that none waits for us."""
     for worker in workers:
         if worker.process.is_alive() and not worker.ended:

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 
 from lrsearch.errors import LrsearchError, StorageError, UsageError
-from lrsearch.search import filing
-from lrsearch.search.study import Study
+from lrsearch.store import filing
+from lrsearch.store.study import Study
 from lrsearch.traced import Picture, Prediction
 from lrsearch.training import layers, picture
 from lrsearch.training.checkpoint import load_weights

@@ -8,12 +8,13 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
-from lrsearch import __version__, cores, errors
+from lrsearch import cores, errors
 from lrsearch.events import EndReason, Event, SearchEnded
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
 from lrsearch.serving import Failed, Order, serve
+from lrsearch.store.keeper import Leave
 from lrsearch.trial import Reason
+from lrsearch.version import __version__
 
 HEAR_SECONDS = 5.0
 """After which an actor that has nothing to say answers."""
@@ -33,7 +34,7 @@ class Process:
         return f"{self.pid} on {self.address}"
 
 
-class Worker:
+class RayActor:
     """A worker in a thread of the actor's process."""
 
     def __init__(self, version: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Self
 import psutil
 
 from lrsearch.errors import LrsearchError, UsageError
-from lrsearch.search.places import Place, SqliteFile, network_file_system
+from lrsearch.store.places import Place, SqliteFile, network_file_system
 
 AUTO = "auto"
 LOCAL = "local"

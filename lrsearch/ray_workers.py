@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrsearch import __version__, errors
+from lrsearch import errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
-from lrsearch.ray_actor import Process, Worker
+from lrsearch.ray_actor import Process, RayActor
 from lrsearch.ray_cluster import Cluster, Needs
 from lrsearch.report import json_log
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import Place, SqliteFile
 from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import Place, SqliteFile
+from lrsearch.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ CALLS_AT_ONCE = 4
 
 
 @dataclass
-class _Worker:
+class _Actor:
     """A worker as the driver sees it."""
 
     order: Order
@@ -77,15 +78,15 @@ def search(cluster: Cluster, job: Order, n: int, needs: Needs, leave: Leave) -> 
         LrsearchError: what ended a worker, that one died again and again, or that the cluster does not answer.
     """
     ray = cluster.ray
-    kind = ray.remote(Worker).options(
+    kind = ray.remote(RayActor).options(
         num_cpus=needs.cpus, num_gpus=needs.gpus, max_restarts=-1, max_concurrency=CALLS_AT_ONCE
     )
-    workers: list[_Worker] = []
+    workers: list[_Actor] = []
     end: SearchEnded | None = None
     try:
         for _ in range(n):
             actor = kind.remote(__version__)
-            workers.append(_Worker(job, actor, _begin(actor, job, reached_before=False)))
+            workers.append(_Actor(job, actor, _begin(actor, job, reached_before=False)))
         n_waiting, told_silent = 0, False
         if not cluster.room(needs):
             n_waiting = n
@@ -145,7 +146,7 @@ def _begin(actor: Any, order: Order, *, reached_before: bool) -> Any:
     return actor.begin.options(max_task_retries=-1).remote(order, reached_before=reached_before)
 
 
-def _answer(cluster: Cluster, worker: _Worker, *, leaving: bool = False) -> list[Event]:
+def _answer(cluster: Cluster, worker: _Actor, *, leaving: bool = False) -> list[Event]:
     """Take what a worker has answered, and ask it for more; one that died while it was leaving does not begin again.
 
     Raises:
@@ -181,7 +182,7 @@ def _answer(cluster: Cluster, worker: _Worker, *, leaving: bool = False) -> list
     return events
 
 
-def _began(cluster: Cluster, worker: _Worker, process: Process) -> list[Event]:
+def _began(cluster: Cluster, worker: _Actor, process: Process) -> list[Event]:
     before, worker.process, worker.runs = worker.process, process, True
     if before is None or before == process:
         return []
@@ -207,12 +208,12 @@ def _no_room(cluster: Cluster, waiting: int, n: int, needs: Needs) -> str:
     return f"no process yet for {who}: each needs {needs}, and the nodes that have it are in use, or slow to start one"
 
 
-def _end_all(cluster: Cluster, workers: Sequence[_Worker]) -> None:
+def _end_all(cluster: Cluster, workers: Sequence[_Actor]) -> None:
     """Ask those that run to leave, give them time for it, and take all of them off the cluster."""
     ray = cluster.ray
     until = time.monotonic() + GRACE_SECONDS
     with suppress(Exception):  # of every kind, where the connection is lost; how the search ends is known by now
-        left: dict[Any, _Worker] = {}
+        left: dict[Any, _Actor] = {}
         for worker in workers:
             if worker.runs and not worker.ended:
                 worker.actor.leave.remote()
@@ -235,7 +236,7 @@ def _end_all(cluster: Cluster, workers: Sequence[_Worker]) -> None:
             ray.kill(worker.actor, no_restart=True)
 
 
-def _leaves(cluster: Cluster, worker: _Worker) -> bool:
+def _leaves(cluster: Cluster, worker: _Actor) -> bool:
     """Whether a worker that was asked to leave still does, by its answer."""
     try:
         said = _answer(cluster, worker, leaving=True)

@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lrsearch import __version__, schedules
+from lrsearch import schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
-from lrsearch.search.keeper import Leave
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store.keeper import Leave
+from lrsearch.store.study import Study
 from lrsearch.training import record
 from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Epoch, Judged, Normalization, On, Order, Place, Repeated, Standing, Trained
+from lrsearch.training.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial
+from lrsearch.version import __version__
 
 if TYPE_CHECKING:
     from lrsearch.training.serial import SerialEngine, SerialTraining
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 class Job:
     """An order with what it was made from."""
 
-    order: Order
+    order: Recipe
     spec: StudySpec
     trial: Trial
 
@@ -51,7 +52,7 @@ def job(study: Study, trial: Trial, on: On, *, seed: int | None = None, epochs: 
     config = replace(
         config, seed=config.seed if seed is None else seed, epochs=config.epochs if epochs is None else epochs
     )
-    return Job(Order(study.name, study.id, trial.number, on, config), study.spec, trial)
+    return Job(Recipe(study.name, study.id, trial.number, on, config), study.spec, trial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Begun:
     n_validation: int
     """0 where none is left."""
     step: int
-    begun_at: Place | None
+    begun_at: Site | None
     """Where the part before ``step`` was trained, if elsewhere: the weights may then differ in their last bits."""
     training: "SerialTraining"
     """Its ``step``, ``n_steps`` and ``lr`` may be looked at while it is trained."""
@@ -90,7 +91,7 @@ def train(
     engine: "SerialEngine",
     folder: TrainingFolder,
     leave: Leave,
-    standing: Standing,
+    standing: Progress,
     checkpoint: bytes | None,
 ) -> Generator[Begun | EpochMetrics, None, Trained | None]:
     """Train into the folder, which this process has for itself; None when it was asked to leave: the state is kept.
@@ -110,7 +111,7 @@ def train(
         raise LrsearchError(
             f"the training in {folder.path} cannot go on: {error} (train anew in its place with --force)"
         ) from None
-    place = Place(engine.device, engine.versions)
+    place = Site(engine.device, engine.versions)
     places = (*standing.places, *(() if place in standing.places else (place,)))
     standing = replace(standing, order=job.order, places=places)
     splits = engine.splits
@@ -163,7 +164,7 @@ class _Attention:
 
 
 def _finish(
-    job: Job, engine: "SerialEngine", training: "SerialTraining", folder: TrainingFolder, standing: Standing
+    job: Job, engine: "SerialEngine", training: "SerialTraining", folder: TrainingFolder, standing: Progress
 ) -> Trained:
     """Judge the weights and write what there is to keep."""
     from datetime import UTC, datetime
@@ -217,7 +218,7 @@ def _against_search(job: Job, epochs: Sequence[Epoch], digest: str) -> Repeated 
     then = [replace(record.epoch_of(row), seconds=0.0) for row in trial.metrics]
     now = [replace(row, seconds=0.0) for row in epochs[: len(then)]]
     equal = then == now and trial.weights_sha256 in ("", digest)
-    return Repeated(equal, len(then), Place(trial.device, trial.versions), trial.weights_sha256)
+    return Repeated(equal, len(then), Site(trial.device, trial.versions), trial.weights_sha256)
 
 
 def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int) -> NoReturn:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lrsearch import errors
 from lrsearch.events import EndReason, Event, SearchEnded
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import Place
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +73,8 @@ def _work(order: Order, leave: Leave, say: Callable[[Event | Failed], None], *, 
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     from lrsearch import launch
-    from lrsearch.search import filing, look, storage
-    from lrsearch.search import study as studies
+    from lrsearch.store import filing, look, storage
+    from lrsearch.store import study as studies
 
     if not reached_before:
         look.check_new(order.place)

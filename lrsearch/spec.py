@@ -6,7 +6,8 @@ field here. They are torch-free and Optuna-free; the known names of data sets an
 
 import hashlib
 import json
-from typing import Annotated, Any, ClassVar, Literal, Self, assert_never
+from contextlib import suppress
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
@@ -15,9 +16,6 @@ from lrsearch.search_space import SearchSpace, Strict
 
 DatasetName = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
 ModelName = Literal["mlp", "cnn"]
-SamplerName = Literal["tpe", "random", "gp", "qmc"]
-PrunerName = Literal["asha", "median", "none"]
-
 
 POOL_SIZE: dict[DatasetName, int] = {"digits": 1000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
 """Images that a search may draw from [examples]; the test sets lie apart."""
@@ -118,86 +116,135 @@ class BudgetSpec(Strict):
         return raw
 
 
-class SamplerSpec(Strict):
-    """Who proposes the next setting."""
+Startup = Annotated[int, Field(ge=0, le=MOST)]
+"""Finished trials before a sampler stops drawing at random; the first settings count."""
 
-    name: SamplerName = "tpe"
-    n_startup_trials: Annotated[int, Field(ge=0, le=MOST)] = 10
-    """Finished trials before tpe or gp stop drawing at random; the first settings count."""
+
+class TpeSpec(Strict):
+    """Optuna's tree-structured Parzen estimators, multivariate and by group."""
+
+    name: Literal["tpe"] = "tpe"
+    n_startup_trials: Startup = 10
     portfolio: bool = True
     """Whether settings known to work elsewhere are tried first."""
 
 
-class PrunerSpec(Strict):
-    """Who ends a trial early; Optuna's names and meanings, steps counted in epochs."""
+class GpSpec(Strict):
+    """Optuna's Gaussian process."""
 
-    name: PrunerName = "asha"
+    name: Literal["gp"] = "gp"
+    n_startup_trials: Startup = 10
+    portfolio: bool = True
+
+
+class RandomSpec(Strict):
+    """Settings drawn independently of each other."""
+
+    name: Literal["random"] = "random"
+    portfolio: bool = True
+
+
+class QmcSpec(Strict):
+    """Optuna's quasi-random sequence."""
+
+    name: Literal["qmc"] = "qmc"
+    portfolio: bool = True
+
+
+SamplerSpec = TpeSpec | RandomSpec | GpSpec | QmcSpec
+"""Who proposes the next setting."""
+
+
+class AshaSpec(Strict):
+    """Asynchronous successive halving; Optuna's names and meanings, steps counted in epochs."""
+
+    name: Literal["asha"] = "asha"
     min_resource: Annotated[int, Field(ge=1, le=MOST)] | None = None
-    """asha: the first rung [epochs]; a fifth of the training by default."""
-    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] | None = None
-    """asha: one in so many goes on from a rung; 3 by default."""
-    min_early_stopping_rate: Annotated[int, Field(ge=0, le=MOST)] | None = None
-    """asha: rungs left out at the start; 0 by default."""
-    n_startup_trials: Annotated[int, Field(ge=0, le=MOST)] | None = None
-    """median: complete trials before the first comparison; 5 by default."""
-    n_warmup_steps: Annotated[int, Field(ge=0, le=MOST)] | None = None
-    """median: epochs before the first comparison; 0 by default."""
-    interval_steps: Annotated[int, Field(ge=1, le=MOST)] | None = None
-    """median: epochs between comparisons; 1 by default."""
-    n_min_trials: Annotated[int, Field(ge=1, le=MOST)] | None = None
-    """median: scores at an epoch below which nothing is pruned; 1 by default."""
+    """The first rung [epochs]; a fifth of the training by default."""
+    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] = 3
+    """One in so many goes on from a rung; the next is so many times later."""
+    min_early_stopping_rate: Annotated[int, Field(ge=0, le=MOST)] = 0
+    """Rungs left out at the start."""
 
-    DEFAULTS: ClassVar[dict[PrunerName, dict[str, int]]] = {
-        "asha": {"reduction_factor": 3, "min_early_stopping_rate": 0},
-        "median": {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_min_trials": 1},
-        "none": {},
-    }
-    TAKES: ClassVar[dict[PrunerName, tuple[str, ...]]] = {
-        "asha": ("min_resource", *DEFAULTS["asha"]),
-        "median": tuple(DEFAULTS["median"]),
-        "none": (),
-    }
+    def first_rung(self, epochs: int) -> int:
+        """Return ``min_resource``, the default filled in, for a training of so many epochs."""
+        return max(1, epochs // 5) if self.min_resource is None else self.min_resource
 
-    def resolved(self, epochs: int) -> dict[str, int]:
-        """Return every setting that the pruner takes, the defaults filled in.
+    def rungs(self, epochs: int) -> tuple[int, ...]:
+        """Return the epochs at which trials are compared.
 
-        Args:
-            epochs: passes of a whole training; asha's first rung is a fifth of them by default.
+        ``min_resource * reduction_factor ** (min_early_stopping_rate + k)``, k = 0, 1, ..., below ``epochs``.
         """
-        defaults = dict(self.DEFAULTS[self.name])
-        if self.name == "asha":
-            defaults["min_resource"] = max(1, epochs // 5)
-        stated = {key: getattr(self, key) for key in self.TAKES[self.name]}
-        return {key: defaults[key] if value is None else value for key, value in stated.items()}
+        rung, left_out, out = self.first_rung(epochs), self.min_early_stopping_rate, list[int]()
+        while rung < epochs:
+            if left_out:
+                left_out -= 1
+            else:
+                out.append(rung)
+            rung *= self.reduction_factor
+        return tuple(out)
+
+    def compares_at(self, epoch: int, epochs: int) -> bool:
+        """Whether trials of ``epochs`` are compared at ``epoch`` (1-based, completed)."""
+        return epoch in self.rungs(epochs)
 
     def compares_from(self, epochs: int) -> int | None:
         """Return the first epoch (1-based, completed) at which trials are compared; None if there is none.
 
         The last epoch is not compared: a trial that has come so far is complete.
         """
-        own = self.resolved(epochs)
-        match self.name:
-            case "none":
-                return None
-            case "asha":
-                first = own["min_resource"]
-                for _ in range(own["min_early_stopping_rate"]):
-                    if first >= epochs:
-                        break
-                    first *= own["reduction_factor"]
-            case "median":
-                first = max(1, own["n_warmup_steps"])
-            case _:
-                assert_never(self.name)
+        return next(iter(self.rungs(epochs)), None)
+
+
+class MedianSpec(Strict):
+    """Against the median of complete trials; Optuna's names and meanings, steps counted in epochs."""
+
+    name: Literal["median"] = "median"
+    n_startup_trials: Annotated[int, Field(ge=0, le=MOST)] = 5
+    """Complete trials before the first comparison."""
+    n_warmup_steps: Annotated[int, Field(ge=0, le=MOST)] = 0
+    """Epochs before the first comparison."""
+    interval_steps: Annotated[int, Field(ge=1, le=MOST)] = 1
+    """Epochs between comparisons."""
+    n_min_trials: Annotated[int, Field(ge=1, le=MOST)] = 1
+    """Scores at an epoch below which nothing is pruned."""
+
+    def compares_at(self, epoch: int, epochs: int) -> bool:
+        """As ``AshaSpec.compares_at``."""
+        begun = epoch - self.n_warmup_steps
+        # Optuna's steps begin at 0: the comparison due there is made at the first score there is.
+        return epoch < epochs and begun >= 0 and (epoch == 1 or begun % self.interval_steps == 0)
+
+    def compares_from(self, epochs: int) -> int | None:
+        """As ``AshaSpec.compares_from``."""
+        first = max(1, self.n_warmup_steps)
         return first if first < epochs else None
 
-    @model_validator(mode="after")
-    def _only_its_own(self) -> Self:
-        for key in type(self).model_fields:
-            if key != "name" and getattr(self, key) is not None and key not in self.TAKES[self.name]:
-                takes = ", ".join(self.TAKES[self.name]) or "no settings"
-                raise ValueError(f"{key} is not a setting of the pruner '{self.name}', which takes {takes}")
-        return self
+
+class NoPrunerSpec(Strict):
+    """Every trial is trained through."""
+
+    name: Literal["none"] = "none"
+
+    def compares_at(self, epoch: int, epochs: int) -> bool:
+        """Never."""
+        del epoch, epochs
+        return False
+
+    def compares_from(self, epochs: int) -> int | None:
+        """None."""
+        del epochs
+        return None
+
+
+PrunerSpec = AshaSpec | MedianSpec | NoPrunerSpec
+"""Who ends a trial early."""
+
+KINDS: dict[str, dict[str, type[Strict]]] = {
+    table: {kind.model_fields["name"].default: kind for kind in get_args(union)}
+    for table, union in (("sampler", SamplerSpec), ("pruner", PrunerSpec))
+}
+"""Of the tables whose keys depend on their name: the kinds, the default first."""
 
 
 class TrainingSpec(Strict):
@@ -263,11 +310,21 @@ class StudySpec(Strict):
     model: ModelSpec = ModelSpec()
     objective: ObjectiveSpec = ObjectiveSpec()
     budget: BudgetSpec = BudgetSpec(trials=50)
-    sampler: SamplerSpec = SamplerSpec()
-    pruner: PrunerSpec = PrunerSpec()
+    sampler: Annotated[SamplerSpec, Field(discriminator="name")] = TpeSpec()
+    pruner: Annotated[PrunerSpec, Field(discriminator="name")] = AshaSpec()
     training: TrainingSpec = TrainingSpec()
     workers: WorkersSpec = WorkersSpec()
     space: SearchSpace = SearchSpace()
+
+    @field_validator("sampler", "pruner", mode="before")
+    @classmethod
+    def _named(cls, raw: object, info: ValidationInfo) -> object:
+        """Take a name for a table, and a table without one for the default kind."""
+        if isinstance(raw, str):
+            return {"name": raw}
+        if isinstance(raw, dict) and "name" not in raw:
+            return {"name": next(iter(KINDS[info.field_name or ""])), **raw}
+        return raw
 
     @model_validator(mode="after")
     def _batch_fits(self, info: ValidationInfo) -> Self:
@@ -312,8 +369,24 @@ class StudySpec(Strict):
         n = self.dataset.n_train
         return n // batch_size if self.training.drop_last else -(-n // batch_size)
 
+    @classmethod
+    def from_json(cls, text: str) -> "StudySpec":
+        """Return the spec that ``to_json`` wrote, of this version or an earlier one.
+
+        Raises:
+            ValidationError: it is no such spec.
+        """
+        with suppress(ValueError, AttributeError):  # what is no spec is told so below
+            tables = json.loads(text)
+            sampler = tables.get("sampler", {})
+            if sampler.get("name") in ("random", "qmc") and "n_startup_trials" in sampler:
+                # Written down of every sampler once, though these two do not take it.
+                del sampler["n_startup_trials"]
+                text = json.dumps(tables)
+        return cls.model_validate_json(text)
+
     def to_json(self) -> str:
-        """Return the whole spec as JSON that ``model_validate_json`` of the same version reads back."""
+        """Return the whole spec as JSON that ``from_json`` reads back."""
         return json.dumps(self.to_plain(), sort_keys=True)
 
     def to_plain(self) -> dict[str, Any]:
@@ -335,10 +408,12 @@ class StudySpec(Strict):
         return _flat({key: value for key, value in self.to_plain().items() if key not in NOT_IDENTITY})
 
     def _resolved(self) -> dict[str, Any]:
-        pruner = {f"pruner.{key}": value for key, value in self.pruner.resolved(self.epochs).items()}
+        first_rung = (
+            {"pruner.min_resource": self.pruner.first_rung(self.epochs)} if isinstance(self.pruner, AshaSpec) else {}
+        )
         return {
             **self._stated(),
-            **pruner,
+            **first_rung,
             "dataset.limit": self.dataset.pool,
             "model.hidden": list(self.model.hidden_resolved),
             "training.averaging": "on" if self.averaging else "off",
@@ -363,15 +438,19 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
     """Return ``(key, value there, value here)`` for every key that makes two specs two studies; None where absent.
 
-    A default that follows from another key (asha's first rung from the epochs) is left out: that key is in the list.
+    What follows from another key is left out (asha's first rung from the epochs, the settings of another sampler or
+    pruner from its name): that key is in the list.
     """
     identities = old.identity(), new.identity()
     stated = old._stated(), new._stated()  # noqa: SLF001
     shown = old._resolved(), new._resolved()  # noqa: SLF001
+    other_kind = [table for table in KINDS if _differs(identities, f"{table}.name")]
     return [
         (key, shown[0].get(key), shown[1].get(key))
         for key in sorted(identities[0].keys() | identities[1].keys())
-        if _differs(identities, key) and _differs(stated, key)
+        if _differs(identities, key)
+        and _differs(stated, key)
+        and (key.partition(".")[0] not in other_kind or key.endswith(".name"))
     ]
 
 

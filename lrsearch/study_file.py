@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.search_space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
-from lrsearch.spec import LONGEST_NAME, StudySpec
+from lrsearch.spec import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
 DEFAULT_STUDY = "digits"
 
@@ -100,6 +100,10 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
                 raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
             inner = {name: {} for name in names}
         out[head] = _override(inner, rest, value, key)
+    elif key in KINDS and isinstance(inner, Mapping) and isinstance(value, str):
+        # Another kind keeps what it takes too.
+        takes = KINDS[key][value].model_fields if value in KINDS[key] else inner
+        out[head] = {name: setting for name, setting in inner.items() if name in takes} | {"name": value}
     elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
         names = [value] if isinstance(value, str) else value
         out[head] = {str(name): inner.get(str(name), {}) for name in names}
@@ -143,25 +147,55 @@ def build(tables: Mapping[str, Any], place: str, options: Mapping[str, str] | No
     except ValidationError as error:
         first, *others = error.errors()
         more = f" (and {len(others)} more)" if others else ""
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(_keys(first["loc"]))
         by = [option for mine, option in (options or {}).items() if f"{key}.".startswith(f"{mine}.")]
         raise StudyFileError(f"{by[-1] if by else place}: {_sentence(dict(first))}{more}") from None
 
 
-def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:
-    """Read a study file or a shipped study and apply overrides in order."""
-    tables, place = read(name_or_file)
+def resolved(
+    tables: Mapping[str, Any],
+    place: str,
+    overrides: Sequence[tuple[str, object]],
+    options: Mapping[str, str] | None = None,
+) -> StudySpec:
+    """Return the spec of a study file with keys of it overridden, in order.
+
+    One that is of another data set than the file, and got no name, is called after what it trains on what: the file's
+    name would say something else.
+
+    Raises:
+        StudyFileError: as ``build``.
+    """
+    of_file = tables.get("dataset")
     for key, value in overrides:
         tables = override(tables, key, value)
-    return build(tables, place)
+    spec = build(tables, place, options)
+    there = of_file.get("name") if isinstance(of_file, Mapping) else None
+    if spec.dataset.name == (there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
+        return spec
+    return spec.model_copy(update={"name": f"{spec.dataset.name}-{spec.model.name}"})
+
+
+def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:
+    """Read a study file or a shipped study and apply overrides in order."""
+    return resolved(*read(name_or_file), overrides)
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    loc = tuple(part for part in error["loc"] if isinstance(part, str | int))
-    key = ".".join(str(part) for part in loc)
+    loc = tuple(_keys(error["loc"]))
+    kind_of = next((part for part in error["loc"][1:2] if str(part) in KINDS.get(loc[0] if loc else "", ())), None)
+    key = ".".join(loc)
     came = error.get("input")
     kind, message = error["type"], str(error["msg"])
     match kind:
+        case "union_tag_invalid":
+            known = list(KINDS[loc[-1]])
+            named = came.get("name") if isinstance(came, Mapping) else came
+            return f"{key}.name: unknown name {named!r}{nearest(str(named), known)}; known: {', '.join(known)}"
+        case "extra_forbidden" if kind_of is not None:
+            own = [name for name in KINDS[loc[0]][str(kind_of)].model_fields if name != "name"]
+            takes = f"takes {', '.join(own)}" if own else "takes no settings"
+            return f"'{key}' is not a setting of the {loc[0]} '{kind_of}'{nearest(loc[-1], own)}, which {takes}"
         case "extra_forbidden":
             known = _known_keys(loc[:-1])
             return f"unknown key '{key}'{nearest(str(loc[-1]), known)}; known here: {', '.join(known)}"
@@ -182,6 +216,12 @@ def _sentence(error: dict[str, Any]) -> str:
         case _:
             said = (message[0].lower() + message[1:]).removeprefix("input should be ")
             return f"{key}: must be {_PLAIN_WORDS.get(said, said)}, got {came!r}"
+
+
+def _keys(loc: Sequence[str | int]) -> list[str]:
+    """Return the keys on the way to an error, without the kind of a table, which pydantic puts between."""
+    parts = [str(part) for part in loc]
+    return [part for i, part in enumerate(parts) if not (i == 1 and part in KINDS.get(parts[0], ()))]
 
 
 def _model_at(loc: Sequence[str | int]) -> type[BaseModel] | None:

@@ -104,6 +104,14 @@ class EpochMetrics:
     averaged_val_accuracy: float | None
     seconds: float
     """Wall time of this epoch, evaluation included."""
+    rung_score: float | None = None
+    """What pruners compare: the averaged accuracy where there is one, or the raw loss. None until it was accepted."""
+    comparable: bool = False
+    """Whether the learning rate had risen to its peak, so that the trial could be judged and others held against it."""
+    cut: float | None = None
+    """The rung score that had to be reached; None where the pruner did not look, or had too little to compare."""
+    n_compared: int = 0
+    """Trials that were compared to find the cut, this one included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +142,17 @@ class State(StrEnum):
     def counts(self) -> bool:
         """Whether a trial that ended so counts towards the budget."""
         return self in (State.COMPLETE, State.PRUNED, State.DIVERGED)
+
+
+class Role(StrEnum):
+    """What a trial is for."""
+
+    SEARCH = "search"
+    """It tries a setting."""
+    CONFIRM = "confirm"
+    """It repeats a setting with another seed."""
+    RANGE_TEST = "range_test"
+    """Its learning rate rises exponentially, to see where the loss falls and where it explodes."""
 
 
 class Reason(StrEnum):
@@ -223,6 +242,9 @@ class Trial:
     """Of lrsearch, torch and Python, and the number of threads: what bitwise repetition depends on."""
     origin: str = "sampler"
     """Where the configuration came from: baseline, portfolio, sampler or enqueued."""
+    role: Role = Role.SEARCH
+    parent: int | None = None
+    """The number of the trial that it repeats or branches from."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     test_accuracy: float | None = None

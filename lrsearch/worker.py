@@ -19,11 +19,11 @@ from lrsearch.events import (
     TrialStarted,
     Waiting,
 )
-from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Answer, Claim, Claims
-from lrsearch.search.keeper import Due, Keeper
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store.artifacts import Artifacts
+from lrsearch.store.claims import Claim, Claims, Decision
+from lrsearch.store.keeper import Due, Keeper
+from lrsearch.store.study import Study
 from lrsearch.training import data, device
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.models import ModelConfig
@@ -153,8 +153,7 @@ class _Attempt:
             if answer.kind == "lost":
                 yield from self._drop()
                 return None
-            assert self._last is not None
-            if (outcome := self._verdict(answer, self._last)) is not None:
+            if (outcome := self._verdict(answer)) is not None:
                 return outcome
         epochs: Iterator[EpochMetrics | Divergence | Paused] | None = None
         while True:
@@ -179,7 +178,7 @@ class _Attempt:
             if isinstance(measured, EpochMetrics):
                 if measured.epoch <= accepted:
                     # Trained again since the last checkpoint; the study has it.
-                    yield EpochDone(self._number, measured, None)
+                    yield EpochDone(self._number, measured, again=True)
                 else:
                     self._last = measured
                     answer = self._claims.accept(self._claim, measured)
@@ -189,8 +188,8 @@ class _Attempt:
                     if answer.outcome is not None:
                         yield from self._told_elsewhere(answer.outcome)
                         return None
-                    yield EpochDone(self._number, measured, answer.rung_score)
-                    if (outcome := self._verdict(answer, measured)) is not None:
+                    yield EpochDone(self._number, answer.epoch)
+                    if (outcome := self._verdict(answer)) is not None:
                         return outcome
                 if measured.epoch == self._spec.epochs:
                     continue
@@ -240,14 +239,14 @@ class _Attempt:
             self._artifacts.remove(unused)
         return ours
 
-    def _verdict(self, answer: Answer, measured: EpochMetrics) -> Outcome | None:
-        score = answer.rung_score
+    def _verdict(self, answer: Decision) -> Outcome | None:
+        reached = answer.epoch
         if answer.kind == "prune":
-            message = f"pruned at epoch {measured.epoch}: {_against_the_cut(self._spec, score, answer.verdict.cut)}"
-            return Outcome(State.PRUNED, Reason.RUNG, score, measured.epoch, message=message)
+            message = f"pruned at epoch {reached.epoch}: {_against_the_cut(self._spec, reached)}"
+            return Outcome(State.PRUNED, Reason.RUNG, reached.rung_score, reached.epoch, message=message)
         if answer.kind == "out_of_budget":
-            message = f"ended at epoch {measured.epoch}: the hours of the budget are used up"
-            return Outcome(State.PRUNED, Reason.BUDGET, score, measured.epoch, message=message)
+            message = f"ended at epoch {reached.epoch}: the hours of the budget are used up"
+            return Outcome(State.PRUNED, Reason.BUDGET, reached.rung_score, reached.epoch, message=message)
         return None
 
     def _timed_out(self) -> Outcome:
@@ -294,10 +293,12 @@ class _Attempt:
             yield TrialEnded(self._number, outcome)
 
 
-def _against_the_cut(spec: StudySpec, score: float, cut: float | None) -> str:
-    if cut is None or not math.isfinite(score):
+def _against_the_cut(spec: StudySpec, reached: EpochMetrics) -> str:
+    score = math.nan if reached.rung_score is None else reached.rung_score
+    if reached.cut is None or not math.isfinite(score):
         return f"its score is {score:.4g}"
-    return f"{score:.4g} {'below' if spec.objective.direction == 'maximize' else 'above'} rung cut {cut:.4g}"
+    side = "below" if spec.objective.direction == "maximize" else "above"
+    return f"{score:.4g} {side} rung cut {reached.cut:.4g}"
 
 
 def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:

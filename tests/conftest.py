@@ -30,18 +30,18 @@ from sqlalchemy.pool import NullPool
 from lrsearch import study_file
 from lrsearch.errors import LrsearchError
 from lrsearch.events import Event
-from lrsearch.search import creation, lease, optuna_rows, retries, rung
-from lrsearch.search import study as studies
-from lrsearch.search.artifacts import Artifacts
-from lrsearch.search.claims import Claim, Claims
-from lrsearch.search.filing import artifacts_of
-from lrsearch.search.keeper import Keeper, Leave
-from lrsearch.search.places import Place, SqliteFile, parse_place
-from lrsearch.search.reservations import Initial, Reservations
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation, lease, optuna_rows, retries, rung
+from lrsearch.store import study as studies
+from lrsearch.store.artifacts import Artifacts
+from lrsearch.store.claims import Claim, Claims
+from lrsearch.store.filing import artifacts_of
+from lrsearch.store.keeper import Keeper, Leave
+from lrsearch.store.places import Place, SqliteFile, parse_place
+from lrsearch.store.reservations import Initial, Reservations
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.training.engine import Attention, CheckpointError, Engine, Paused, TestResult
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
@@ -621,6 +621,7 @@ SLOW_BY_NATURE = frozenset(
         "test_interrupt.py",  # whole searches, interrupted again and again
         "test_reference.py",
         "test_train.py",
+        "test_collapse.py",  # whole trainings
         "test_stored.py",  # every command with every hostile name
         "test_postgres_server.py",  # servers that restart
         "test_postgres_storage.py",

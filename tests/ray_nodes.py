@@ -132,7 +132,7 @@ class Nodes:
 def is_worker(process: psutil.Process) -> bool:
     """Whether a process is that of one of our actors; Ray writes what it does into its name."""
     try:
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::Worker")
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::RayActor")
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return False
 

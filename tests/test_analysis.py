@@ -17,10 +17,10 @@ from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.edges import edge, touched
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
-from lrsearch.analysis.verdicts import Verdict, risen, rung_score, verdicts
+from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.training import data
-from lrsearch.trial import EpochMetrics, ScheduleConfig, State, Trial
+from lrsearch.trial import ScheduleConfig, State, Trial
 
 NAN, INF = math.nan, math.inf
 
@@ -255,29 +255,6 @@ def test_for_the_loss_lower_is_better() -> None:
     made = [of_loss(trial(i), loss) for i, loss in enumerate((0.1, 0.109, 0.15, 0.3))]
     made.append(of_loss(trial(4, State.PRUNED, [0.5]), 0.3))
     assert list(verdicts(made, study).values()) == [Verdict.GOOD, Verdict.GOOD, Verdict.FAIR, Verdict.FAR, Verdict.FAR]
-
-
-def test_the_rung_score_is_that_of_the_averaged_weights_where_there_are_any() -> None:
-    row = EpochMetrics(1, 25, 0.1, 0.5, 0.6, 0.8, 0.4, 0.9, 0.1)
-    assert rung_score(row, "accuracy") == 0.9
-    assert rung_score(replace(row, averaged_val_accuracy=None), "accuracy") == 0.8
-    assert rung_score(row, "loss") == 0.6
-
-
-@pytest.mark.parametrize(
-    ("schedule", "first"),
-    [
-        (ScheduleConfig("constant"), 1),
-        (ScheduleConfig("cosine", 0.2, final_fraction=0.01), 2),
-        (ScheduleConfig("cosine", 0.21, final_fraction=0.01), 3),
-        (ScheduleConfig("one_cycle", final_fraction=0.01, rise_fraction=0.3, initial_fraction=0.04), 3),
-        (ScheduleConfig("triangular", final_fraction=0.1, cycles=1), 5),
-        (ScheduleConfig("triangular", final_fraction=0.1, cycles=2), 3),
-        (ScheduleConfig("wsd", 0.1, final_fraction=0.1, decay_fraction=0.2), 1),
-    ],
-)
-def test_a_trial_has_risen_when_its_learning_rate_has_reached_the_peak(schedule: ScheduleConfig, first: int) -> None:
-    assert next(k for k in range(1, 11) if risen(schedule, k, 10)) == first
 
 
 # Diagnosis

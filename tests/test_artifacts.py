@@ -10,11 +10,11 @@ import pytest
 from conftest import FakeEngine, claims_of, finished, learning, make_spec, sentence, started, working
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.artifacts import PREFIX, Artifacts, default_for
-from lrsearch.search.places import SqliteFile, parse_place
-from lrsearch.search.storage import Database
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.artifacts import PREFIX, Artifacts, default_for
+from lrsearch.store.places import SqliteFile, parse_place
+from lrsearch.store.storage import Database
 from lrsearch.trial import State
 
 

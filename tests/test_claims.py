@@ -53,16 +53,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.counting import counted
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import creation, rung
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims
-from lrsearch.search.endings import OPTUNA_STATES
-from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.search.places import Place, SqliteFile, parse_place
-from lrsearch.search.reservations import Initial
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.store import creation, rung
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claim, Claims
+from lrsearch.store.endings import OPTUNA_STATES
+from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.store.places import Place, SqliteFile, parse_place
+from lrsearch.store.reservations import Initial
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
 
 
@@ -159,8 +159,8 @@ def test_what_a_trial_reports_is_what_is_read_back(database: Database) -> None:
         claims.accept(claim, metrics)
     assert claims.end(claim, complete(0.6, 3)).accepted
     (trial,) = study.trials()
-    assert trial.metrics[0] == told[0]
-    assert trial.metrics[2] == told[2]
+    assert trial.metrics[0] == replace(told[0], rung_score=0.35, comparable=True)
+    assert trial.metrics[2] == replace(told[2], rung_score=0.7, comparable=True)
     assert math.isnan(trial.metrics[1].val_loss)
     assert trial.outcome == complete(0.6, 3)
     assert trial.config == claim.trial.config
@@ -205,6 +205,7 @@ def test_the_first_settings_are_tried_first_and_named_after_their_origin(databas
 # --- several workers -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @on_both
 def test_four_processes_end_with_exactly_the_budget(
     backend: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -335,7 +336,7 @@ def test_a_process_killed_while_it_takes_over_loses_nothing(place: Place) -> Non
         assert [i.epoch for i in trials[1].interruptions] == [1, 1, 1, 1, 1, 2, 3, 3]
         # Without a checkpoint it is trained again from the start, and not reported again.
         again = [e for e in events if isinstance(e, EpochDone) and e.number == 1]
-        assert [(e.metrics.epoch, e.rung_score) for e in again] == [(1, None), (2, None), (3, None)]
+        assert [(e.metrics.epoch, e.again) for e in again] == [(1, True), (2, True), (3, True)]
 
 
 @on_both
@@ -811,7 +812,10 @@ def test_an_epoch_of_warm_up_is_neither_judged_nor_held_against_others(database:
     assert claims.accept(good, measured(2, 0.6)).kind == "keep"
     answer = claims.accept(warm, measured(2, 0.1))
     assert answer.kind == "prune", "after two epochs its warm-up is over"
-    assert (answer.verdict.cut, answer.verdict.n_compared) == (0.6, 2)
+    assert (answer.epoch.cut, answer.epoch.n_compared) == (0.6, 2)
+    # What decided is in the table, and that of the others is left empty: nobody looked, or nothing was comparable.
+    pruned = study.trials()[warm.trial.number].metrics
+    assert [(m.comparable, m.cut, m.n_compared) for m in pruned] == [(False, None, 0), (True, 0.6, 2)]
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
 ) -> None:
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
-    from lrsearch.search.creation import create
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.search.storage import Database
+    from lrsearch.store.creation import create
+    from lrsearch.store.places import SqliteFile
+    from lrsearch.store.storage import Database
     from lrsearch.trial import Outcome, Reason, State
 
     message = "RuntimeError: [enforce fail at x.cpp:12] :fire: [red] /path"
@@ -287,6 +287,24 @@ def test_the_database_comes_from_the_option_or_the_environment_or_lies_here(
     assert study("status", "--storage", f"sqlite:///{tmp_path}/mine.db").code == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ((), "digits"),
+        (("--model", "cnn"), "digits"),
+        (("--dataset", "digits"), "digits"),
+        (("--dataset", "mnist"), "mnist-mlp"),
+        (("digits", "--set", "dataset.name=cifar10", "--model", "cnn"), "cifar10-cnn"),
+        (("mnist-cnn", "--dataset", "digits"), "digits-cnn"),
+        (("--dataset", "mnist", "--name", "mine"), "mine"),
+    ],
+)
+def test_a_study_of_another_data_set_than_the_files_says_so_in_its_name(
+    lrsearch: InProcess, words: tuple[str, ...], name: str
+) -> None:
+    assert lrsearch("run", *words, "--dry-run", "--json").document["spec"]["name"] == name
+
+
 def test_the_data_folder_and_the_device_come_from_the_environment(
     lrsearch: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,9 +445,9 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 
 
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
-    from lrsearch.search import creation
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.search.storage import Database
+    from lrsearch.store import creation
+    from lrsearch.store.places import SqliteFile
+    from lrsearch.store.storage import Database
 
     database = Database(SqliteFile(tmp_path / "lrsearch.db"))
     creation.create(database, StudySpec(name="empty"))
@@ -471,6 +489,7 @@ def test_delete_with_yes_deletes_one_study_and_no_other(study: InProcess, tmp_pa
     assert again.code == 0, "the name is free"
 
 
+@pytest.mark.slow
 def test_delete_asks_at_a_terminal(finished: Finished, tmp_path: Path) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     for answer, code, names in (("n", 1, ["digits"]), ("y", 0, [])):
@@ -484,6 +503,7 @@ def test_delete_asks_at_a_terminal(finished: Finished, tmp_path: Path) -> None:
 # --- terminals, pipes and encodings ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_colours_unless_there_is_no_color(finished: Finished, tmp_path: Path) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     coloured = end_of(at_a_terminal(["trials"], tmp_path)).out
@@ -545,6 +565,7 @@ def in_a_shell(line: str, folder: Path, **environment: str) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "csv"])
 def test_a_pipe_that_closes_early_is_no_error(form: str, finished: Finished, tmp_path: Path) -> None:
     # `true` reads nothing: the pipe is closed by the time that anything is written.

@@ -77,10 +77,10 @@ def the_study(folder: Path, finished: Finished) -> None:
 
 def two_studies(folder: Path, finished: Finished) -> None:
     """Lay a database there that holds the finished study and a second one without trials."""
-    from lrsearch.search import creation
-    from lrsearch.search.places import SqliteFile
-    from lrsearch.search.storage import Database
     from lrsearch.spec import StudySpec
+    from lrsearch.store import creation
+    from lrsearch.store.places import SqliteFile
+    from lrsearch.store.storage import Database
 
     the_study(folder, finished)
     database = Database(SqliteFile(folder / "lrsearch.db"))

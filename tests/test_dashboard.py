@@ -35,11 +35,11 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current, report_url_of, update_url_of
 from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.store import Files
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.places import Place, parse_place
-from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.places import Place, parse_place
+from lrsearch.store.storage import Database
 from lrsearch.trial import State
 
 pytest_plugins = ["command_line"]

@@ -35,9 +35,9 @@ from postgres import Account
 from lrsearch.cli import app as cli
 from lrsearch.dashboard import password as passwords
 from lrsearch.errors import EXIT_TERMINATED
-from lrsearch.search import study as studies
-from lrsearch.search.places import PostgresServer, parse_place
-from lrsearch.search.storage import Database, open_existing
+from lrsearch.store import study as studies
+from lrsearch.store.places import PostgresServer, parse_place
+from lrsearch.store.storage import Database, open_existing
 
 pytest_plugins = ["command_line"]
 

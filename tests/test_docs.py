@@ -23,8 +23,7 @@ from pydantic import BaseModel
 from lrsearch import errors, launch, spec, study_file
 from lrsearch.cli import app as cli
 from lrsearch.schedules import SHAPE_FIELDS
-from lrsearch.search import filing, places, pruners
-from lrsearch.spec import PrunerSpec
+from lrsearch.store import filing, places
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -235,11 +234,11 @@ def test_rendered_pages_are_up_to_date(render_cli: ModuleType) -> None:
 def keys(model: Any, prefix: str = "") -> Iterator[str]:
     """Yield the dotted keys of a study file, those of every optimizer and family included."""
     for name, field in model.model_fields.items():
-        inner = next((t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_table(t)), None)
-        if inner is None or not inner.model_fields:
+        inner = [t for t in (field.annotation, *getattr(field.annotation, "__args__", ())) if _is_table(t)]
+        if not any(kind.model_fields for kind in inner):
             yield f"{prefix}{name}"
-        else:
-            yield from keys(inner, f"{prefix}{name}.")
+        for kind in inner:
+            yield from keys(kind, f"{prefix}{name}.")
 
 
 def _is_table(annotation: object) -> bool:
@@ -260,7 +259,7 @@ def documented_keys() -> set[str]:
 
 def _tables() -> list[str]:
     tables = [name for name, field in spec.StudySpec.model_fields.items() if _is_table(field.annotation)]
-    return [*tables, "space.optimizer", "space.schedule"]
+    return [*tables, *spec.KINDS, "space.optimizer", "space.schedule"]
 
 
 def test_every_key_of_the_study_file_is_documented() -> None:
@@ -278,23 +277,16 @@ def test_the_keys_that_are_documented_are_known() -> None:
 
 def test_a_key_left_unset_means_what_is_documented(render_cli: ModuleType) -> None:
     told = render_cli.UNSET
-    unset = make_spec(budget={"trials": None}).model_copy(update={"pruner": PrunerSpec()})
+    unset = make_spec(budget={"trials": None}).model_copy(update={"pruner": spec.AshaSpec()})
     assert (unset.baseline, unset.dataset.limit, unset.dataset.pool) == (None, None, spec.POOL_SIZE["digits"])
     budgets = [spec.BudgetSpec(), spec.BudgetSpec(hours=1.0)]
     assert [(b.trials, b.hours) for b in budgets] == [(50, None), (None, 1.0)]
     assert told["budget.trials"] == "50, or no limit if `hours` is given"
     hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in spec.ModelName.__args__}
     assert told["model.hidden"] == ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in hidden.items())
-    said = {key: int(told[f"pruner.{key}"].strip("`")) for key in PrunerSpec.TAKES["median"]}
-    factor, rate = (int(told[f"pruner.{key}"].strip("`")) for key in ("reduction_factor", "min_early_stopping_rate"))
+    assert told["pruner.min_resource"] == "a fifth of `epochs`"
     for epochs in range(1, 101):
-        asha = PrunerSpec(min_resource=max(1, epochs // 5), reduction_factor=factor, min_early_stopping_rate=rate)
-        assert pruners.asha_rungs(PrunerSpec(), epochs) == pruners.asha_rungs(asha, epochs)
-    left, set_ = (make_spec(epochs=10, pruner={"name": "median", **more}) for more in ({}, said))
-    others = [pruners.RungRow(0.5, complete=True, comparable=True)]
-    for epoch, n_complete in ((epoch, n) for epoch in range(1, 11) for n in (0, 1, 4, 5, 6)):
-        verdicts = [pruners.judge(one, epoch, [0.4], others, n_complete) for one in (left, set_)]
-        assert verdicts[0] == verdicts[1]
+        assert spec.AshaSpec().rungs(epochs) == spec.AshaSpec(min_resource=max(1, epochs // 5)).rungs(epochs)
 
 
 # Code
@@ -358,12 +350,12 @@ def test_the_schemas_of_json_are_those_of_the_code() -> None:
 
 def test_the_samplers_pruners_data_sets_and_models_are_all_named() -> None:
     for names, heading in (
-        (spec.SamplerName, "Samplers"),
-        (spec.PrunerName, "Pruners"),
+        (spec.KINDS["sampler"], "Samplers"),
+        (spec.KINDS["pruner"], "Pruners"),
         (spec.DatasetName, "Data sets"),
         (spec.ModelName, "Models and devices"),
     ):
-        assert set(names.__args__) <= set(code(section(GUIDE, heading))), heading
+        assert set(getattr(names, "__args__", names)) <= set(code(section(GUIDE, heading))), heading
 
 
 def test_the_sentences_of_troubleshooting_are_ones_that_the_code_says() -> None:

@@ -28,14 +28,14 @@ from conftest import (
 )
 from postgres import Account
 
-from lrsearch.search import check as checks
-from lrsearch.search import creation, health, leftovers, tables
-from lrsearch.search.artifacts import Artifacts, default_for
-from lrsearch.search.check import Level
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
+from lrsearch.store import check as checks
+from lrsearch.store import creation, health, leftovers, tables
+from lrsearch.store.artifacts import Artifacts, default_for
+from lrsearch.store.check import Level
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 
 pytest_plugins = ["command_line"]
 
@@ -86,7 +86,7 @@ def mended(doctor: InProcess, subject: str) -> dict[str, Any]:
 
 def die_with_a_lease(url: str, spec_json: str) -> None:
     """Claim a trial and end without a word: the body of a process."""
-    from lrsearch.search.places import parse_place
+    from lrsearch.store.places import parse_place
 
     spec = StudySpec.model_validate_json(spec_json)
     with closing(Database(parse_place(url))) as database:

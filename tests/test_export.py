@@ -30,10 +30,10 @@ from lrsearch.report import export
 from lrsearch.report.export_program import Framework, layers, program
 from lrsearch.report.scheduler_code import scheduler_code
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.search import study as studies
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import open_existing
 from lrsearch.spec import StudySpec
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import open_existing
 from lrsearch.training import data, models, optimizers
 from lrsearch.training.plateau import plateau_of
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, Trial

@@ -37,9 +37,9 @@ from lrsearch.dashboard.guard import ALWAYS, BUCKETS, Access, Guard
 from lrsearch.dashboard.password import Password
 from lrsearch.dashboard.store import Files
 from lrsearch.errors import UsageError
-from lrsearch.search import creation
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+from lrsearch.store import creation
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 
 SECRET = "correct horse bättery"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW")

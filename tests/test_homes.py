@@ -19,12 +19,12 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
 from lrsearch.events import SearchEnded
-from lrsearch.search import creation, health, optuna_rows, patience, study
-from lrsearch.search.claims import Claim, Claims
-from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
+from lrsearch.store import creation, health, optuna_rows, patience, study
+from lrsearch.store.claims import Claim, Claims
+from lrsearch.store.mirror import SLOT_ATTR
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 
 pytest_plugins = ["command_line"]
 
@@ -562,5 +562,6 @@ def test_whoever_opens_the_database_next_sweeps_what_a_deleted_study_left(tmp_pa
     with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
         delete(study.get(database, "a"))
         assert lrsearch("run", "--name", "b", *small).code == 0
-        assert rows(database, "SELECT name FROM lrsearch_studies") == [("b",)]
+        assert study.names(database) == ["b"]
+        assert rows(database, "SELECT count(*) FROM lrsearch_studies") == [(1,)]
     assert not any(file.exists() for file in files)

@@ -31,10 +31,10 @@ from lrsearch.report.figure import Figure
 from lrsearch.report.html_page import Live, html, update
 from lrsearch.report.material import Material
 from lrsearch.report.schedule_curve import planned_lrs
-from lrsearch.search import study as studies
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import open_existing
 from lrsearch.spec import StudySpec
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import open_existing
 from lrsearch.trial import Reason, ScheduleConfig, State, Trial
 
 pytest_plugins = ["command_line"]

@@ -10,8 +10,8 @@ from conftest import make_spec
 from trials_by_hand import trial
 
 from lrsearch.analysis.ranking import ranked
-from lrsearch.search.importance import LEAST_TRIALS, Importance, Importances, importances
 from lrsearch.spec import StudySpec
+from lrsearch.store.importance import LEAST_TRIALS, Importance, Importances, importances
 from lrsearch.trial import State, Trial
 
 

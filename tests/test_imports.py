@@ -127,12 +127,24 @@ def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_does_not_import_pytorchs_compiler(tmp_path: Path) -> None:
-    code = """
-        import sys
-        from lrsearch.cli.app import run
-        code = run(["run", "--trials", "2", "--epochs", "2", "--quiet"])
-        print(code, "torch" in sys.modules, "torch._dynamo" in sys.modules)
+OPTIMIZER = """
+    import sys, torch
+
+    def methods():
+        guarded = {name: getattr(value, "__wrapped__", None) for name, value in vars(torch.optim.Optimizer).items()}
+        return {name: (method, dict(vars(method))) for name, method in guarded.items() if method is not None}
+"""
+
+
+def test_training_neither_imports_pytorchs_compiler_nor_changes_its_optimizers(tmp_path: Path) -> None:
+    code = (
+        OPTIMIZER
+        + """
+    before = methods()
+    from lrsearch.cli.app import run
+    code = run(["run", "--trials", "3", "--epochs", "3", "--quiet", "--set", "space.schedule=[\\"plateau\\"]"])
+    print(code, len(before) > 3, methods() == before, "torch._dynamo" in sys.modules)
     """
+    )
     result = run_python(code, tmp_path)
-    assert result.out.splitlines()[-1] == "0 True False", result.err
+    assert result.out.splitlines()[-1] == "0 True True False", result.err

@@ -21,11 +21,11 @@ from conftest import DEADLINE_SECONDS, FakeEngine, claims_of, learning, leases_h
 
 from lrsearch.cli import interrupts
 from lrsearch.events import SearchEnded
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 
 pytest_plugins = ["command_line"]
 
@@ -188,7 +188,7 @@ def test_the_second_interrupt_ends_a_search_at_once(tmp_path: Path) -> None:
     code = """
         import signal
         from lrsearch.cli import interrupts
-        from lrsearch.search.keeper import Leave
+        from lrsearch.store.keeper import Leave
         leave = Leave()
         with interrupts.asked(leave):
             signal.raise_signal(2)
@@ -202,7 +202,7 @@ def test_the_second_interrupt_ends_a_search_at_once(tmp_path: Path) -> None:
 def test_a_second_interrupt_ends_the_process_even_where_the_first_one_waits(tmp_path: Path) -> None:
     code = """
         import signal, sys
-        sys.modules["lrsearch.search.slow"] = module = type(sys)("lrsearch.search.slow")
+        sys.modules["lrsearch.store.slow"] = module = type(sys)("lrsearch.store.slow")
         exec("import signal\\ndef work():\\n  signal.raise_signal(2)\\n  print('waits', flush=True)\\n"
              "  signal.raise_signal(2)\\n  print('never')", module.__dict__)
         from lrsearch.cli import interrupts
@@ -222,7 +222,7 @@ def test_an_interrupt_within_an_import_waits_for_its_end() -> None:
         return seen
 
     assert check_within("importlib._bootstrap") == ["ended"]
-    assert check_within("lrsearch.search.claims") == ["ended"]
+    assert check_within("lrsearch.store.claims") == ["ended"]
     assert check_within("lrsearch.training.serial") == []
 
 

@@ -26,12 +26,12 @@ from postgres import Account
 
 from lrsearch import worker
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialInterrupted
-from lrsearch.search import creation
-from lrsearch.search.claims import Claim
-from lrsearch.search.filing import artifacts_of
-from lrsearch.search.keeper import Due, Keeper, Leave
-from lrsearch.search.places import PostgresServer
-from lrsearch.search.storage import Database
+from lrsearch.store import creation
+from lrsearch.store.claims import Claim
+from lrsearch.store.filing import artifacts_of
+from lrsearch.store.keeper import Due, Keeper, Leave
+from lrsearch.store.places import PostgresServer
+from lrsearch.store.storage import Database
 from lrsearch.trial import EpochMetrics, Reason, State, TrialConfig
 
 RULES = {"lease_seconds": 60.0, "checkpoint_seconds": 30.0, "trial_seconds": 100.0, "no_progress_seconds": 40.0}

@@ -356,11 +356,11 @@ EVENTS: list[tuple[Event, dict[str, Any], set[str]]] = [
         {"origin", "params", "device", "versions"},
     ),
     (
-        EpochDone(7, measured(2, math.nan, math.inf), math.nan),
+        EpochDone(7, measured(2, math.nan, math.inf)),
         {"event": "epoch_done", "trial": 7, "epoch": 2, "epochs": 4, "again": False, "rung_score": None},
         {"metrics"},
     ),
-    (EpochDone(7, measured(2), None), {"event": "epoch_done", "again": True, "rung_score": None}, EPOCH),
+    (EpochDone(7, measured(2), again=True), {"event": "epoch_done", "again": True, "rung_score": None}, EPOCH),
     (
         TrialEnded(7, complete(0.5)),
         {"event": "trial_ended", "state": "complete", "reason": "finished", "value": 0.5, "level": "info"},

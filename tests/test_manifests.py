@@ -17,9 +17,9 @@ from command_line import clean_environment
 from lrsearch import errors
 from lrsearch.cli import app as cli
 from lrsearch.dashboard import guard, password
-from lrsearch.search.connecting import SETTINGS
-from lrsearch.search.places import PostgresServer, parse_place
-from lrsearch.search.storage import PATIENCE_SECONDS
+from lrsearch.store.connecting import SETTINGS
+from lrsearch.store.places import PostgresServer, parse_place
+from lrsearch.store.storage import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docker" / "kubernetes"

@@ -49,11 +49,11 @@ from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.metrics import ENDINGS, INTERRUPTING, KEPT_SECONDS, REST, Studies
 from lrsearch.dashboard.store import Files
 from lrsearch.report import status
-from lrsearch.search import at_work, creation
-from lrsearch.search import study as studies
-from lrsearch.search.places import Place, parse_place
-from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import at_work, creation
+from lrsearch.store import study as studies
+from lrsearch.store.places import Place, parse_place
+from lrsearch.store.storage import Database
 from lrsearch.trial import Reason, State
 
 pytest_plugins = ["command_line"]

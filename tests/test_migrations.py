@@ -1,7 +1,8 @@
 """Databases of other versions: an older one is brought up to date with nothing lost, a newer one is left alone.
 
 ``data_schema_1.sql`` was written by lrsearch 0.1 (commit a6599ac): the study "done" with its three trials, one of them
-tested, and "half", whose second trial was killed after two epochs.
+tested, and "half", whose second trial was killed after two epochs. ``data_schema_3.sql`` by commit f213560: ``lrsearch
+run --trials 8 --epochs 4 --seed 1 --set dataset.limit=300``.
 """
 
 import os
@@ -13,29 +14,33 @@ from typing import Any
 import psutil
 import pytest
 import sqlalchemy as sa
-from conftest import FakeEngine, finished, learning, on_both, sentence, started, wait_until, working, write
+from conftest import FakeEngine, finished, learning, measured, on_both, sentence, started, wait_until, working, write
 from conftest import claims_of as claims
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
-from lrsearch.search import migrations, opening, tables
-from lrsearch.search import study as studies
-from lrsearch.search.look import has_studies
-from lrsearch.search.places import Place, SqliteFile
-from lrsearch.search.storage import Database, open_existing
-from lrsearch.trial import State
+from lrsearch.spec import BudgetSpec
+from lrsearch.store import migrations, opening, tables
+from lrsearch.store import study as studies
+from lrsearch.store.look import has_studies
+from lrsearch.store.places import Place, SqliteFile
+from lrsearch.store.storage import Database, open_existing
+from lrsearch.trial import Role, State
 
-DUMP = Path(__file__).with_name("data_schema_1.sql").read_text("utf-8")
 NOW = tables.SCHEMA_VERSION
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> SqliteFile:
     """A database of schema 1."""
-    place = SqliteFile(tmp_path / "old.db")
-    with closing(sqlite3.connect(place.path)) as connection:
-        connection.executescript(DUMP)
+    return restored("data_schema_1.sql", tmp_path / "old.db")
+
+
+def restored(dump: str, path: Path) -> SqliteFile:
+    """Make a database of what was written down of one."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(Path(__file__).with_name(dump).read_text("utf-8"))
         connection.execute("PRAGMA journal_mode=WAL")
-    return place
+    return SqliteFile(path)
 
 
 def query(place: SqliteFile, text: str) -> list[tuple[Any, ...]]:
@@ -72,7 +77,8 @@ def refused(place: Place) -> str:
 
 def test_a_database_of_schema_1_is_brought_up_to_date_and_nothing_is_lost(old: SqliteFile, database: Database) -> None:
     kept = ("lrsearch_epochs", "trials", "trial_params", "trial_values", "trial_intermediate_values", "studies")
-    before = {name: query(old, f"SELECT * FROM {name}") for name in kept}
+    known = {name: ", ".join(row[1] for row in query(old, f"PRAGMA table_info({name})")) for name in kept}
+    before = {name: query(old, f"SELECT {known[name]} FROM {name}") for name in kept}
     slots = "SELECT id, position, state, number, attempts, worker, outcome, value, test_accuracy FROM lrsearch_slots"
     slots_before = query(old, slots)
     with closing(open_existing(old)) as opened:
@@ -80,7 +86,7 @@ def test_a_database_of_schema_1_is_brought_up_to_date_and_nothing_is_lost(old: S
         assert columns(opened.engine) == columns(database.engine)
         assert indexes(opened.engine) == indexes(database.engine)
         done, half = studies.get(opened, "done").trials(), studies.get(opened, "half").trials()
-    assert {name: query(old, f"SELECT * FROM {name}") for name in kept} == before
+    assert {name: query(old, f"SELECT {known[name]} FROM {name}") for name in kept} == before
     assert query(old, slots) == slots_before
     assert [t.state for t in done] == [State.COMPLETE] * 3
     assert [(t.test_loss, t.test_accuracy) for t in done] == [(None, None), (0.25, 0.9375), (None, None)]
@@ -88,6 +94,31 @@ def test_a_database_of_schema_1_is_brought_up_to_date_and_nothing_is_lost(old: S
         (State.COMPLETE, False, 4),
         (State.RUNNING, True, 2),
     ]
+
+
+def test_of_trials_of_schema_3_is_known_what_they_knew(tmp_path: Path, database: Database) -> None:
+    old = restored("data_schema_3.sql", tmp_path / "old.db")
+    kept = "SELECT slot_id, epoch, step, val_accuracy, rung_score, comparable, seconds FROM lrsearch_epochs"
+    before = query(old, kept), query(old, "SELECT id, number, outcome, message FROM lrsearch_slots")
+    with closing(open_existing(old)) as opened:
+        assert columns(opened.engine) == columns(database.engine)
+        study = studies.get(opened, "digits")
+        trials = study.trials()
+        assert (query(old, kept), query(old, "SELECT id, number, outcome, message FROM lrsearch_slots")) == before
+        assert [t.config.seed for t in trials] == [1] * 8
+        assert {(t.role, t.parent) for t in trials} == {(Role.SEARCH, None)}
+        assert trials[4].outcome is not None
+        assert trials[4].outcome.message == "pruned at epoch 1: 0.3333 below rung cut 0.8"
+        (row,) = trials[4].metrics
+        assert (row.rung_score, row.comparable, row.cut, row.n_compared) == (1 / 3, True, None, 0)
+        # The next one is held against them, and says so.
+        study.set_budget(BudgetSpec(trials=9))
+        for _ in working(claims(study), FakeEngine(lambda config: [measured(e, 0.2) for e in range(1, 5)])):
+            pass
+        last = study.trials()[-1]
+    assert (last.number, last.state) == (8, State.PRUNED)
+    first = next(m for m in last.metrics if m.cut is not None)
+    assert (first.rung_score, first.n_compared) == (0.2, 9)
 
 
 def test_a_trial_that_the_older_lrsearch_left_goes_on(old: SqliteFile) -> None:

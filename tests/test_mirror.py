@@ -30,14 +30,14 @@ from conftest import (
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from lrsearch.search import creation
-from lrsearch.search import space as spaces
-from lrsearch.search import study as studies
-from lrsearch.search.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.samplers import build
-from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation
+from lrsearch.store import space as spaces
+from lrsearch.store import study as studies
+from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.samplers import build
+from lrsearch.store.storage import Database
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial, TrialConfig
 
 SGD_COSINE: dict[str, Any] = {

@@ -16,9 +16,9 @@ from pydantic import BaseModel
 
 from lrsearch import cores, study_file
 from lrsearch.errors import StudyFileError
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
-from lrsearch.spec import MOST, StudySpec
+from lrsearch.spec import KINDS, MOST, StudySpec
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 
 pytest_plugins = ["command_line"]
 
@@ -31,9 +31,10 @@ def keys(model: type[BaseModel], prefix: str = "") -> dict[str, type]:
             continue
         kinds = [field.annotation, *typing.get_args(field.annotation)]
         kinds += [arg for kind in kinds for arg in typing.get_args(kind)]
-        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if inner is not None:
-            out |= keys(inner, f"{prefix}{name}.")
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if inner:
+            for one in inner:
+                out |= keys(one, f"{prefix}{name}.")
         elif bool not in kinds and (int in kinds or float in kinds) and str not in kinds and tuple not in kinds:
             out[f"{prefix}{name}"] = int if int in kinds else float
     return out
@@ -51,7 +52,11 @@ def test_the_keys_with_numbers_are_found() -> None:
 @pytest.mark.parametrize("value", [-1, 10**20, 1e300, math.nan, math.inf])
 @pytest.mark.parametrize("key", KEYS)
 def test_a_number_that_finds_no_room_is_refused_with_its_key(key: str, value: float) -> None:
-    tables = study_file.override(make_spec().to_plain(), key, value)
+    table, _, name = key.rpartition(".")
+    # A table whose keys depend on its name: of the kind that has this key.
+    kind = next((kind for kind, model in KINDS.get(table, {}).items() if name in model.model_fields), None)
+    tables = make_spec().to_plain() | ({} if kind is None else {table: {"name": kind}})
+    tables = study_file.override(tables, key, value)
     with pytest.raises(StudyFileError, match=key.replace(".", r"\.")):
         study_file.build(tables, "the test")
 

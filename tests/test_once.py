@@ -13,10 +13,10 @@ from lrsearch.analysis.diagnosis import diagnose, sentences
 from lrsearch.analysis.ranking import once
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.report import answer
-from lrsearch.search import creation, space, study
-from lrsearch.search.claims import Claims
-from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation, space, study
+from lrsearch.store.claims import Claims
+from lrsearch.store.storage import Database
 from lrsearch.trial import EpochMetrics, OptimizerConfig, Outcome, Reason, ScheduleConfig, State, Trial, TrialConfig
 
 pytest_plugins = ["command_line"]

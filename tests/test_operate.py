@@ -25,11 +25,11 @@ from conftest import (
 
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 
 pytest_plugins = ["command_line"]
 
@@ -114,6 +114,7 @@ def test_a_stopped_study_lets_its_trials_end_and_starts_no_other(at: InProcess, 
     assert [t.state.counts for t in study.trials()] == [True]
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_study_that_is_stopped_now_keeps_what_it_has(
     at: InProcess, database: Database, tmp_path: Path
 ) -> None:

@@ -183,6 +183,17 @@ def test_on_cuda_twenty_updates_end_where_they_end_on_the_cpu(name: str) -> None
     torch.testing.assert_close(weights_after(ours, optimizer), expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("register", ["register_step_pre_hook", "register_step_post_hook"])
+def test_the_step_hooks_of_an_optimizer_are_called(register: str) -> None:
+    optimizer = torch.optim.SGD(make_model().parameters(), lr=0.1)
+    called = []
+    getattr(optimizer, register)(lambda *_: called.append(register))
+    update = optimizers.updater(optimizer)
+    update()
+    update()
+    assert called == [register] * 2
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop"])
 def test_an_update_is_that_of_step_bit_for_bit(name: OptimizerName) -> None:
     def trained(*, bare: bool) -> torch.Tensor:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
-from lrsearch.search import places
-from lrsearch.search.look import check_new
-from lrsearch.search.places import PostgresServer, SqliteFile, network_file_system, parse_place
+from lrsearch.store import places
+from lrsearch.store.look import check_new
+from lrsearch.store.places import PostgresServer, SqliteFile, network_file_system, parse_place
 
 SECRET = "hunter2"
 

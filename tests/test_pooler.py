@@ -22,10 +22,10 @@ from pooler import needs_pgbouncer, pooled, through
 from postgres import Account
 
 from lrsearch.errors import StorageError
-from lrsearch.search import study as studies
-from lrsearch.search.look import check_new
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database, open_existing
+from lrsearch.store import study as studies
+from lrsearch.store.look import check_new
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database, open_existing
 
 pytestmark = needs_pgbouncer
 

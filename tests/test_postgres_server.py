@@ -19,9 +19,9 @@ from conftest import make_spec, wait_until
 from postgres import Account, Server
 
 from lrsearch.errors import StorageError
-from lrsearch.search import creation, patience
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database
+from lrsearch.store import creation, patience
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database
 
 TESTS = Path(__file__).parent
 # What a person has who installs PostgreSQL and changes nothing.

@@ -31,12 +31,12 @@ from optuna.study import StudyDirection
 from postgres import Account, Server
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, IdentityError, StorageError, UnknownNameError, UsageError
-from lrsearch.search import creation, filing, optuna_rows, tables
-from lrsearch.search import study as studies
-from lrsearch.search.look import check_new, has_studies, study_names
-from lrsearch.search.places import Place, PostgresServer, SqliteFile, parse_place
-from lrsearch.search.storage import Database, open_existing
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation, filing, optuna_rows, tables
+from lrsearch.store import study as studies
+from lrsearch.store.look import check_new, has_studies, study_names
+from lrsearch.store.places import Place, PostgresServer, SqliteFile, parse_place
+from lrsearch.store.storage import Database, open_existing
 
 SPEC = make_spec(budget={"trials": 3})
 N_WORKERS = 64

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from lrsearch.search.pruners import RungRow, Verdict, asha, asha_rungs, comparable_from, compares_at, judge, median
 from lrsearch.spec import StudySpec
+from lrsearch.store.pruners import Comparison, RungRow, asha, comparable_from, judge, median
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
 EPOCHS = 9
@@ -167,8 +167,8 @@ def test_asha_has_a_rung_at_every_power_of_its_factor_before_the_last_epoch(
     settings: dict[str, int], epochs: int, rungs: list[int]
 ) -> None:
     spec = make_spec(epochs=epochs, pruner={"name": "asha", **settings})
-    assert asha_rungs(spec.pruner, epochs) == rungs
-    assert [epoch for epoch in range(1, epochs + 1) if compares_at(spec, epoch)] == rungs
+    assert spec.pruner.rungs(epochs) == tuple(rungs)
+    assert [epoch for epoch in range(1, epochs + 1) if spec.pruner.compares_at(epoch, epochs)] == rungs
 
 
 @pytest.mark.parametrize(
@@ -186,13 +186,13 @@ def test_median_looks_from_its_warm_up_on_at_every_interval_before_the_last_epoc
     settings: dict[str, int], looks: list[int]
 ) -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": "median", **settings})
-    assert [epoch for epoch in range(1, EPOCHS + 1) if compares_at(spec, epoch)] == looks
+    assert [epoch for epoch in range(1, EPOCHS + 1) if spec.pruner.compares_at(epoch, EPOCHS)] == looks
 
 
 def test_without_a_pruner_nothing_is_compared() -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": "none"})
-    assert not any(compares_at(spec, epoch) for epoch in range(1, EPOCHS + 1))
-    assert judge(spec, 3, [math.nan], [RungRow(1.0, complete=True, comparable=True)] * 9, 9) == Verdict(prune=False)
+    assert not any(spec.pruner.compares_at(epoch, EPOCHS) for epoch in range(1, EPOCHS + 1))
+    assert judge(spec, 3, [math.nan], [RungRow(1.0, complete=True, comparable=True)] * 9, 9) == Comparison(prune=False)
 
 
 @given(st.sampled_from(["asha", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
@@ -260,17 +260,17 @@ def test_a_score_made_during_warm_up_is_held_against_nobody(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "others", "factor", "maximize", "verdict"),
     [
-        (0.5, [], 3, True, Verdict(prune=False, cut=0.5, n_compared=1)),
-        (0.5, [0.6], 3, True, Verdict(prune=True, cut=0.6, n_compared=2)),
-        (0.6, [0.6], 3, True, Verdict(prune=False, cut=0.6, n_compared=2)),
-        (0.5, [0.6, 0.4, 0.3, 0.2, 0.1], 3, True, Verdict(prune=False, cut=0.5, n_compared=6)),
-        (0.5, [0.6, 0.55, 0.3, 0.2, 0.1], 3, True, Verdict(prune=True, cut=0.55, n_compared=6)),
-        (0.5, [0.6, 0.4], 2, False, Verdict(prune=True, cut=0.4, n_compared=3)),
-        (math.nan, [], 3, True, Verdict(prune=True)),
+        (0.5, [], 3, True, Comparison(prune=False, cut=0.5, n_compared=1)),
+        (0.5, [0.6], 3, True, Comparison(prune=True, cut=0.6, n_compared=2)),
+        (0.6, [0.6], 3, True, Comparison(prune=False, cut=0.6, n_compared=2)),
+        (0.5, [0.6, 0.4, 0.3, 0.2, 0.1], 3, True, Comparison(prune=False, cut=0.5, n_compared=6)),
+        (0.5, [0.6, 0.55, 0.3, 0.2, 0.1], 3, True, Comparison(prune=True, cut=0.55, n_compared=6)),
+        (0.5, [0.6, 0.4], 2, False, Comparison(prune=True, cut=0.4, n_compared=3)),
+        (math.nan, [], 3, True, Comparison(prune=True)),
     ],
 )
 def test_asha_says_which_score_had_to_be_reached(
-    value: float, others: list[float], factor: int, maximize: bool, verdict: Verdict
+    value: float, others: list[float], factor: int, maximize: bool, verdict: Comparison
 ) -> None:
     assert asha(value, others, factor, maximize=maximize) == verdict
 
@@ -292,17 +292,17 @@ def test_asha_lets_the_best_of_a_rung_go_on_and_at_most_one_in_so_many_distinct_
 @pytest.mark.parametrize(
     ("own", "others", "n_complete", "verdict"),
     [
-        ([0.1], [0.5] * 4, 4, Verdict(prune=False)),  # fewer complete trials than n_startup_trials
-        ([0.1], [0.5] * 5, 5, Verdict(prune=True, cut=0.5, n_compared=6)),
-        ([0.5], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),
-        ([0.9, 0.1], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),  # the best so far counts
-        ([math.nan], [0.5] * 5, 5, Verdict(prune=True)),
-        ([math.nan, 0.9], [0.5] * 5, 5, Verdict(prune=False, cut=0.5, n_compared=6)),
-        ([0.1], [0.5], 5, Verdict(prune=False)),  # fewer at this epoch than n_min_trials
-        ([0.1], [math.nan] * 5, 5, Verdict(prune=False)),
+        ([0.1], [0.5] * 4, 4, Comparison(prune=False)),  # fewer complete trials than n_startup_trials
+        ([0.1], [0.5] * 5, 5, Comparison(prune=True, cut=0.5, n_compared=6)),
+        ([0.5], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),
+        ([0.9, 0.1], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),  # the best so far counts
+        ([math.nan], [0.5] * 5, 5, Comparison(prune=True)),
+        ([math.nan, 0.9], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),
+        ([0.1], [0.5], 5, Comparison(prune=False)),  # fewer at this epoch than n_min_trials
+        ([0.1], [math.nan] * 5, 5, Comparison(prune=False)),
     ],
 )
 def test_median_says_which_score_had_to_be_reached(
-    own: list[float], others: list[float], n_complete: int, verdict: Verdict
+    own: list[float], others: list[float], n_complete: int, verdict: Comparison
 ) -> None:
     assert median(own, others, n_complete=n_complete, n_startup_trials=5, n_min_trials=2, maximize=True) == verdict

@@ -26,10 +26,10 @@ from test_secrets import traces
 import lrsearch
 from lrsearch import ray_cluster
 from lrsearch.errors import EXIT_DEVICE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
-from lrsearch.search import at_work
-from lrsearch.search import study as studies
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database
+from lrsearch.store import at_work
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database
 from lrsearch.trial import State
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -221,7 +221,7 @@ def test_through_rays_client_a_worker_that_dies_between_two_calls_is_replaced(
 def test_a_node_with_another_lrsearch_is_named(nodes: Nodes, tmp_path: Path, postgres_url: str) -> None:
     here = Path(lrsearch.__file__).parent
     shutil.copytree(here, tmp_path / "newer" / "lrsearch", ignore=shutil.ignore_patterns("__pycache__"))
-    initial = tmp_path / "newer" / "lrsearch" / "__init__.py"
+    initial = tmp_path / "newer" / "lrsearch" / "version.py"
     initial.write_text(initial.read_text().replace(f'"{lrsearch.__version__}"', '"99.0.0"'))
     result = start(nodes, postgres_url, tmp_path, package=str(tmp_path / "newer")).result()
     assert result.code == EXIT_FAILURE, result.err

@@ -40,10 +40,10 @@ from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import trained_seconds
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.search import filing, space
-from lrsearch.search import study as studies
-from lrsearch.search.places import SqliteFile, parse_place
 from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.store import filing, space
+from lrsearch.store import study as studies
+from lrsearch.store.places import SqliteFile, parse_place
 from lrsearch.training import optimizers
 from lrsearch.trial import (
     EpochMetrics,
@@ -126,8 +126,8 @@ SEED_CONFIG = TrialConfig(OptimizerConfig("sgd", 0.24), ScheduleConfig("cosine",
             TrialStarted(Trial(0, SEED_CONFIG, State.RUNNING, None, origin="baseline"), resumed=True),
             "12.4s > trial 0 sgd peak_lr=0.24 cosine warmup=0.05 batch=512 (baseline, resumed)",
         ),
-        (EpochDone(17, epoch(3, accuracy=0.873, lr=0.19), 0.9), "12.4s . 17 epoch 3/8 val_acc=0.873 lr=0.19"),
-        (EpochDone(17, epoch(3, accuracy=NAN, lr=0.19), NAN), "12.4s . 17 epoch 3/8 val_acc=nan lr=0.19"),
+        (EpochDone(17, epoch(3, accuracy=0.873, lr=0.19)), "12.4s . 17 epoch 3/8 val_acc=0.873 lr=0.19"),
+        (EpochDone(17, epoch(3, accuracy=NAN, lr=0.19)), "12.4s . 17 epoch 3/8 val_acc=nan lr=0.19"),
         (TrialEnded(17, Outcome(State.COMPLETE, Reason.FINISHED, 0.941, 8)), "12.4s < 17 complete 0.941"),
         (TrialEnded(3, PRUNED.outcome), "12.4s x 3 pruned at epoch 2: 0.61 below rung cut 0.74"),
         (TrialEnded(5, DIVERGED.outcome), "12.4s ! 5 diverged at step 41, lr 2: loss nan"),
@@ -151,7 +151,7 @@ def test_an_event_is_one_line(event: Event, said: str) -> None:
 
 def test_with_the_loss_as_objective_lines_say_the_loss() -> None:
     study = spec(objective={"metric": "loss"})
-    assert line(EpochDone(1, epoch(3, val=0.31234), 0.3), 0.04, study) == "0.0s . 1 epoch 3/10 val_loss=0.312 lr=0.1"
+    assert line(EpochDone(1, epoch(3, val=0.31234)), 0.04, study) == "0.0s . 1 epoch 3/10 val_loss=0.312 lr=0.1"
     assert line(TrialEnded(1, Outcome(State.COMPLETE, Reason.FINISHED, 0.3, 8)), 1, study) == "1.0s < 1 complete 0.300"
 
 
@@ -186,10 +186,10 @@ def test_the_live_state_counts_and_keeps_the_best() -> None:
     state = run(
         state,
         (0.0, started(0)),
-        (1.0, EpochDone(0, epoch(1, val=0.5), 0.9)),
+        (1.0, EpochDone(0, epoch(1, val=0.5))),
         (2.0, ended(0, State.COMPLETE, 0.9)),
         (2.0, started(1)),
-        (3.0, EpochDone(1, epoch(1, val=0.4), 0.9)),
+        (3.0, EpochDone(1, epoch(1, val=0.4))),
         (4.0, ended(1, State.COMPLETE, 0.9)),
         (4.0, started(2)),
         (5.0, ended(2, State.DIVERGED)),
@@ -218,7 +218,7 @@ def test_a_resumed_trial_goes_on_from_its_old_epochs() -> None:
     state = after(begin(spec(), BudgetSpec(trials=10), [RUNNING], 0.0), TrialStarted(RUNNING, resumed=True), 0.0)
     assert state.running[0].trial.metrics == RUNNING.metrics
     assert state.trained_seconds == pytest.approx(trained_seconds([RUNNING]))
-    again = after(state, EpochDone(RUNNING.number, RUNNING.metrics[-1], None), 1.0)
+    again = after(state, EpochDone(RUNNING.number, RUNNING.metrics[-1], again=True), 1.0)
     assert again == state, "an epoch that is trained again from a checkpoint is none the study has not had"
     assert "(resumed)" in shown(render(state, 0.0))
 
@@ -251,7 +251,7 @@ def test_a_view_of_forty_workers_fits_on_a_terminal() -> None:
 def test_the_time_left_follows_from_the_finished_trials(budget: BudgetSpec, now: float, left: float) -> None:
     state = begin(spec(), budget, [], 0.0)
     assert eta_seconds(state, 0.0) is None
-    done = EpochDone(0, replace(epoch(1), seconds=1.0), 0.9)
+    done = EpochDone(0, replace(epoch(1), seconds=1.0))
     state = run(state, (0.0, started(0)), (3.0, done), (4.0, ended(0, State.COMPLETE, 0.9)), (4.0, started(1)))
     assert eta_seconds(state, now) == pytest.approx(left)
 
@@ -275,7 +275,7 @@ def test_the_live_view_fits_80_columns_and_keeps_its_height(search: Search) -> N
 
 def test_the_live_view_survives_numbers_that_are_none() -> None:
     state = begin(spec(), BudgetSpec(hours=1e-6), [BROKEN, DIVERGED], 0.0)
-    state = run(state, (0.0, TrialStarted(RUNNING, resumed=False)), (0.0, EpochDone(8, BROKEN.metrics[1], NAN)))
+    state = run(state, (0.0, TrialStarted(RUNNING, resumed=False)), (0.0, EpochDone(8, BROKEN.metrics[1])))
     assert "! nan" in shown(render(state, INF))
     assert FAILED.outcome is not None
     assert FAILED.outcome is not None

@@ -34,14 +34,14 @@ from conftest import (
 )
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims
-from lrsearch.search.filing import artifacts_of
-from lrsearch.search.places import Place
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claim, Claims
+from lrsearch.store.filing import artifacts_of
+from lrsearch.store.places import Place
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State, TrialConfig
 from lrsearch.worker import kept_weights
 
@@ -274,7 +274,7 @@ def left_after(study: Study, engine: FakeEngine, n_epochs: int) -> list[Event]:
 
 
 def shown(events: list[Event]) -> list[tuple[int, float | None]]:
-    return [(e.metrics.epoch, e.rung_score) for e in events if isinstance(e, EpochDone)]
+    return [(e.metrics.epoch, None if e.again else e.metrics.rung_score) for e in events if isinstance(e, EpochDone)]
 
 
 def test_a_checkpoint_that_went_with_the_trial_is_not_missed(

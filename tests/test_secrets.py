@@ -23,10 +23,10 @@ from psycopg import sql
 
 from lrsearch.cli.app import app
 from lrsearch.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
-from lrsearch.search import creation, patience
-from lrsearch.search import study as studies
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+from lrsearch.store import creation, patience
+from lrsearch.store import study as studies
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 
 pytest_plugins = ["command_line"]
 

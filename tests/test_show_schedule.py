@@ -19,8 +19,8 @@ from lrsearch.cli.schedule import EPOCHS, STEPS_PER_EPOCH, parse
 from lrsearch.report import schedule_drawing, words
 from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.schedule_drawing import Drawn, Turn, turns
-from lrsearch.search.portfolio import NEUTRAL
 from lrsearch.search_space import NEUTRAL_SHAPE, SCHEDULES
+from lrsearch.store.portfolio import NEUTRAL
 from lrsearch.trial import ScheduleConfig, Trial
 
 pytest_plugins = ["command_line"]

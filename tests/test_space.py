@@ -13,9 +13,9 @@ from optuna.samplers import RandomSampler
 
 from lrsearch import domain, schedules
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
-from lrsearch.search import space as spaces
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SELF_RISING
 from lrsearch.spec import StudySpec
+from lrsearch.store import space as spaces
 from lrsearch.trial import TrialConfig
 
 EVERYTHING = {"optimizer": list(OPTIMIZERS), "schedule": list(SCHEDULES)}

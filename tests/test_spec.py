@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from lrsearch import domain, schedules, search_space, spec, study_file
 from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
 from lrsearch.errors import StudyFileError
-from lrsearch.search import pruners
 from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SearchSpace
 from lrsearch.spec import StudySpec, differences
 from lrsearch.training import data, models, optimizers
@@ -32,7 +31,7 @@ def test_a_spec_reads_back_from_its_json_as_it_was(
 ) -> None:
     model = {} if hidden is None else {"hidden": hidden}
     written = make_spec(space=space, objective={"metric": metric}, model=model)
-    read = StudySpec.model_validate_json(written.to_json())
+    read = StudySpec.from_json(written.to_json())
     assert read == written
     assert read.identity_hash() == written.identity_hash()
 
@@ -69,6 +68,7 @@ FULL: dict[str, Any] = {
     "baseline": "sgd lr=0.1 cosine",
     "dataset": {"limit": 900},
     "model": {"hidden": [64]},
+    "sampler": {"name": "tpe"},
     "pruner": {"name": "asha", "min_resource": 1, "reduction_factor": 3, "min_early_stopping_rate": 0},
     "space": EVERYTHING,
 }
@@ -85,7 +85,7 @@ CHANGES: list[dict[str, Any]] = [
     {"model": {"name": "cnn"}},
     {"model": {"hidden": [65]}},
     {"objective": {"metric": "loss"}},
-    {"sampler": {"name": "tpe"}},
+    {"sampler": {"name": "random"}},
     {"sampler": {"n_startup_trials": 11}},
     {"sampler": {"portfolio": True}},
     {"pruner": {"min_resource": 2}},
@@ -135,7 +135,7 @@ def test_the_table_of_changes_holds_every_key_of_the_spec() -> None:
     known = set(make_spec(**named(FULL)).identity()) - shapeless
     median = {"pruner.n_startup_trials", "pruner.n_warmup_steps", "pruner.interval_steps", "pruner.n_min_trials"}
     assert known - {path(change) for change in CHANGES} == {"pruner.name"}
-    assert {f"pruner.{name}" for name in spec.PrunerSpec.model_fields} - known == median
+    assert {f"pruner.{name}" for kind in spec.KINDS["pruner"].values() for name in kind.model_fields} - known == median
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,6 @@ MEDIAN = {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_mi
         ({"model": {"name": "cnn"}}, {"model": {"hidden": [50]}}),
         ({"epochs": 10, "pruner": {"name": "asha"}}, {"pruner": {"min_resource": 2}}),
         ({"epochs": 3, "pruner": {"name": "asha"}}, {"pruner": {"min_resource": 1}}),
-        ({"pruner": {"name": "asha"}}, {"pruner": {"reduction_factor": 3, "min_early_stopping_rate": 0}}),
-        ({"pruner": {"name": "median"}}, {"pruner": MEDIAN}),
         ({"pruner": {"name": "asha"}}, {"training": {"averaging": "on"}}),
         ({}, {"training": {"averaging": "off"}}),
         ({"pruner": {"name": "asha"}, "objective": {"metric": "loss"}}, {"training": {"averaging": "off"}}),
@@ -232,6 +230,7 @@ def test_what_comes_to_the_same_is_the_same_study(left_out: dict[str, Any], stat
         ({}, {"dataset": {"name": "mnist"}}, [("dataset.name", "digits", "mnist")]),
         ({}, {"model": {"name": "cnn"}}, [("model.name", "mlp", "cnn")]),
         ({}, {"pruner": {"name": "asha"}}, [("pruner.name", "none", "asha")]),
+        ({}, {"sampler": {"name": "tpe"}}, [("sampler.name", "random", "tpe")]),
         ({"pruner": {"name": "asha"}}, {"objective": {"metric": "loss"}}, [("objective.metric", "accuracy", "loss")]),
     ],
     ids=str,
@@ -270,8 +269,25 @@ def test_a_pruner_compares_first_where_the_spec_says(name: Any, epochs: int, dat
     own = {"asha": {"min_early_stopping_rate": 3, "min_resource": 9}, "median": {"n_warmup_steps": 31}, "none": {}}
     drawn = {key: data.draw(st.integers(1, most)) for key, most in own[name].items()}
     study = make_spec(epochs=epochs, pruner={"name": name, **drawn})
-    compared = [epoch for epoch in range(1, epochs + 1) if pruners.compares_at(study, epoch)]
+    compared = [epoch for epoch in range(1, epochs + 1) if study.pruner.compares_at(epoch, epochs)]
     assert study.pruner.compares_from(epochs) == (compared[0] if compared else None)
+
+
+def test_a_spec_that_an_earlier_version_filed_is_read() -> None:
+    """Every sampler had ``n_startup_trials`` written down, those too that do not take it."""
+    for name in ("random", "qmc"):
+        written = make_spec(sampler={"name": name}, space={"optimizer": "sgd", "schedule": "cosine"})
+        earlier = json.loads(written.to_json())
+        earlier["sampler"]["n_startup_trials"] = 10
+        assert StudySpec.from_json(json.dumps(earlier)) == written
+
+
+def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None:
+    tables = make_spec(sampler={"name": "tpe", "n_startup_trials": 4}, pruner={"name": "asha"}).to_plain()
+    named = study_file.build(study_file.override(tables, "sampler", "random"), "the test")
+    assert named.sampler == spec.RandomSpec(portfolio=False)
+    assert study_file.build(study_file.override(tables, "pruner", "median"), "the test").pruner == spec.MedianSpec()
+    assert study_file.build({"name": "x", "pruner": "none"}, "the test").pruner == spec.NoPrunerSpec()
 
 
 # --- workers ---------------------------------------------------------------------------------------------------------
@@ -288,15 +304,13 @@ def test_workers_have_defaults_and_take_whole_numbers_of_seconds() -> None:
     set_ = make_spec(workers={"lease_seconds": 3, "trial_seconds": 1, "retries": {"lost": 0}}).workers
     assert (set_.lease_seconds, set_.heartbeat_seconds, set_.trial_seconds) == (3, 0.5, 1)
     assert (set_.retries.lost, set_.retries.crash) == (0, 1)
-    assert (
-        StudySpec.model_validate_json(make_spec(workers=set_.model_dump(exclude_none=True)).to_json()).workers == set_
-    )
+    assert StudySpec.from_json(make_spec(workers=set_.model_dump(exclude_none=True)).to_json()).workers == set_
 
 
 def test_a_spec_that_was_filed_before_there_were_workers_is_read() -> None:
     written = make_spec()
     old = {key: value for key, value in written.to_plain().items() if key != "workers"}
-    assert StudySpec.model_validate_json(json.dumps(old)) == written
+    assert StudySpec.from_json(json.dumps(old)) == written
 
 
 # --- the names that training offers ----------------------------------------------------------------------------------

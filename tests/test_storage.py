@@ -42,13 +42,13 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.search import creation, explain, filing, processes
-from lrsearch.search import study as studies
-from lrsearch.search.homes import Carrier
-from lrsearch.search.look import check_new, has_studies
-from lrsearch.search.places import Place, SqliteFile
-from lrsearch.search.storage import Database, open_existing
 from lrsearch.spec import StudySpec
+from lrsearch.store import creation, explain, filing, processes
+from lrsearch.store import study as studies
+from lrsearch.store.homes import Carrier
+from lrsearch.store.look import check_new, has_studies
+from lrsearch.store.places import Place, SqliteFile
+from lrsearch.store.storage import Database, open_existing
 from lrsearch.trial import State
 
 SPEC = make_spec(budget={"trials": 3})

@@ -171,6 +171,9 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"pruner": {"name": "asha", "n_warmup_steps": 1}}, ["pruner", "n_warmup_steps", "'asha'", "takes min_resource"]),
     ({"pruner": {"name": "median", "min_resource": 1}}, ["pruner", "min_resource", "'median'", "n_startup_trials"]),
     ({"pruner": {"name": "none", "interval_steps": 1}}, ["pruner", "interval_steps", "'none'", "no settings"]),
+    ({"sampler": {"name": "random", "n_startup_trials": 1}}, ["'sampler.n_startup_trials'", "'random'", "portfolio"]),
+    ({"pruner": "hyperband"}, ["pruner.name", "'hyperband'", "known: asha, median, none"]),
+    ({"pruner": 3}, ["pruner", "must be a table ([pruner])", "3"]),
     ({"pruner": {"reduction_factor": 1}}, ["pruner.reduction_factor", "2", "1"]),
     # Names that a file or a database would choke on.
     ({"name": "two words"}, ["name", "letters", "'two words'"]),

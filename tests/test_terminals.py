@@ -16,11 +16,11 @@ from test_report import Row
 from trials_by_hand import interrupted, spec, trial
 
 from lrsearch.report import answer, status, tables, trace
-from lrsearch.search import space as spaces
-from lrsearch.search import study as studies
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
 from lrsearch.spec import BudgetSpec
+from lrsearch.store import space as spaces
+from lrsearch.store import study as studies
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 from lrsearch.trial import Reason, Refused, State, Trial
 
 pytest_plugins = ["command_line"]

@@ -13,10 +13,10 @@ from conftest import claims_of, make_spec, wait_until
 
 from lrsearch import cores
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.search import at_work, creation, health
-from lrsearch.search.claims import Claim
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
+from lrsearch.store import at_work, creation, health
+from lrsearch.store.claims import Claim
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 from lrsearch.training import device
 
 pytest_plugins = ["command_line"]
@@ -74,6 +74,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [
@@ -188,7 +189,7 @@ def test_status_says_that_a_machine_is_crowded(lrsearch: InProcess, tmp_path: Pa
     n = os.cpu_count() or 1
     assert lrsearch("run", "--detach", "--trials", "5", "--quiet").code == 0
     with closing(Database(SqliteFile(tmp_path / "lrsearch.db"))) as database:
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         claims = claims_of(studies.get(database, "digits"))
         claims.device = f"cpu ({4 * n} threads)"

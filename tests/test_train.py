@@ -16,14 +16,14 @@ import torch
 from command_line import InProcess, Result, Running, at_a_terminal, contents, end_of, one_line, run_process, run_python
 
 from lrsearch import retrain
-from lrsearch.search import study as studies
-from lrsearch.search.keeper import Leave
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import open_existing
 from lrsearch.spec import WorkersSpec
+from lrsearch.store import study as studies
+from lrsearch.store.keeper import Leave
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import open_existing
 from lrsearch.training import data
 from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Standing
+from lrsearch.training.record import Progress
 from lrsearch.trial import Reason
 
 pytest_plugins = ["command_line"]
@@ -238,7 +238,7 @@ def test_asked_to_leave_it_stands_still_before_the_next_update(lrsearch: InProce
     engine = retrain.prepare(job, device="cpu", threads=1, data_dir=None, progress=False)
     leave, folder = Leave(), TrainingFolder(here / "out")
     with folder.locked():
-        events = retrain.train(replace(job, spec=patient), engine, folder, leave, Standing(job.order), None)
+        events = retrain.train(replace(job, spec=patient), engine, folder, leave, Progress(job.order), None)
         begun = next(events)
         leave.ask(Reason.INTERRUPTED)
         with pytest.raises(StopIteration) as end:

@@ -16,11 +16,11 @@ from conftest import forkserver, wait_until
 from postgres import Server
 
 from lrsearch import study_file
-from lrsearch.search import filing
-from lrsearch.search import study as studies
-from lrsearch.search.places import parse_place
-from lrsearch.search.storage import Database
 from lrsearch.spec import StudySpec
+from lrsearch.store import filing
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import Database
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import chaos

@@ -26,13 +26,13 @@ from conftest import (
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claims
-from lrsearch.search.places import Place
-from lrsearch.search.reservations import Initial
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claims
+from lrsearch.store.places import Place
+from lrsearch.store.reservations import Initial
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.trial import Reason
 
 # Below the learning rates that diverge.

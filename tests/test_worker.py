@@ -29,13 +29,13 @@ from optuna.trial import FrozenTrial
 from lrsearch import worker
 from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.search import creation
-from lrsearch.search import study as studies
-from lrsearch.search.claims import Claim, Claims, Told
-from lrsearch.search.places import Place
-from lrsearch.search.reservations import Initial
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
+from lrsearch.store import creation
+from lrsearch.store import study as studies
+from lrsearch.store.claims import Claim, Claims, Told
+from lrsearch.store.places import Place
+from lrsearch.store.reservations import Initial
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Study
 from lrsearch.training.engine import Attention
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, TrialConfig
 
@@ -60,8 +60,8 @@ def told(events: Iterable[Event]) -> list[str]:
         match event:
             case TrialStarted(trial, resumed):
                 out.append(f"> {trial.number}{' again' if resumed else ''}")
-            case EpochDone(number, metrics, score):
-                out.append(f". {number} {metrics.epoch} {'again' if score is None else f'{score:g}'}")
+            case EpochDone(number, metrics, again):
+                out.append(f". {number} {metrics.epoch} {'again' if again else f'{metrics.rung_score:g}'}")
             case TrialEnded(number, outcome):
                 out.append(f"< {number} {outcome.state}")
             case TrialInterrupted(number, reason, _):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lrsearch.spec import StudySpec
+from lrsearch.store.pruners import comparable_from
 from lrsearch.trial import (
     EpochMetrics,
     Interruption,
@@ -43,8 +44,11 @@ def epoch(
     accuracy: float = 0.8,
     lr: float = 0.1,
     averaged: float | None = None,
+    *,
+    comparable: bool = True,
 ) -> EpochMetrics:
-    return EpochMetrics(number, number * STEPS, lr, train, val, accuracy, None, averaged, 0.1)
+    score = accuracy if averaged is None else averaged
+    return EpochMetrics(number, number * STEPS, lr, train, val, accuracy, None, averaged, 0.1, score, comparable)
 
 
 def config(
@@ -75,7 +79,11 @@ def trial(
     scores = [accuracy] * EPOCHS if isinstance(accuracy, float) else list(accuracy)
     if state == State.DIVERGED and isinstance(accuracy, float):
         scores = []
-    rows = tuple(epoch(i, accuracy=score, val=val_loss, lr=lr, averaged=averaged) for i, score in enumerate(scores, 1))
+    first = comparable_from(schedule or ScheduleConfig("constant"), EPOCHS)
+    rows = tuple(
+        epoch(i, accuracy=score, val=val_loss, lr=lr, averaged=averaged, comparable=i >= first)
+        for i, score in enumerate(scores, 1)
+    )
     value = scores[-1] if state in (State.COMPLETE, State.PRUNED) else None
     outcome = None
     if state != State.RUNNING:
@@ -119,5 +127,5 @@ def interrupted(made: Trial, *reasons: Reason, step: int = 0) -> Trial:
 def of_loss(made: Trial, loss: float) -> Trial:
     """Return the trial as one of a study whose objective is the loss."""
     assert made.outcome is not None
-    rows = tuple(replace(row, val_loss=loss) for row in made.metrics)
+    rows = tuple(replace(row, val_loss=loss, rung_score=loss) for row in made.metrics)
     return replace(made, metrics=rows, outcome=replace(made.outcome, value=loss))

@@ -3,13 +3,11 @@
 import math
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import lru_cache
 
 from lrsearch.analysis.precision import Tolerance, tolerance
 from lrsearch.analysis.ranking import best
-from lrsearch.schedules import factors
 from lrsearch.spec import StudySpec
-from lrsearch.trial import EpochMetrics, ScheduleConfig, State, Trial
+from lrsearch.trial import State, Trial
 
 
 class Verdict(StrEnum):
@@ -47,25 +45,6 @@ def verdicts(trials: Sequence[Trial], spec: StudySpec) -> dict[int, Verdict]:
     return out
 
 
-def rung_score(row: EpochMetrics, metric: str) -> float:
-    """Return what the pruner looked at: the averaged accuracy where there is one, for the loss the raw one."""
-    if metric == "loss":
-        return row.val_loss
-    return row.val_accuracy if row.averaged_val_accuracy is None else row.averaged_val_accuracy
-
-
-@lru_cache(maxsize=4096)
-def risen(schedule: ScheduleConfig, epoch: int, epochs: int) -> bool:
-    """Whether the learning rate has reached its peak within ``epoch`` completed epochs.
-
-    >>> schedule = ScheduleConfig("linear", warmup_fraction=0.2, final_fraction=0.0)
-    >>> [risen(schedule, epoch, 10) for epoch in (1, 2)]
-    [False, True]
-    """
-    n_steps = 1000  # Enough to find the peak to a thousandth of the training.
-    return bool(factors(schedule, n_steps).argmax() / n_steps <= epoch / epochs + 1e-9)
-
-
 def _complete(trial: Trial, top: Trial, close: Tolerance) -> Verdict:
     value, reference = _value(trial), _value(top)
     if close.is_close(value, reference):
@@ -76,19 +55,14 @@ def _complete(trial: Trial, top: Trial, close: Tolerance) -> Verdict:
 def _pruned(trial: Trial, good: Sequence[Trial], spec: StudySpec, close: Tolerance) -> Verdict:
     if not trial.metrics:
         return Verdict.UNDECIDED
-    metric, epoch = spec.objective.metric, trial.metrics[-1].epoch
-    scores = [
-        rung_score(row, metric)
-        for other in good
-        if risen(other.config.schedule, epoch, other.config.epochs)
-        for row in other.metrics
-        if row.epoch == epoch
-    ]
-    finite = [score for score in scores if math.isfinite(score)]
-    if not finite:
+    last = trial.metrics[-1]
+    at_that_epoch = [row for other in good for row in other.metrics if row.epoch == last.epoch and row.comparable]
+    scores = [row.rung_score for row in at_that_epoch if row.rung_score is not None]
+    if not scores:
         return Verdict.UNDECIDED
-    worst = min(finite) if metric == "accuracy" else max(finite)
-    return Verdict.FAR if close.is_far(rung_score(trial.metrics[-1], metric), worst) else Verdict.UNDECIDED
+    worst = min(scores) if spec.objective.direction == "maximize" else max(scores)
+    score = math.nan if last.rung_score is None else last.rung_score
+    return Verdict.FAR if close.is_far(score, worst) else Verdict.UNDECIDED
 
 
 def _value(trial: Trial) -> float:

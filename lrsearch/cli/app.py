@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from lrsearch import __version__
 from lrsearch.cli import (
     dashboard,
     doctor,
@@ -27,6 +26,7 @@ from lrsearch.cli import (
     worker,
 )
 from lrsearch.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, LrsearchError, UsageError
+from lrsearch.version import __version__
 
 app = typer.Typer(
     name="lrsearch",

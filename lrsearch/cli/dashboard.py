@@ -78,9 +78,9 @@ def dashboard(
     from lrsearch.dashboard.app import build
     from lrsearch.dashboard.guard import LOOPBACK_NAMES, Access
     from lrsearch.dashboard.store import Files
-    from lrsearch.search.artifacts import default_for
-    from lrsearch.search.keeper import Leave
-    from lrsearch.search.storage import open_early
+    from lrsearch.store.artifacts import default_for
+    from lrsearch.store.keeper import Leave
+    from lrsearch.store.storage import open_early
 
     names = {name.lower() for name in (host, *addresses, *(allowed_host or ()))}
     access = Access(password, LOOPBACK_NAMES | names, read_only)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import __version__
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -21,9 +20,10 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_DEVICE, EXIT_OK, EXIT_STORAGE, DeviceError
+from lrsearch.version import __version__
 
 if TYPE_CHECKING:
-    from lrsearch.search.check import Check
+    from lrsearch.store.check import Check
 
 SCHEMA = "lrsearch/doctor/1"
 PACKAGES = ("torch", "optuna", "sqlalchemy", "psycopg", "numpy")
@@ -41,8 +41,8 @@ def doctor(
     """Look for what is wrong: database, leases, orphans, artifacts, disks, clock, device, versions."""
     quiet_optuna()
     where = place(storage)
-    from lrsearch.search import check as checking
-    from lrsearch.search import health
+    from lrsearch.store import check as checking
+    from lrsearch.store import health
 
     checks = []
     for check in (*_machine(device), *health.examine(where, artifacts, fix=fix)):
@@ -60,7 +60,7 @@ def doctor(
 
 def _machine(device: str) -> "Iterator[Check]":
     """Look at this machine; the one check that imports PyTorch is that of the device."""
-    from lrsearch.search.check import Check, Level
+    from lrsearch.store.check import Check, Level
 
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     yield Check("versions", Level.OK, f"lrsearch {__version__}, python {platform.python_version()}, {versions}")

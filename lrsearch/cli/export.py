@@ -32,7 +32,7 @@ def export(
     if output is not None:
         check_free(output, force=force)
     with opened(storage) as database:
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         text = _text(chosen(found, trial), found.spec, to)

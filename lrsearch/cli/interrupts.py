@@ -19,7 +19,7 @@ from lrsearch.cli import log
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store.keeper import Leave
 
 RESTORE_TERMINAL = "\r\x1b[2K\x1b[?25h"
 """Clear the line, show the cursor: rich had hidden it."""
@@ -27,7 +27,7 @@ RESTORE_TERMINAL = "\r\x1b[2K\x1b[?25h"
 LIKE_TERM = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 """Asked to leave: by a batch system (Slurm's ``--signal``), or by the end of the terminal."""
 
-NOT_WITHIN = ("lrsearch.search", "importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
+NOT_WITHIN = ("lrsearch.store", "importlib._bootstrap", "importlib._bootstrap_external", "weakref", "_weakrefset")
 """Modules (or packages) whose calls an interrupt lets end."""
 
 

@@ -31,8 +31,8 @@ def extend(
     if trials is None and hours is None:
         raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
     with opened(storage, to_read=False) as database:
-        from lrsearch.search import study as studies
         from lrsearch.spec import BudgetSpec
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         stands = found.budget()
@@ -58,7 +58,7 @@ def stop(
 ) -> int:
     """Let the workers of a study end after their trials; `run` or `extend` goes on later."""
     with opened(storage, to_read=False) as database:
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         # Counted before: a worker may have released its trial by the time that it is looked at again.
@@ -82,8 +82,8 @@ def enqueue(
 ) -> int:
     """Have a setting of yours tried before anything else; it counts towards the budget."""
     with opened(storage, to_read=False) as database:
-        from lrsearch.search import portfolio
-        from lrsearch.search import study as studies
+        from lrsearch.store import portfolio
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         params = portfolio.parse_setting("setting", setting, found.spec.space, filed=True)

@@ -20,9 +20,9 @@ from lrsearch.errors import NothingFeasibleError, UnknownNameError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lrsearch.search.places import Place
-    from lrsearch.search.storage import Database
-    from lrsearch.search.study import Study
+    from lrsearch.store.places import Place
+    from lrsearch.store.storage import Database
+    from lrsearch.store.study import Study
     from lrsearch.trial import Trial
 
 
@@ -30,7 +30,7 @@ def no_password_typed(context: typer.Context, parameter: typer.CallbackParam, st
     """Refuse a password on the command line, where every user of the machine can read it."""
     source = context.get_parameter_source(parameter.name or "")
     if "://" in storage and source is not None and source.name == "COMMANDLINE":
-        from lrsearch.search.places import parse_place
+        from lrsearch.store.places import parse_place
 
         parse_place(storage, typed=True)
     return storage
@@ -95,7 +95,7 @@ WIDTH_OFF_TERMINAL = 120
 
 def place(storage: str) -> "Place":
     """Return the place that ``--storage`` names."""
-    from lrsearch.search.places import parse_place
+    from lrsearch.store.places import parse_place
 
     return parse_place(storage)
 
@@ -113,7 +113,7 @@ def storage_option(storage: str) -> str:
 def opened(storage: str, *, to_read: bool = True) -> "Iterator[Database]":
     """Open an existing database; one that cannot be written will do for a command that only reads."""
     quiet_optuna()
-    from lrsearch.search.storage import open_existing
+    from lrsearch.store.storage import open_existing
 
     database = open_existing(place(storage), to_read=to_read)
     try:

@@ -61,7 +61,7 @@ def predict(
     console = stderr()
     live = console.is_terminal and not console.is_dumb_terminal
     with opened(storage) as database:
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         wanted = chosen(found, trial)

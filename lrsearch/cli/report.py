@@ -49,7 +49,7 @@ def report(
     with opened(storage) as database:
         from lrsearch.gather import gather
         from lrsearch.report import report_file, text_file
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         if output is None and as_what == "html":

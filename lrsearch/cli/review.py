@@ -26,10 +26,10 @@ from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, Unkno
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lrsearch.search.artifacts import Artifacts
-    from lrsearch.search.at_work import Worker
-    from lrsearch.search.study import Study
     from lrsearch.spec import BudgetSpec, StudySpec
+    from lrsearch.store.artifacts import Artifacts
+    from lrsearch.store.at_work import LivingWorker
+    from lrsearch.store.study import Study
     from lrsearch.trial import Refused, Trial
 
 
@@ -44,7 +44,7 @@ def trials(
     """Print all trials of a study."""
     with opened(storage) as database:
         from lrsearch.report import tables
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         rows, refused = found.trials(), found.refused()
@@ -61,7 +61,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
     """Print the answer of a study as it stands: the winner, how sure, what was too high and too low."""
     with opened(storage) as database:
         from lrsearch.report import answer
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         result = answer.build(
@@ -89,7 +89,7 @@ def show(
     """Print the training trace of one trial, epoch by epoch, with its loss and its schedule drawn."""
     with opened(storage) as database:
         from lrsearch.report import trace
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         known = {t.number: t for t in found.trials()}
@@ -123,7 +123,7 @@ def status(
 ) -> int:
     """Print how far a study is: its budget, its trials by state, the best so far, who works on it."""
     with opened(storage) as database:
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         if watch:
@@ -143,7 +143,7 @@ class _Seen:
     spec: "StudySpec"
     trials: "list[Trial]"
     budget: "BudgetSpec"
-    workers: "list[Worker]"
+    workers: "list[LivingWorker]"
     stopped: str | None
     crowded: str | None
     refused: "list[Refused]"
@@ -168,7 +168,7 @@ class _Seen:
 
 
 def _look(study: "Study") -> _Seen:
-    from lrsearch.search import at_work
+    from lrsearch.store import at_work
 
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
@@ -211,7 +211,7 @@ def list_studies(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption =
     """Print the studies of a database."""
     with opened(storage) as database:
         from lrsearch.report import tables
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         rows = studies.summaries(database)
         if as_json:
@@ -228,8 +228,8 @@ def delete(
 ) -> int:
     """Delete a study, all its trials, and the checkpoints and weights that were kept of them, for good."""
     with opened(storage, to_read=False) as database:
-        from lrsearch.search import leftovers
-        from lrsearch.search import study as studies
+        from lrsearch.store import leftovers
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         n = len(found.trials())
@@ -256,7 +256,7 @@ def delete(
 
 def _store_of(study: "Study") -> "Artifacts | None":
     """Return where a study's checkpoints and weights lie, or None where that cannot be written from here."""
-    from lrsearch.search import filing
+    from lrsearch.store import filing
 
     try:
         return filing.artifacts_of(study)

@@ -85,7 +85,7 @@ def _of_trials(arguments: Sequence[str], wanted: Sequence[str], storage: str) ->
     with opened(storage) as database:
         from lrsearch.report.schedule_curve import planned_lrs
         from lrsearch.report.schedule_drawing import Drawn
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         study = studies.get(database, next(iter(arguments), None))
         found = [chosen(study, one) for one in wanted]

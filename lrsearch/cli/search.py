@@ -29,10 +29,10 @@ from lrsearch.errors import (
     StudyFileError,
     UsageError,
 )
-from lrsearch.spec import StudySpec
+from lrsearch.spec import KINDS, StudySpec
 
 if TYPE_CHECKING:
-    from lrsearch.search.places import Place
+    from lrsearch.store.places import Place
 
 
 MOST_PER_CORE = 16
@@ -59,6 +59,8 @@ def run(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Data set by name.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model by name.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="Who proposes settings, by name.")] = None,
+    pruner: Annotated[str | None, typer.Option("--pruner", help="Who ends trials early, by name.")] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", envvar="LRSEARCH_SEED", help="Initial weights, batch order, sampler.")
     ] = None,
@@ -119,6 +121,8 @@ def run(
         "epochs": ("epochs", epochs),
         "dataset.name": ("dataset", dataset),
         "model.name": ("model", model),
+        "sampler": ("sampler", sampler),
+        "pruner": ("pruner", pruner),
         "seed": ("seed", seed),
         "baseline": ("baseline", baseline),
     }
@@ -157,10 +161,16 @@ def run(
 def _check_once(overrides: list[tuple[str, object, str]]) -> None:
     """Refuse two values for one key by two options; of several ``--set`` the last holds, as everywhere."""
     seen: dict[str, tuple[object, str]] = {}
-    for key, value, option in overrides:
+    for path, value, option in overrides:
+        key = _named(path)
         before = seen.setdefault(key, (value, option))
         if before[0] != value and before[1] != option:
             raise UsageError(f"{key} must be given once, got {before[0]} by {before[1]} and {value} by {option}")
+
+
+def _named(key: str) -> str:
+    """Return the key for which another may stand: ``pruner`` is ``pruner.name``."""
+    return f"{key}.name" if key in KINDS else key
 
 
 def _workers(text: str, per_gpu: int, ray: str | None) -> int | None:
@@ -208,10 +218,13 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
         if filed is None:
             raise
         tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
-    for key, value, _ in overrides:
+    options = {_named(key): option for key, _, option in overrides}
+    settings = [(key, value) for key, value, _ in overrides]
+    if filed is None:
+        return study_file.resolved(tables, source, settings, options)
+    for key, value in settings:
         tables = study_file.override(tables, key, value)
-    options = {key: option for key, _, option in overrides}
-    if filed is None or tables["name"] != filed.name:
+    if tables["name"] != filed.name:
         return study_file.build(tables, source, options)
     # A name that is in the database is a name, whatever another program called the study.
     spec = study_file.build(tables | {"name": study_file.DEFAULT_STUDY}, source, options)
@@ -219,9 +232,9 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
 
 
 def _filed(name: str, where: "Place") -> StudySpec | None:
-    from lrsearch.search import study as studies
-    from lrsearch.search.look import has_studies
-    from lrsearch.search.storage import Database
+    from lrsearch.store import study as studies
+    from lrsearch.store.look import has_studies
+    from lrsearch.store.storage import Database
 
     if not has_studies(where):
         return None
@@ -233,7 +246,7 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
-    from lrsearch.search import creation, portfolio, space
+    from lrsearch.store import creation, portfolio, space
 
     initial = portfolio.initial(spec)
     if as_json:
@@ -256,7 +269,7 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
 
 def _detach(asked: Asked) -> int:
     """File the study for workers elsewhere."""
-    from lrsearch.search import filing
+    from lrsearch.store import filing
 
     filing.check(asked.spec, asked.where)
     study = searching.file(asked)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from lrsearch.events import Event, SearchEnded
     from lrsearch.ray_cluster import Cluster
-    from lrsearch.search.keeper import Leave
-    from lrsearch.search.places import Place
-    from lrsearch.search.study import Study
+    from lrsearch.store.keeper import Leave
+    from lrsearch.store.places import Place
+    from lrsearch.store.study import Study
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Asked:
 
 def file(asked: Asked) -> "Study":
     """File the study, or find it again."""
-    from lrsearch.search import filing
+    from lrsearch.store import filing
 
     return filing.file_study(
         asked.spec,
@@ -77,7 +77,7 @@ def file(asked: Asked) -> "Study":
 
 def finite(spec: StudySpec) -> str | None:
     """Return in a sentence that the space has fewer settings than the budget has trials, or None."""
-    from lrsearch.search import space
+    from lrsearch.store import space
 
     n, trials = space.size(spec.space), spec.budget.trials
     if n is None or trials is None or n >= trials:
@@ -91,8 +91,8 @@ def search(asked: Asked) -> int:
     begun = time.monotonic()
     console = stderr()
     live = console.is_terminal and not console.is_dumb_terminal and not asked.quiet
-    from lrsearch.search import filing
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store import filing
+    from lrsearch.store.keeper import Leave
 
     leave, engine, spec = Leave(), None, asked.spec
     alone = asked.ray is None and asked.n_workers == 1

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from lrsearch.retrain import Begun, Job
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store.keeper import Leave
     from lrsearch.training.folder import TrainingFolder
-    from lrsearch.training.record import Repeated, Standing, Trained
+    from lrsearch.training.record import Progress, Repeated, Trained
     from lrsearch.training.serial import SerialEngine
 
 SCHEMA = "lrsearch/train/1"
@@ -68,11 +68,11 @@ def train(
     """Train the setting of a trial for keeps: write the weights and judge them once on the test images."""
     with opened(storage) as database:
         from lrsearch import retrain
-        from lrsearch.search import study as studies
+        from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         job = retrain.job(found, chosen(found, trial), on, seed=seed, epochs=epochs)
-    from lrsearch.search.keeper import Leave
+    from lrsearch.store.keeper import Leave
     from lrsearch.training import record
     from lrsearch.training.folder import TrainingFolder
 
@@ -88,7 +88,7 @@ def train(
         before = None if force else record.finished(folder, order)
         if before is not None:
             return _result(before, folder.path, already=True, as_json=as_json)
-        standing, checkpoint = (record.Standing(order), None) if force else record.under_way(folder, order)
+        standing, checkpoint = (record.Progress(order), None) if force else record.under_way(folder, order)
         try:
             with interrupts.raised() as check, view.doing(f"loading PyTorch and {job.spec.dataset.name}"):
                 engine = retrain.prepare(job, device=device, threads=threads, data_dir=data_dir, progress=view.live)
@@ -165,7 +165,7 @@ def _follow(
     engine: "SerialEngine",
     folder: "TrainingFolder",
     leave: "Leave",
-    standing: "Standing",
+    standing: "Progress",
     checkpoint: bytes | None,
     view: _View,
 ) -> "Trained | None":

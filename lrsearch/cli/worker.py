@@ -49,9 +49,9 @@ def worker(
     quiet_optuna()
     begun = time.monotonic()
     where = place(storage)
-    from lrsearch.search import study as studies
-    from lrsearch.search.keeper import Leave
-    from lrsearch.search.storage import PATIENCE_SECONDS, open_early, open_existing
+    from lrsearch.store import study as studies
+    from lrsearch.store.keeper import Leave
+    from lrsearch.store.storage import PATIENCE_SECONDS, open_early, open_existing
 
     leave, timer, time_is_up = Leave(), None, threading.Event()
 
@@ -69,7 +69,7 @@ def worker(
         # Loading takes seconds, and far more on a busy machine: who is asked to leave meanwhile ends at once, with
         # nothing in hand.
         from lrsearch import launch
-        from lrsearch.search import processes
+        from lrsearch.store import processes
 
         with interrupts.asked(leave):
             if max_hours is not None:

@@ -9,7 +9,7 @@ from lrsearch.dashboard.current import Current
 from lrsearch.dashboard.guard import Access, Guard
 from lrsearch.dashboard.read_through import ReadThrough
 from lrsearch.dashboard.shown import WithOurs, add_pictures
-from lrsearch.search.storage import Database
+from lrsearch.store.storage import Database
 
 
 def routes(database: Database, store: Any, *, read_only: bool = False) -> Bottle:

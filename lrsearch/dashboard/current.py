@@ -4,26 +4,22 @@ Whether there is anything new is asked of the database in one short query; the t
 only then, by one thread, with no transaction open while it is built.
 """
 
-import hashlib
 import json
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 
-import sqlalchemy as sa
-
-from lrsearch import __version__
 from lrsearch.dashboard import note
 from lrsearch.gather import gather
 from lrsearch.report import html_page
 from lrsearch.report.html_page import Live
 from lrsearch.report.material import Material
-from lrsearch.search import lease, tables
-from lrsearch.search.study import Study
+from lrsearch.store import news
+from lrsearch.store.study import Study
 
 T = TypeVar("T")
 
@@ -57,7 +53,7 @@ class Current:
             if last is not None and self._clock() < entry.rests_until:
                 return last
             # Before the trials: what comes meanwhile is news the next time.
-            etag = _etag(study)
+            etag = news.fingerprint(study)
             if last is not None and last.etag == etag:
                 return last
             begun = self._clock()
@@ -132,38 +128,3 @@ def update_url_of(name: str) -> str:
 def dashboard_url_of(optuna_id: int) -> str:
     """Return the address of a study in optuna-dashboard."""
     return f"/dashboard/studies/{optuna_id}"
-
-
-def _etag(study: Study) -> str:
-    """Return a word for the state of a study, another one whenever a report of it may differ."""
-    slots, epochs, studies = tables.slots, tables.epochs, tables.studies
-    counted: Any = sa.func.count
-    by_state = (
-        sa.select(
-            slots.c.state,
-            slots.c.outcome,
-            counted(),
-            sa.func.max(slots.c.ended_at),
-            counted(slots.c.test_accuracy),
-            sa.func.sum(slots.c.attempts),
-        )
-        .where(slots.c.study_id == study.id)
-        .group_by(slots.c.state, slots.c.outcome)
-        .order_by(slots.c.state, slots.c.outcome)
-    )
-    n_epochs = sa.select(counted()).select_from(epochs).where(epochs.c.study_id == study.id)
-    budget = sa.select(
-        studies.c.budget_trials, studies.c.budget_hours, studies.c.max_failures, studies.c.stopped
-    ).where(studies.c.id == study.id)
-    with study.database.reading() as connection:
-        seen = [
-            __version__,
-            study.id,
-            study.name,
-            study.spec.to_json(),
-            *(str(row) for row in connection.execute(by_state).all()),
-            str(connection.scalar(n_epochs)),
-            str(connection.execute(budget).all()),
-            *sorted(lease.held(connection, study.id)),
-        ]
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:32]

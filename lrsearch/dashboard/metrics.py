@@ -12,12 +12,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from lrsearch import __version__
 from lrsearch.errors import StorageError
-from lrsearch.search import tally
-from lrsearch.search.storage import Database
-from lrsearch.search.tally import RECENT_SECONDS, Tally
+from lrsearch.store import tally
+from lrsearch.store.storage import Database
+from lrsearch.store.tally import RECENT_SECONDS, Tally
 from lrsearch.trial import Reason, State
+from lrsearch.version import __version__
 
 log = logging.getLogger(__name__)
 

@@ -4,17 +4,14 @@ import json
 from typing import Any
 
 import jinja2
-import sqlalchemy as sa
 from bottle import Bottle, HTTPResponse, request
 
 from lrsearch.dashboard.current import Current, Snapshot, dashboard_url_of, report_url_of
-from lrsearch.errors import StorageError, UnknownNameError
+from lrsearch.errors import UnknownNameError
 from lrsearch.report import words
-from lrsearch.search import study as studies
-from lrsearch.search import tables
-from lrsearch.search.places import SqliteFile
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Summary
+from lrsearch.store import study as studies
+from lrsearch.store.storage import Database
+from lrsearch.store.study import Summary
 from lrsearch.trial import State
 
 SHOWN = (State.RUNNING, State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED)
@@ -100,7 +97,7 @@ def add(app: Bottle, database: Database, current: Current) -> None:
         return _page(snapshot.page(), {})
 
     def health() -> HTTPResponse:
-        well = _answers(database)
+        well = database.answers()
         body = json.dumps({"status": "ok" if well else "unavailable"})
         return HTTPResponse(body, 200 if well else 503, {"Content-Type": "application/json"})
 
@@ -135,16 +132,3 @@ def _row(summary: Summary) -> dict[str, Any]:
         "report": report_url_of(summary.name),
         "dashboard": dashboard_url_of(summary.optuna_id),
     }
-
-
-def _answers(database: Database) -> bool:
-    """Whether the database answers, with our tables in it."""
-    place = database.place
-    if isinstance(place, SqliteFile) and not place.path.exists():
-        # It would be made anew, empty.
-        return False
-    try:
-        with database.reading() as connection:
-            return connection.scalar(sa.select(tables.schema.c.version)) is not None
-    except StorageError:
-        return False

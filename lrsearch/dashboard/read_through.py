@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search.explain import explained
-from lrsearch.search.storage import Database
+from lrsearch.store.explain import explained
+from lrsearch.store.optuna_private import FrozenStudy
+from lrsearch.store.storage import Database
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import waitress
 
 from lrsearch.dashboard.guard import Application
 from lrsearch.errors import LrsearchError, UsageError
-from lrsearch.search.keeper import Leave
+from lrsearch.store.keeper import Leave
 
 log = logging.getLogger(__name__)
 

@@ -12,23 +12,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-import sqlalchemy as sa
 from bottle import Bottle, HTTPResponse, Route
-from optuna.storages._rdb import models
 from pydantic import ValidationError
 
 from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
 from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
-from lrsearch.search import space as spaces
-from lrsearch.search import study as studies
-from lrsearch.search.homes import ID_ATTR, SPEC_ATTR
-from lrsearch.search.mirror import SLOT_ATTR
-from lrsearch.search.storage import Database
-from lrsearch.search.study import Study
 from lrsearch.spec import StudySpec
-from lrsearch.trial import Trial
+from lrsearch.store import space as spaces
+from lrsearch.store import study as studies
+from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
+from lrsearch.store.mirror import SLOT_ATTR
+from lrsearch.store.storage import Database
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +84,12 @@ def add_pictures(app: Bottle, database: Database) -> None:
 
     def curves(study_id: int, trial_id: int, epochs: int, ended: int) -> HTTPResponse:
         del epochs, ended
-        found = _find(database, study_id, trial_id)
+        found = studies.find_trial(database, study_id, trial_id)
         return _file(found and picture.svg(found[1], found[0].spec), "image/svg+xml")
 
     def epochs_csv(study_id: int, trial_id: int, epochs: int, ended: int) -> HTTPResponse:
         del epochs, ended
-        found = _find(database, study_id, trial_id)
+        found = studies.find_trial(database, study_id, trial_id)
         return _file(found and picture.epochs_csv(found[1]), "text/csv; charset=utf-8")
 
     app.get("/artifacts/<study_id:int>/<trial_id:int>/curves-<epochs:int>-<ended:int>", callback=curves)
@@ -129,7 +125,7 @@ def _in_words(attrs: list[dict[str, str]]) -> list[dict[str, str]]:
 @lru_cache(maxsize=256)
 def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
     try:
-        spec = StudySpec.model_validate_json(text)
+        spec = StudySpec.from_json(text)
     except ValidationError:
         # Of another version.
         return ()
@@ -145,21 +141,6 @@ def _word(value: Any) -> str:
 
 def _keys(attrs: list[dict[str, str]]) -> set[str]:
     return {attr["key"] for attr in attrs}
-
-
-def _find(database: Database, study_id: int, trial_id: int) -> tuple[Study, Trial] | None:
-    """Return the trial with Optuna's id, and its study."""
-    trials, named = models.TrialModel.__table__, models.StudyModel.__table__
-    query = (
-        sa.select(named.c.study_name, trials.c.number)
-        .join(trials, trials.c.study_id == named.c.study_id)
-        .where(trials.c.trial_id == trial_id, trials.c.study_id == study_id)
-    )
-    with database.reading() as connection:
-        row = connection.execute(query).one_or_none()
-    study = None if row is None else studies.find(database, row.study_name)
-    trial = None if row is None or study is None else study.trial(row.number)
-    return None if study is None or trial is None else (study, trial)
 
 
 def _file(content: str | None, kind: str) -> HTTPResponse:

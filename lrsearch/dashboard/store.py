@@ -4,7 +4,7 @@ from typing import Any, BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 
-from lrsearch.search.artifacts import Artifacts
+from lrsearch.store.artifacts import Artifacts
 
 
 class Files:

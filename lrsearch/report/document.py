@@ -7,7 +7,6 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
-from lrsearch import __version__
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.counting import counted
@@ -17,6 +16,7 @@ from lrsearch.report.cost import costs, finding
 from lrsearch.report.material import ImportanceTable, Material
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
+from lrsearch.version import __version__
 
 SCHEMA = "lrsearch/report/1"
 SHOWN = 10

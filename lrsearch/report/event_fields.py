@@ -82,9 +82,9 @@ def _own(event: Event, spec: StudySpec) -> dict[str, Any]:
             own |= {"epochs": spec.epochs, "epochs_accepted": len(trial.metrics)}
             own |= {"params": trial.params, "device": trial.device, "versions": trial.versions}
             return own
-        case EpochDone(number=number, metrics=metrics, rung_score=score):
-            own = {"trial": number, "epoch": metrics.epoch, "epochs": spec.epochs, "again": score is None}
-            return own | {"rung_score": score, "metrics": plain.epoch(metrics)}
+        case EpochDone(number=number, metrics=metrics, again=again):
+            own = {"trial": number, "epoch": metrics.epoch, "epochs": spec.epochs, "again": again}
+            return own | {"rung_score": None if again else metrics.rung_score, "metrics": plain.epoch(metrics)}
         case TrialEnded(number=number, outcome=outcome):
             own = asdict(outcome)
             return {

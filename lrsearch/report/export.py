@@ -5,7 +5,7 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from lrsearch import __version__, schedules
+from lrsearch import schedules
 from lrsearch.errors import UsageError
 from lrsearch.report.optimizer_code import CLASSES, optimizer_arguments
 from lrsearch.report.plain import plain
@@ -13,6 +13,7 @@ from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.scheduler_code import plateau_arguments
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Trial
+from lrsearch.version import __version__
 
 SCHEMA = "lrsearch/export/1"
 

@@ -6,7 +6,7 @@ import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from lrsearch import __version__, schedules
+from lrsearch import schedules
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.counting import counted
 from lrsearch.report import words
@@ -16,6 +16,7 @@ from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
 from lrsearch.spec import POOL_SIZE, DatasetName, StudySpec
 from lrsearch.stored import in_docstring
 from lrsearch.trial import Trial
+from lrsearch.version import __version__
 
 if TYPE_CHECKING:
     import jinja2

@@ -14,7 +14,6 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from lrsearch import __version__
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.report import words
 from lrsearch.report.contents import Contents, contents
@@ -23,6 +22,7 @@ from lrsearch.report.material import Material
 from lrsearch.report.status import counts_words
 from lrsearch.report.trial_rows import trial_rows
 from lrsearch.trial import State
+from lrsearch.version import __version__
 
 SCHEMA = "lrsearch/report-page/1"
 GENERATOR = "lrsearch report"

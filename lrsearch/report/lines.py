@@ -44,12 +44,12 @@ def words_of(event: Event, spec: StudySpec) -> str:
             notes += ["resumed"] if resumed else []
             said = f" ({', '.join(notes)})" if notes else ""
             return f"> trial {trial.number} {setting(trial.config)}{said}"
-        case EpochDone(number=trial_number, metrics=row, rung_score=rung_score):
+        case EpochDone(number=trial_number, metrics=row, again=again):
             score = f"val_acc={accuracy(row.val_accuracy, n_validation(spec))}"
             if spec.objective.metric == "loss":
                 score = f"val_loss={number(row.val_loss)}"
-            again = " again" if rung_score is None else ""
-            return f". {trial_number} epoch {row.epoch}/{spec.epochs}{again} {score} lr={rate(row.lr)}"
+            once_more = " again" if again else ""
+            return f". {trial_number} epoch {row.epoch}/{spec.epochs}{once_more} {score} lr={rate(row.lr)}"
         case TrialEnded(number=trial_number, outcome=outcome):
             return f"{MARKS[outcome.state]} {trial_number} {ending(outcome, spec)}"
         case TrialInterrupted(number=trial_number, reason=reason, message=message):

@@ -85,7 +85,7 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
         case TrialStarted(trial=trial, resumed=resumed):
             fresh = Running(trial, resumed, now)
             return replace(state, running=(*_without(state, trial.number), fresh), waiting="")
-        case EpochDone(rung_score=None) | WorkerReplaced():
+        case EpochDone(again=True) | WorkerReplaced():
             return state
         case EpochDone(number=number, metrics=metrics):
             running = tuple(_grown(r, metrics) if r.trial.number == number else r for r in state.running)

@@ -55,6 +55,8 @@ def flat(trial: Trial) -> dict[str, Any]:
         "lr": outcome.lr if outcome else None,
         "message": outcome.message if outcome else "",
         "origin": trial.origin,
+        "role": trial.role,
+        "parent": trial.parent,
         "optimizer": config.optimizer.name,
     }
     out |= {f.name: getattr(config.optimizer, f.name) for f in fields(OptimizerConfig) if f.name != "name"}
@@ -96,6 +98,8 @@ def nested(trial: Trial) -> dict[str, Any]:
         "lr",
         "message",
         "origin",
+        "role",
+        "parent",
         "test_loss",
         "test_accuracy",
     )

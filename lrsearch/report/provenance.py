@@ -10,7 +10,7 @@ from lrsearch.report import words
 from lrsearch.report.material import Material
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
-from lrsearch.spec import StudySpec
+from lrsearch.spec import AshaSpec, StudySpec
 from lrsearch.trial import State
 
 NAMED = 6
@@ -68,7 +68,10 @@ def _pruner(spec: StudySpec) -> str:
     first = spec.pruner.compares_from(spec.epochs)
     if first is None:
         return f"{spec.pruner.name}: every trial is trained through"
-    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in spec.pruner.resolved(spec.epochs).items())
+    own = spec.pruner.model_dump(exclude={"name"})
+    if isinstance(spec.pruner, AshaSpec):
+        own["min_resource"] = spec.pruner.first_rung(spec.epochs)
+    settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in own.items())
     return f"{spec.pruner.name} ({settings}): compares from epoch {first} on"
 
 

@@ -25,7 +25,7 @@ VOLATILE = frozenset({"seen_seconds_ago"})
 
 
 class WorkerRow(Protocol):
-    """A worker that lives, as ``search.at_work.Worker`` has it."""
+    """A worker that lives, as ``store.at_work.LivingWorker`` has it."""
 
     @property
     def name(self) -> str:

@@ -95,6 +95,12 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "worker": trial.worker or words.NOTHING,
         "started": f"{words.moment(trial.started_at)}, trained for {seconds}",
     }
+    judged = [m for m in trial.metrics if m.cut is not None and m.rung_score is not None]
+    if judged:
+        rows["rungs"] = "; ".join(
+            f"epoch {m.epoch}: {m.rung_score:.4g}, the cut was {m.cut:.4g} among {counted(m.n_compared, 'trial')}"
+            for m in judged
+        )
     if trial.test_accuracy is not None:
         test = words.accuracy(trial.test_accuracy, n_test(spec))
         rows["test"] = f"accuracy {test}, loss {words.number(trial.test_loss)} on {n_test(spec)} untouched images"

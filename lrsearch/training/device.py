@@ -7,8 +7,9 @@ import re
 import numpy as np
 import torch
 
-from lrsearch import __version__, cores
+from lrsearch import cores
 from lrsearch.errors import DeviceError
+from lrsearch.version import __version__
 
 
 def resolve(name: str = "auto") -> torch.device:

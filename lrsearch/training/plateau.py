@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrsearch.training.optimizers import without_the_compiler
 from lrsearch.trial import ScheduleConfig
 
 
@@ -35,6 +36,7 @@ class Plateau:
         self.scheduler.load_state_dict(state["scheduler"])
 
 
+@without_the_compiler()
 def plateau_of(schedule: ScheduleConfig) -> Plateau | None:
     """Return the plateau at its start; None for every other family."""
     if schedule.family != "plateau":

@@ -1,6 +1,6 @@
 """What a training for keeps is, how far it has come and what came of it: the values that stand in its folder.
 
-What decides the weights is an ``Order``; it stands in the checkpoint and beside the weights, so that a folder is never
+What decides the weights is a ``Recipe``; it stands in the checkpoint and beside the weights, so that a folder is never
 taken for that of another training. Nothing here needs torch.
 """
 
@@ -25,7 +25,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Recipe:
     """What is to be trained: with the study, all that decides the weights."""
 
     study: str
@@ -51,7 +51,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Site:
     """Where a part of a training ran; the same weights bit for bit are certain only from one place."""
 
     device: str
@@ -59,11 +59,11 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Progress:
     """What is known of a training under way, beside its checkpoint."""
 
-    order: Order
-    places: tuple[Place, ...] = ()
+    order: Recipe
+    places: tuple[Site, ...] = ()
     """Without repetition, the first first."""
     epochs: tuple[Epoch, ...] = ()
 
@@ -97,7 +97,7 @@ class Repeated:
     """Whether every epoch that the search recorded, and its last weights, are the same bit for bit."""
     n_epochs: int
     """Epochs that the search recorded."""
-    place: Place
+    place: Site
     weights_sha256: str = ""
     """Empty for a trial that was not trained through."""
 
@@ -107,7 +107,7 @@ class Trained:
     """A finished training: what stands in ``model.json`` beside the weights."""
 
     schema: Literal["lrsearch/model/1"]
-    order: Order
+    order: Recipe
     schedule: str
     """In words."""
     model: str
@@ -124,7 +124,7 @@ class Trained:
     n_steps: int
     test: Judged
     epochs: tuple[Epoch, ...]
-    places: tuple[Place, ...]
+    places: tuple[Site, ...]
     seconds: float
     """Of all epochs."""
     ended_at: str
@@ -138,7 +138,7 @@ class Trained:
     """None where the search trained something else."""
 
 
-_STANDING = TypeAdapter(Standing)
+_STANDING = TypeAdapter(Progress)
 _TRAINED = TypeAdapter(Trained)
 
 
@@ -148,7 +148,7 @@ def to_json(trained: Trained) -> dict[str, Any]:
     return found
 
 
-def finished(folder: TrainingFolder, order: Order) -> Trained | None:
+def finished(folder: TrainingFolder, order: Recipe) -> Trained | None:
     """Return what the folder holds if its training is this one and has finished; None where none has.
 
     Raises:
@@ -168,7 +168,7 @@ def finished(folder: TrainingFolder, order: Order) -> Trained | None:
     return trained
 
 
-def under_way(folder: TrainingFolder, order: Order) -> tuple[Standing, bytes | None]:
+def under_way(folder: TrainingFolder, order: Recipe) -> tuple[Progress, bytes | None]:
     """Return how far the training in the folder is, and its checkpoint; None at its start.
 
     Raises:
@@ -182,7 +182,7 @@ def under_way(folder: TrainingFolder, order: Order) -> tuple[Standing, bytes | N
                 f"{folder.path / WEIGHTS} is there already and nothing beside it says what it is: name another folder "
                 f"with -o, or write over it with --force"
             )
-        return Standing(order), None
+        return Progress(order), None
     about, checkpoint = kept
     try:
         standing = _STANDING.validate_python(about)
@@ -192,7 +192,7 @@ def under_way(folder: TrainingFolder, order: Order) -> tuple[Standing, bytes | N
     return standing, checkpoint
 
 
-def keep(folder: TrainingFolder, standing: Standing, checkpoint: bytes) -> None:
+def keep(folder: TrainingFolder, standing: Progress, checkpoint: bytes) -> None:
     """Write down how far the training is; ``under_way`` returns it.
 
     Raises:
@@ -212,7 +212,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _check_same(folder: TrainingFolder, there: Order, here: Order) -> None:
+def _check_same(folder: TrainingFolder, there: Recipe, here: Recipe) -> None:
     a, b = dict(_leaves(there)), dict(_leaves(here))
     # A study that was renamed is the same one; the name says more than the id where both differ.
     unsaid = "study" if there.study_id == here.study_id else "study_id" if there.study != here.study else ""
@@ -228,7 +228,7 @@ def _check_same(folder: TrainingFolder, there: Order, here: Order) -> None:
         )
 
 
-def _leaves(order: Order) -> Iterator[tuple[str, object]]:
+def _leaves(order: Recipe) -> Iterator[tuple[str, object]]:
     def walk(value: object, name: str) -> Iterator[tuple[str, object]]:
         if isinstance(value, dict):
             for key, one in value.items():
@@ -236,4 +236,4 @@ def _leaves(order: Order) -> Iterator[tuple[str, object]]:
         else:
             yield name, value
 
-    return walk(TypeAdapter(Order).dump_python(order, mode="json", exclude_none=True), "")
+    return walk(TypeAdapter(Recipe).dump_python(order, mode="json", exclude_none=True), "")

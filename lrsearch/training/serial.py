@@ -199,7 +199,7 @@ class SerialTraining:
                 step=self._step,
                 model=self.model.state_dict(),
                 average=self._average.model.state_dict() if self._average is not None else None,
-                optimizer=self._optimizer.state_dict()["state"],
+                optimizer=optimizers.state_of(self._optimizer)["state"],
                 plateau=self._plateau.state() if self._plateau is not None else None,
                 order=self._order,
                 losses=torch.stack(self._losses) if self._losses else torch.empty(0),
@@ -221,8 +221,8 @@ class SerialTraining:
         if self._average is not None and checkpoint.average is not None:
             load_state(self._average.model, checkpoint.average)
         # The groups are those of the optimizer as it is built here: fused or not is a matter of this device.
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": checkpoint.optimizer, "param_groups": groups})
+        groups = optimizers.state_of(self._optimizer)["param_groups"]
+        optimizers.load_state(self._optimizer, {"state": checkpoint.optimizer, "param_groups": groups})
         if self._plateau is not None and checkpoint.plateau is not None:
             self._plateau.restore(checkpoint.plateau)
         self._step, self._order = checkpoint.step, checkpoint.order
@@ -350,7 +350,7 @@ class SerialTraining:
         if dead and left:
             twin = copy.deepcopy(self.model)
             optimizer = optimizers.build(config, twin.parameters(), self._device)
-            optimizer.load_state_dict(copy.deepcopy(self._optimizer.state_dict()))
+            optimizers.load_state(optimizer, copy.deepcopy(optimizers.state_of(self._optimizer)))
             images = splits.normalize(splits.train_images[: collapse.PROOF_IMAGES])
             dead = collapse.stays_dead(twin, optimizer, optimizers.updater(optimizer), left, images)
         self.model.train()

@@ -1,0 +1,106 @@
+"""The way of our tables from one version to the next; Optuna's own are Optuna's business.
+
+Written with alembic's operations, which SQLite and PostgreSQL both understand. One transaction each.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from lrsearch.store import homes, processes, tables
+from lrsearch.trial import Role
+
+
+def upgrade(connection: sa.Connection, version: int) -> str | None:
+    """Bring the tables from ``version`` to the newest; return why it cannot be done now, with nothing changed, or None.
+
+    The caller holds whatever keeps others from doing the same, and commits.
+    """
+    operations = Operations(MigrationContext.configure(connection))
+    for step in range(version, tables.SCHEMA_VERSION):
+        refusal = _STEPS[step](connection, operations)
+        if refusal is not None:
+            return refusal
+    connection.execute(tables.schema.update().values(version=tables.SCHEMA_VERSION))
+    return None
+
+
+def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
+    """Leases expire, trials go on from checkpoints, workers and interruptions are written down."""
+    old = sa.table("lrsearch_leases", sa.column("pid"), sa.column("process_started"), sa.column("host"))
+    for row in connection.execute(sa.select(old)).all():
+        if processes.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
+    operations.drop_table("lrsearch_leases")
+    new = {
+        tables.studies: ("stopped", "version", "artifacts"),
+        tables.slots: (
+            "ended_token",
+            "checkpoint",
+            "checkpoint_step",
+            "weights",
+            "weights_sha256",
+        ),
+    }
+    for table, names in new.items():
+        for name in names:
+            column = table.c[name]
+            operations.add_column(table.name, sa.Column(name, column.type, nullable=True))
+    for table in (tables.leases, tables.workers, tables.interruptions):
+        table.create(connection)
+    for index in tables.slots.indexes:
+        index.create(connection)
+    return None
+
+
+def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
+    """Have a study of ours name the one of Optuna's that is meant: the oldest of those that carry its id."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    column = tables.studies.c.optuna_id
+    operations.add_column(tables.studies.name, sa.Column(column.name, column.type, nullable=True))
+    for study in connection.scalars(sa.select(tables.studies.c.id)).all():
+        there = homes.carriers(connection, study)
+        if there:
+            values = {"optuna_id": there[0]}
+            connection.execute(tables.studies.update().where(tables.studies.c.id == study).values(values))
+    return None
+
+
+def _to_4(connection: sa.Connection, operations: Operations) -> str | None:
+    """Have a trial carry what decided it; columns go that nobody read."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    new = (
+        (tables.slots, sa.Column("role", sa.String(16), nullable=False, server_default=Role.SEARCH.value)),
+        (tables.slots, sa.Column("parent", sa.Integer)),
+        (tables.slots, sa.Column("seed", sa.Integer)),
+        (tables.epochs, sa.Column("cut", sa.Float)),
+        (tables.epochs, sa.Column("n_compared", sa.Integer, nullable=False, server_default="0")),
+    )
+    for table, column in new:
+        operations.add_column(table.name, column)
+    for table, name in ((tables.studies, "name"), (tables.workers, "started_at"), (tables.leases, "epoch")):
+        # The step to 2 makes tables as they are now.
+        if name in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
+            operations.drop_column(table.name, name)
+    return None
+
+
+def _at_work(connection: sa.Connection) -> str | None:
+    """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
+    living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
+        tables.workers.c.process_space == processes.process_space()
+    )
+    for row in connection.execute(living).all():
+        if row.pid != os.getpid() and processes.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
+    return None
+
+
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3, 3: _to_4}

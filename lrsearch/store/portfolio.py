@@ -1,0 +1,210 @@
+"""First trials: the user's current setting, and settings known to work elsewhere."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
+from lrsearch.errors import UsageError, nearest
+from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING, SHORT, SearchSpace
+from lrsearch.spec import StudySpec
+from lrsearch.store import space as spaces
+from lrsearch.store.reservations import Initial
+from lrsearch.trial import OptimizerName, ScheduleFamily
+
+Settings = Mapping[str, Any]
+
+PORTFOLIO: tuple[tuple[OptimizerName, float, ScheduleFamily], ...] = (
+    # Peak learning rates that the libraries' own examples and the recorded curves of DeepOBS (arXiv 1903.05499) agree
+    # on for small image classifiers, within a factor of 3; cosine first, because it has least to choose.
+    ("sgd", 0.1, "cosine"),
+    ("adamw", 3e-3, "cosine"),
+    ("adam", 3e-3, "cosine"),
+    ("sgd", 0.05, "linear"),
+    ("adamw", 1e-3, "linear"),
+    ("sgd", 0.2, "one_cycle"),
+    ("adamw", 1e-2, "one_cycle"),
+    ("rmsprop", 1e-3, "cosine"),
+)
+"""(optimizer, peak learning rate, schedule); whatever else there is takes its neutral value."""
+
+MAX_PORTFOLIO = 6
+
+NEUTRAL: dict[str, Any] = {
+    "batch_size": 64,
+    "warmup_fraction": 0.05,
+    "momentum": 0.9,
+    "dampening": 0.0,
+    "nesterov": 0,
+    "weight_decay": 5e-4,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "alpha": 0.99,
+    "eps": 1e-8,
+    **NEUTRAL_SHAPE,
+}
+"""What a setting that does not say takes: the value of its domain that is nearest to this."""
+
+
+def initial(spec: StudySpec) -> list[Initial]:
+    """Return the first trials of a study, in order: the baseline, then the portfolio as far as the space holds it.
+
+    Raises:
+        UsageError: the baseline cannot be read or lies outside the space.
+    """
+    out = [Initial("baseline", parse_baseline(spec.baseline, spec.space))] if spec.baseline else []
+    if not spec.sampler.portfolio:
+        return out
+    room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
+    for optimizer, peak_lr, schedule in PORTFOLIO:
+        if optimizer not in spec.space.optimizers:
+            continue
+        family = schedule if schedule in spec.space.schedules else next(iter(spec.space.schedules))
+        params = _near(spec.space, optimizer, family, peak_lr)
+        if all(params != known.params for known in out):
+            out.append(Initial("portfolio", params))
+    n_baseline = 1 if spec.baseline else 0
+    return out[: n_baseline + room]
+
+
+def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
+    """Return the parameters of the user's current setting; see ``parse_setting``."""
+    return parse_setting("baseline", text, space)
+
+
+def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = False) -> dict[str, Any]:
+    """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``; ``what`` names it in an error.
+
+    An optimizer, a schedule and ``key=value`` words in any order; a lone optimizer or schedule of the space need not
+    be said, and what is left out takes a neutral value within the space. A space that is ``filed`` stays as it is.
+
+    Raises:
+        UsageError: a word that is none of these, a value outside the space, or no learning rate.
+    """
+    optimizer = next(iter(space.optimizers)) if len(space.optimizers) == 1 else None
+    schedule = next(iter(space.schedules)) if len(space.schedules) == 1 else None
+    given: dict[str, float] = {}
+    for word in text.split():
+        key, equals, raw = word.partition("=")
+        if equals:
+            given[SHORT.get(key, key)] = _number(what, text, key, raw)
+        elif word in OPTIMIZERS:
+            optimizer = word
+        elif word in SCHEDULES:
+            schedule = word
+        else:
+            known: list[str] = [*OPTIMIZERS, *SCHEDULES]
+            raise UsageError(f"{what} \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
+    for kind, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
+        names = [str(n) for n in table]
+        if name is None:
+            raise UsageError(f'{what} "{text}": must name one {kind} of {", ".join(names)}')
+        if name not in table:
+            raise UsageError(
+                f"{what} \"{text}\": {kind} '{name}' is not in the search space, which has {', '.join(names)}; "
+                + _remedy("add it", f"space.{kind}={json.dumps([*names, name])}", filed=filed)
+            )
+    assert optimizer is not None
+    assert schedule is not None
+    if "peak_lr" not in given:
+        raise UsageError(f'{what} "{text}": must give the learning rate, such as lr=0.1')
+    return _resolve(what, text, space, optimizer, schedule, given, filed=filed)
+
+
+def _resolve(
+    what: str,
+    text: str,
+    space: SearchSpace,
+    optimizer: OptimizerName,
+    schedule: ScheduleFamily,
+    given: dict[str, float],
+    *,
+    filed: bool,
+) -> dict[str, Any]:
+    domains = spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)
+    fields = {_field(name, optimizer, schedule): name for name in domains}
+    out = _near(space, optimizer, schedule, given["peak_lr"])
+    for field, value in given.items():
+        if field not in fields:
+            why = f" ({schedule} rises by itself)" if field == "warmup_fraction" and schedule in SELF_RISING else ""
+            raise UsageError(
+                f'{what} "{text}": {field} is not a parameter of {optimizer} with {schedule}{why}'
+                f"{nearest(field, list(fields))}; known: {', '.join(fields)}"
+            )
+        domain = domains[fields[field]]
+        exact = _exact(domain, value)
+        if exact is None:
+            where = f"space.{_path(field, optimizer, schedule, space)}"
+            raise UsageError(
+                f'{what} "{text}": {field} = {value:g} lies outside the search space ({describe(domain)}); '
+                + _remedy("widen it", f"{where}={_wider(domain, value)}", filed=filed)
+            )
+        if not isinstance(domain, Fixed):
+            out[fields[field]] = exact
+    return out
+
+
+def _remedy(do: str, option: str, *, filed: bool) -> str:
+    if filed:
+        return f"a filed study keeps its space; `lrsearch run --name NAME --set '{option}'` files one that has it"
+    return f"{do} with --set '{option}'"
+
+
+def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, peak_lr: float) -> dict[str, Any]:
+    """Return the parameters of a setting, everything unsaid at its neutral value, moved into the space."""
+    wanted = {**NEUTRAL, "peak_lr": peak_lr}
+    out: dict[str, Any] = {}
+    if len(space.optimizers) > 1:
+        out["optimizer"] = optimizer
+    if len(space.schedules) > 1:
+        out["schedule"] = schedule
+    for name, domain in (spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)).items():
+        if isinstance(domain, Fixed):
+            continue
+        field = _field(name, optimizer, schedule)
+        if isinstance(domain, Choice) and not all(isinstance(v, int | float) for v in domain.values):
+            out[name] = domain.values[0]
+        else:
+            out[name] = closest(domain, wanted.get(field, 0.0))
+    return out
+
+
+def _field(name: str, optimizer: str, schedule: str) -> str:
+    return name.removesuffix(f"_{optimizer}").removesuffix(f"_{schedule}")
+
+
+def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:
+    if field in space.optimizers[optimizer]:  # type: ignore[index]
+        return f"optimizer.{optimizer}.{field}"
+    if field in space.schedules[schedule]:  # type: ignore[index]
+        return f"schedule.{schedule}.{field}"
+    return field
+
+
+def _exact(domain: Domain, value: float) -> Any:
+    for candidate in (value, int(value), bool(value)):
+        if candidate == value and contains(domain, candidate):
+            # 64 of the space, where 64.0 was read.
+            own = domain.values if isinstance(domain, Choice) else ()
+            return next((v for v in own if v == candidate), candidate)
+    return None
+
+
+def _wider(domain: Domain, value: float) -> str:
+    """Return the domain with room for the value, as ``--set`` takes it."""
+    match domain:
+        case Range(low=low, high=high, log=log):
+            tail = ", log = true" if log else ""
+            return f"{{ low = {min(low, value):g}, high = {max(high, value):g}{tail} }}"
+        case _:
+            plain = to_plain(domain)
+            return json.dumps([*(plain if isinstance(plain, list) else [plain]), value])
+
+
+def _number(what: str, text: str, key: str, raw: str) -> float:
+    if raw in ("true", "false"):
+        return float(raw == "true")
+    try:
+        return float(raw)
+    except ValueError:
+        raise UsageError(f"{what} \"{text}\": {key} must be a number, got '{raw}'") from None

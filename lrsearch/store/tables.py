@@ -1,0 +1,167 @@
+"""Our few tables beside Optuna's own, in the same database.
+
+They are keyed by our own ids, which stand as user attributes on Optuna's study and trials: Optuna's integer ids are
+reused by SQLite after a delete, and a foreign key onto its tables would keep its studies from being deleted. Whoever
+changes them raises SCHEMA_VERSION and writes the way there into ``migrations.py``.
+"""
+
+import math
+from typing import Any
+
+from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from lrsearch.trial import Role
+
+SCHEMA_VERSION = 4
+
+metadata = MetaData()
+
+schema = Table(
+    "lrsearch_schema",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("version", Integer, nullable=False),
+)
+
+studies = Table(
+    "lrsearch_studies",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("budget_trials", Integer),
+    Column("budget_hours", Float),
+    Column("max_failures", Integer, nullable=False),
+    # Raised by whoever reserves a slot: the row lock that makes the budget exact.
+    Column("revision", Integer, nullable=False, default=0),
+    Column("created_at", DateTime, nullable=False),
+    # A person asked for it: "drain" lets the trials under way end, "now" has them released.
+    Column("stopped", String(8)),
+    # Of lrsearch, when it was filed; NULL for a study of schema 1.
+    Column("version", String(40)),
+    # Where checkpoints and weights lie.
+    Column("artifacts", Text),
+    # Optuna's id of the study that is meant: others that carry our id are copies (``homes``).
+    Column("optuna_id", Integer),
+)
+
+# One row per unit of the budget: reserved, then running under a trial number, then ended.
+slots = Table(
+    "lrsearch_slots",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("study_id", String(36), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("number", Integer),
+    Column("origin", String(16), nullable=False),
+    # What the trial is for; the number of the one that it repeats or branches from; what it is trained with.
+    Column("role", String(16), nullable=False, default=Role.SEARCH.value, server_default=Role.SEARCH.value),
+    Column("parent", Integer),
+    Column("seed", Integer),
+    Column("attempts", Integer, nullable=False, default=1),
+    Column("worker", String(200), nullable=False),
+    Column("device", String(200), nullable=False, default=""),
+    Column("versions", String(200), nullable=False, default=""),
+    Column("started_at", DateTime),
+    Column("ended_at", DateTime),
+    Column("outcome", String(16)),
+    Column("reason", String(32)),
+    Column("value", Float),
+    Column("epoch", Integer),
+    Column("step", Integer),
+    Column("lr", Float),
+    Column("message", Text),
+    Column("test_loss", Float),
+    Column("test_accuracy", Float),
+    # Of the lease under which it ended: a commit whose answer was lost is known again.
+    Column("ended_token", String(36)),
+    # The artifact from which the trial goes on, with the updates it holds.
+    Column("checkpoint", String(200)),
+    Column("checkpoint_step", Integer),
+    # The artifact with the last weights of the best trial; the hash is that of every complete one.
+    Column("weights", String(200)),
+    Column("weights_sha256", String(64)),
+    UniqueConstraint("study_id", "position"),
+    Index("lrsearch_slots_by_outcome", "study_id", "state", "outcome"),
+)
+
+# The processes that work or have worked on studies here.
+workers = Table(
+    "lrsearch_workers",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("host", String(200), nullable=False),
+    Column("pid", Integer, nullable=False),
+    # Two processes with the same ``process_space`` see each other's process ids; ``machine`` is one running kernel.
+    Column("process_space", String(200), nullable=False),
+    Column("machine", String(200), nullable=False),
+    Column("process_started", Float, nullable=False),
+    Column("device", String(200), nullable=False, default=""),
+    Column("versions", String(200), nullable=False, default=""),
+    Column("study_id", String(36)),
+    Column("expires_at", DateTime, nullable=False),
+)
+
+# The right to a slot: who holds the token may report and end it. No row, nobody works on it.
+leases = Table(
+    "lrsearch_leases",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    Column("token", String(36), nullable=False),
+    Column("worker_id", String(36), nullable=False),
+    # By the database's clock; afterwards another worker may take the slot.
+    Column("expires_at", DateTime, nullable=False),
+)
+
+# What every accepted epoch measured; not finite is NULL.
+epochs = Table(
+    "lrsearch_epochs",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("study_id", String(36), nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("lr", Float, nullable=False),
+    Column("train_loss", Float),
+    Column("val_loss", Float),
+    Column("val_accuracy", Float),
+    Column("averaged_val_loss", Float),
+    Column("averaged_val_accuracy", Float),
+    # What pruners compare, whether it may be compared, and where it was: the score to reach and among how many.
+    Column("rung_score", Float),
+    Column("comparable", Boolean, nullable=False),
+    Column("cut", Float),
+    Column("n_compared", Integer, nullable=False, default=0, server_default="0"),
+    Column("seconds", Float, nullable=False),
+    Index("lrsearch_epochs_of_rung", "study_id", "epoch"),
+)
+
+# Attempts that ended while their trial did not: why, and how far the trial was.
+interruptions = Table(
+    "lrsearch_interruptions",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    Column("reason", String(32), nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("epoch", Integer, nullable=False),
+    # Updates that are kept in the checkpoint.
+    Column("step", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("at", DateTime, nullable=False),
+)
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number as it is stored: NULL when it is none."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def insert_if_absent(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that leaves a row alone whose key is there already."""
+    kind = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return kind(table).on_conflict_do_nothing()
