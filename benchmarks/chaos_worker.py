@@ -268,7 +268,8 @@ def act(request: Request, url: str, log: str, done: str | None) -> None:
     """Be another program: do it, one at a time, and write down what was done; the body of a process of its own."""
     into(log)
     try:
-        with alone(Path(log).parent), closing(Database(parse_place(url))) as database:
+        # It waits for a server that restarts: who has renamed a study must see that it was noticed.
+        with alone(Path(log).parent), closing(Database(parse_place(url), ASK_SECONDS)) as database:
             began = time.time()
             name = request.study if request.study.startswith(DOOMED) else current(database)
             there = database.place.url.render_as_string(hide_password=False)
@@ -325,8 +326,11 @@ def _copy_and_delete_it(it: Victim) -> Strike:
 
 def _rename(it: Victim) -> Strike:
     home = studies.get(it.database, it.name).optuna_id
-    kept = strangers.rename(it.url, it.name, f"{STUDY}-{it.serial}")
-    _wait_until_noticed(it.database, home)
+    try:
+        kept = strangers.rename(it.url, it.name, f"{STUDY}-{it.serial}")
+    finally:
+        # Also where the server restarted over it: the old study may be gone all the same.
+        _wait_until_noticed(it.database, home)
     return Strike(f"{STUDY}-{it.serial}", kept=tuple(kept), home=home)
 
 
