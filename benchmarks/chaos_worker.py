@@ -197,7 +197,7 @@ def unfence() -> None:
         return found and replace(found, state=TrialState.RUNNING)
 
     optuna_rows.marked = running
-    for name in ("keep", "renew", "drop"):
+    for name in ("renew", "drop"):
         original = getattr(lease, name)
 
         def yes(*args: Any, original: Callable[..., Any] = original) -> bool:

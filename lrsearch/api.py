@@ -6,7 +6,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch import study_file
+from lrsearch import cores, study_file
 from lrsearch.analysis import ranking
 from lrsearch.spec import StudySpec
 from lrsearch.trial import Trial
@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from lrsearch.store.study import Study
 
 STORAGE = "lrsearch.db"
-
-SHORT: Mapping[str, str] = {"trials": "budget.trials", "hours": "budget.hours", "dataset": "dataset.name"} | {
-    "model": "model.name"
-}
-"""Settings for which a keyword stands that is no key of the study file, or the name of a table."""
 
 
 class Search:
@@ -133,6 +128,7 @@ def search(
     Raises:
         LrsearchError: in the words of ``lrsearch run``.
     """
+    cores.wait_passively()
     from lrsearch import launch
     from lrsearch.store import filing
     from lrsearch.store.places import parse_place
@@ -163,4 +159,4 @@ def _overrides(settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         if isinstance(value, Mapping):
             yield from ((f"{name}.{key}", inner) for key, inner in value.items())
         elif value is not None:
-            yield SHORT.get(name, name), value
+            yield study_file.OPTIONS.get(name, name), value

@@ -21,7 +21,7 @@ class EpochDone:
 
     number: int
     metrics: EpochMetrics
-    """With what the study said to it."""
+    """With its rung score, and the cut that it was held against where there was one; without, if trained again."""
     again: bool = False
     """Whether it was trained again, from a checkpoint: the study has had it."""
 

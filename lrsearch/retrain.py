@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An order with what it was made from."""
+    """A recipe with what it was made from."""
 
     order: Recipe
     spec: StudySpec
@@ -91,7 +91,7 @@ def train(
     engine: "SerialEngine",
     folder: TrainingFolder,
     leave: Leave,
-    standing: Progress,
+    so_far: Progress,
     checkpoint: bytes | None,
 ) -> Generator[Begun | EpochMetrics, None, Trained | None]:
     """Train into the folder, which this process has for itself; None when it was asked to leave: the state is kept.
@@ -112,10 +112,10 @@ def train(
             f"the training in {folder.path} cannot go on: {error} (train anew in its place with --force)"
         ) from None
     place = Site(engine.device, engine.versions)
-    places = (*standing.places, *(() if place in standing.places else (place,)))
-    standing = replace(standing, order=job.order, places=places)
+    places = (*so_far.places, *(() if place in so_far.places else (place,)))
+    so_far = replace(so_far, order=job.order, places=places)
     splits = engine.splits
-    begun_at = next((one for one in standing.places if one != place), None)
+    begun_at = next((one for one in so_far.places if one != place), None)
     yield Begun(len(splits.train_labels), len(splits.validation_labels), training.step, begun_at, training)
     stream = training.epochs()
     while True:
@@ -133,15 +133,15 @@ def train(
         if isinstance(told, Divergence):
             _diverged(job, folder, told, training.n_steps)
         if isinstance(told, EpochMetrics):
-            standing = replace(standing, epochs=(*standing.epochs, record.epoch_of(told)))
+            so_far = replace(so_far, epochs=(*so_far.epochs, record.epoch_of(told)))
             yield told
         # At the end too: whatever ends the process while the test images are judged, nothing is trained twice.
         if attention.due or leave.asked or training.step == training.n_steps:
-            record.keep(folder, standing, training.checkpoint())
+            record.keep(folder, so_far, training.checkpoint())
             attention.kept()
         if leave.asked and training.step < training.n_steps:
             return None
-    return _finish(job, engine, training, folder, standing)
+    return _finish(job, engine, training, folder, so_far)
 
 
 class _Attention:
@@ -164,7 +164,7 @@ class _Attention:
 
 
 def _finish(
-    job: Job, engine: "SerialEngine", training: "SerialTraining", folder: TrainingFolder, standing: Progress
+    job: Job, engine: "SerialEngine", training: "SerialTraining", folder: TrainingFolder, so_far: Progress
 ) -> Trained:
     """Judge the weights and write what there is to keep."""
     from datetime import UTC, datetime
@@ -173,7 +173,7 @@ def _finish(
 
     from lrsearch.training.checkpoint import with_metadata
 
-    order, spec, splits, last = job.order, job.spec, engine.splits, standing.epochs[-1]
+    order, spec, splits, last = job.order, job.spec, engine.splits, so_far.epochs[-1]
     if last.train_loss is None:
         # Where the study does not watch for it.
         folder.clear()
@@ -198,14 +198,14 @@ def _finish(
         n_validation=len(splits.validation_labels),
         n_steps=training.n_steps,
         test=Judged(accuracy, accuracy_error(accuracy, n_test), n_test, record.finite(loss)),
-        epochs=standing.epochs,
-        places=standing.places,
-        seconds=sum(row.seconds for row in standing.epochs),
+        epochs=so_far.epochs,
+        places=so_far.places,
+        seconds=sum(row.seconds for row in so_far.epochs),
         ended_at=datetime.now(UTC).isoformat(timespec="seconds"),
         weights_sha256=digest,
         file_sha256=hashlib.sha256(file).hexdigest(),
         spec=spec.to_plain(),
-        search=_against_search(job, standing.epochs, digest),
+        search=_against_search(job, so_far.epochs, digest),
     )
     folder.finish(file, record.to_json(trained))
     return trained

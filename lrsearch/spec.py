@@ -227,12 +227,12 @@ class NoPrunerSpec(Strict):
     name: Literal["none"] = "none"
 
     def compares_at(self, epoch: int, epochs: int) -> bool:
-        """Never."""
+        """Return False: trials are never compared."""
         del epoch, epochs
         return False
 
     def compares_from(self, epochs: int) -> int | None:
-        """None."""
+        """Return None: trials are never compared."""
         del epochs
         return None
 

@@ -14,6 +14,13 @@ from lrsearch.spec import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
 DEFAULT_STUDY = "digits"
 
+OPTIONS: Mapping[str, str] = {
+    "trials": "budget.trials",
+    "dataset": "dataset.name",
+    "model": "model.name",
+}
+"""The key that an option of ``lrsearch run``, or a keyword of ``lrsearch.search``, stands for; others name theirs."""
+
 DEFAULT_NAMES: dict[str, tuple[str, ...]] = {
     "space.optimizer": DEFAULT_OPTIMIZERS,
     "space.schedule": DEFAULT_SCHEDULES,
@@ -183,7 +190,7 @@ def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> Stu
 
 def _sentence(error: dict[str, Any]) -> str:
     loc = tuple(_keys(error["loc"]))
-    kind_of = next((part for part in error["loc"][1:2] if str(part) in KINDS.get(loc[0] if loc else "", ())), None)
+    kind_of = str(error["loc"][1]) if len(loc) < len(error["loc"]) else None
     key = ".".join(loc)
     came = error.get("input")
     kind, message = error["type"], str(error["msg"])
@@ -193,7 +200,7 @@ def _sentence(error: dict[str, Any]) -> str:
             named = came.get("name") if isinstance(came, Mapping) else came
             return f"{key}.name: unknown name {named!r}{nearest(str(named), known)}; known: {', '.join(known)}"
         case "extra_forbidden" if kind_of is not None:
-            own = [name for name in KINDS[loc[0]][str(kind_of)].model_fields if name != "name"]
+            own = [name for name in KINDS[loc[0]][kind_of].model_fields if name != "name"]
             takes = f"takes {', '.join(own)}" if own else "takes no settings"
             return f"'{key}' is not a setting of the {loc[0]} '{kind_of}'{nearest(loc[-1], own)}, which {takes}"
         case "extra_forbidden":

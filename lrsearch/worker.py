@@ -149,11 +149,11 @@ class _Attempt:
         """Return the outcome, or None when the trial is no longer in hand."""
         accepted = self._claim.accepted
         if accepted:
-            answer = self._claims.judge(self._claim)
-            if answer.kind == "lost":
+            decision = self._claims.judge(self._claim)
+            if decision.kind == "lost":
                 yield from self._drop()
                 return None
-            if (outcome := self._verdict(answer)) is not None:
+            if (outcome := self._ending(decision)) is not None:
                 return outcome
         epochs: Iterator[EpochMetrics | Divergence | Paused] | None = None
         while True:
@@ -161,13 +161,13 @@ class _Attempt:
                 with self._keeper.training():
                     if epochs is None:
                         self._training = self._start()
-                        epochs = iter(()) if self._training is None else self._training.epochs()
-                    measured = next(epochs, None)
+                        epochs = None if self._training is None else self._training.epochs()
+                    measured = None if epochs is None else next(epochs, None)
             except StorageError:
                 raise
             except Exception as error:
                 return _failure(error, self._last)
-            if self._training is None:
+            if epochs is None:
                 yield from self._drop()
                 return None
             if measured is None:
@@ -181,15 +181,15 @@ class _Attempt:
                     yield EpochDone(self._number, measured, again=True)
                 else:
                     self._last = measured
-                    answer = self._claims.accept(self._claim, measured)
-                    if answer.kind == "lost":
+                    decision = self._claims.accept(self._claim, measured)
+                    if decision.kind == "lost":
                         yield from self._drop()
                         return None
-                    if answer.outcome is not None:
-                        yield from self._told_elsewhere(answer.outcome)
+                    if decision.outcome is not None:
+                        yield from self._told_elsewhere(decision.outcome)
                         return None
-                    yield EpochDone(self._number, answer.epoch)
-                    if (outcome := self._verdict(answer)) is not None:
+                    yield EpochDone(self._number, decision.epoch)
+                    if (outcome := self._ending(decision)) is not None:
                         return outcome
                 if measured.epoch == self._spec.epochs:
                     continue
@@ -239,12 +239,12 @@ class _Attempt:
             self._artifacts.remove(unused)
         return ours
 
-    def _verdict(self, answer: Decision) -> Outcome | None:
-        reached = answer.epoch
-        if answer.kind == "prune":
+    def _ending(self, decision: Decision) -> Outcome | None:
+        reached = decision.epoch
+        if decision.kind == "prune":
             message = f"pruned at epoch {reached.epoch}: {_against_the_cut(self._spec, reached)}"
             return Outcome(State.PRUNED, Reason.RUNG, reached.rung_score, reached.epoch, message=message)
-        if answer.kind == "out_of_budget":
+        if decision.kind == "out_of_budget":
             message = f"ended at epoch {reached.epoch}: the hours of the budget are used up"
             return Outcome(State.PRUNED, Reason.BUDGET, reached.rung_score, reached.epoch, message=message)
         return None

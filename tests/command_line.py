@@ -135,6 +135,15 @@ def run_python(code: str, folder: Path) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+TORCH_METHODS = """
+    import sys, torch
+
+    def methods():
+        guarded = {name: getattr(value, "__wrapped__", None) for name, value in vars(torch.optim.Optimizer).items()}
+        return {name: (method, dict(vars(method))) for name, method in guarded.items() if method is not None}
+"""
+"""The beginning of a program for ``run_python``: ``methods()`` is what torch's optimizers are made of."""
+
 InProcess = Callable[..., Result]
 
 

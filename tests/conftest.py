@@ -424,7 +424,7 @@ STEPS: dict[str, tuple[Any, str]] = {
     "interruption in reserve": (retries, "write_down"),
     "epoch in accept": (rung, "add_epoch"),
     "score in accept": (optuna_rows, "report"),
-    "lease in checkpointed": (lease, "renew"),
+    "lease renewed": (lease, "renew"),
     "lease in end": (lease, "drop"),
     "rows in end": (optuna_rows, "end"),
     "filing the study": (creation, "create"),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import run_python
+from command_line import TORCH_METHODS, run_python
 
 import lrsearch
 from lrsearch.errors import LrsearchError, StudyFileError
@@ -67,12 +67,11 @@ def test_what_is_wrong_is_said_as_on_the_command_line(
 
 
 def test_it_works_after_every_module_was_imported_and_leaves_pytorchs_optimizers_alone(tmp_path: Path) -> None:
-    code = """
-    import importlib, pkgutil, torch
+    code = (
+        TORCH_METHODS
+        + """
+    import importlib, pkgutil
     import lrsearch
-    def methods():
-        guarded = {name: getattr(value, "__wrapped__", None) for name, value in vars(torch.optim.Optimizer).items()}
-        return {name: (method, dict(vars(method))) for name, method in guarded.items() if method is not None}
     before = methods()
     for module in pkgutil.walk_packages(lrsearch.__path__, "lrsearch."):
         if not module.name.endswith("__main__"):
@@ -80,5 +79,6 @@ def test_it_works_after_every_module_was_imported_and_leaves_pytorchs_optimizers
     found = lrsearch.search("digits", trials=5, epochs=2)
     print(len(found.trials), len(before) > 3, methods() == before)
     """
+    )
     result = run_python(code, tmp_path)
     assert result.out == "5 True True\n", result.err

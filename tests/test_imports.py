@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import Finished, Running, clean_environment, run_python
+from command_line import TORCH_METHODS, Finished, Running, clean_environment, run_python
 
 pytest_plugins = ["command_line"]
 
@@ -127,18 +127,9 @@ def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-OPTIMIZER = """
-    import sys, torch
-
-    def methods():
-        guarded = {name: getattr(value, "__wrapped__", None) for name, value in vars(torch.optim.Optimizer).items()}
-        return {name: (method, dict(vars(method))) for name, method in guarded.items() if method is not None}
-"""
-
-
 def test_training_neither_imports_pytorchs_compiler_nor_changes_its_optimizers(tmp_path: Path) -> None:
     code = (
-        OPTIMIZER
+        TORCH_METHODS
         + """
     before = methods()
     from lrsearch.cli.app import run

@@ -340,7 +340,8 @@ def test_without_a_sound_checkpoint_a_trial_starts_again(
     ("kill", "loaded"),
     [
         (Kill("keep", "after", 1), []),
-        (Kill("lease in checkpointed", "after", 1), []),
+        # In the middle of ``checkpointed``: it was renewed where the trial began, and with its first epoch.
+        (Kill("lease renewed", "after", 3), []),
         (Kill("checkpointed", "after", 1), [1]),
         (Kill("keep", "after", 2), [1]),
         (Kill("checkpointed", "after", 2), [2]),

@@ -115,19 +115,21 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the answer.")] = False,
 ) -> int:
     """Search: file the study or resume it, train its trials here, and print the answer."""
-    options: dict[str, tuple[str, object]] = {
-        "name": ("name", name),
-        "budget.trials": ("trials", trials),
-        "epochs": ("epochs", epochs),
-        "dataset.name": ("dataset", dataset),
-        "model.name": ("model", model),
-        "sampler": ("sampler", sampler),
-        "pruner": ("pruner", pruner),
-        "seed": ("seed", seed),
-        "baseline": ("baseline", baseline),
+    given: dict[str, object] = {
+        "name": name,
+        "trials": trials,
+        "epochs": epochs,
+        "dataset": dataset,
+        "model": model,
+        "sampler": sampler,
+        "pruner": pruner,
+        "seed": seed,
+        "baseline": baseline,
     }
     overrides = [
-        (key, value, option_in(context, param)) for key, (param, value) in options.items() if value is not None
+        (study_file.OPTIONS.get(param, param), value, option_in(context, param))
+        for param, value in given.items()
+        if value is not None
     ]
     overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
     _check_once(overrides)

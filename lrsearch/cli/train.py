@@ -88,7 +88,7 @@ def train(
         before = None if force else record.finished(folder, order)
         if before is not None:
             return _result(before, folder.path, already=True, as_json=as_json)
-        standing, checkpoint = (record.Progress(order), None) if force else record.under_way(folder, order)
+        so_far, checkpoint = (record.Progress(order), None) if force else record.under_way(folder, order)
         try:
             with interrupts.raised() as check, view.doing(f"loading PyTorch and {job.spec.dataset.name}"):
                 engine = retrain.prepare(job, device=device, threads=threads, data_dir=data_dir, progress=view.live)
@@ -98,7 +98,7 @@ def train(
         if force:
             folder.clear()
         with interrupts.asked(leave):
-            trained = _follow(job, engine, folder, leave, standing, checkpoint, view)
+            trained = _follow(job, engine, folder, leave, so_far, checkpoint, view)
     if trained is None:
         return _left(job, view, leave, trial, force=force)
     return _result(trained, folder.path, already=False, as_json=as_json)
@@ -165,7 +165,7 @@ def _follow(
     engine: "SerialEngine",
     folder: "TrainingFolder",
     leave: "Leave",
-    standing: "Progress",
+    so_far: "Progress",
     checkpoint: bytes | None,
     view: _View,
 ) -> "Trained | None":
@@ -174,7 +174,7 @@ def _follow(
     from lrsearch.report.training_view import TrainingBar
 
     bar = None
-    with closing(retrain.train(job, engine, folder, leave, standing, checkpoint)) as events, ExitStack() as shown:
+    with closing(retrain.train(job, engine, folder, leave, so_far, checkpoint)) as events, ExitStack() as shown:
         while True:
             try:
                 event = next(events)

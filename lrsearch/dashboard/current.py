@@ -18,7 +18,7 @@ from lrsearch.gather import gather
 from lrsearch.report import html_page
 from lrsearch.report.html_page import Live
 from lrsearch.report.material import Material
-from lrsearch.store import news
+from lrsearch.store import fingerprint
 from lrsearch.store.study import Study
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Current:
             if last is not None and self._clock() < entry.rests_until:
                 return last
             # Before the trials: what comes meanwhile is news the next time.
-            etag = news.fingerprint(study)
+            etag = fingerprint.of(study)
             if last is not None and last.etag == etag:
                 return last
             begun = self._clock()

@@ -63,7 +63,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the study says to a reported epoch."""
+    """What the study says to an epoch that was reported."""
 
     kind: Literal["keep", "prune", "out_of_budget", "lost", "told_elsewhere"]
     epoch: EpochMetrics
@@ -141,7 +141,7 @@ class Claims:
         reached = self._scored(claim, metrics)
 
         def work(connection: sa.Connection) -> Decision:
-            if not lease.keep(connection, claim.slot, claim.token, self.lease_seconds):
+            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
                 return Decision("lost", reached)
             trial = self._at(connection, claim)
             if trial is None:
@@ -158,7 +158,7 @@ class Claims:
 
     def judge(self, claim: Claim) -> Decision:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
-        reached = self._scored(claim, claim.trial.metrics[-1])
+        reached = claim.trial.metrics[-1]
 
         def work(connection: sa.Connection) -> Decision:
             if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
@@ -410,7 +410,7 @@ class Claims:
         attrs = {SLOT_ATTR: reserved.slot}
 
         def work(connection: sa.Connection) -> tuple[int, int] | None:
-            if not lease.keep(connection, reserved.slot, reserved.token, self.lease_seconds):
+            if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             row = connection.execute(_STATE, {"slot": reserved.slot}).one()
             if row.state == "running":
@@ -456,7 +456,7 @@ class Claims:
         """Go on with an interrupted trial."""
 
         def work(connection: sa.Connection) -> list[Any] | None:
-            if not lease.keep(connection, reserved.slot, reserved.token, self.lease_seconds):
+            if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             self._mark_running(connection, reserved, trial.number)
             return list(connection.execute(_ACCEPTED, {"slot": reserved.slot}).all())

@@ -121,12 +121,6 @@ def take(connection: sa.Connection, slot: str, study: str, token: str, worker: s
     connection.execute(_TAKE, row)
 
 
-def keep(connection: sa.Connection, slot: str, token: str, lease_seconds: float) -> bool:
-    """Make sure of the lease where a trial moves on, and renew it; False when it is no longer ours."""
-    row = {"slot": slot, "its_token": token, "lease_seconds": lease_seconds}
-    return connection.execute(_RENEW, row).rowcount == 1
-
-
 def renew(connection: sa.Connection, slot: str, token: str, lease_seconds: float) -> bool:
     """Renew the lease; False when it is no longer ours."""
     row = {"slot": slot, "its_token": token, "lease_seconds": lease_seconds}

@@ -28,7 +28,7 @@ class Mirror:
     def __init__(self, direction: Literal["maximize", "minimize"]) -> None:
         self._storage = InMemoryStorage()
         before = optuna.logging.get_verbosity()
-        # Whoever calls the Python API hears of a study that was made in memory otherwise.
+        # Optuna would tell whoever calls the Python API of a study in memory, which is none of theirs.
         optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
         self._study = optuna.create_study(storage=self._storage, direction=direction)
         optuna.logging.set_verbosity(before)

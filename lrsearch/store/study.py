@@ -92,7 +92,7 @@ class Study:
 
         What a person enqueued outside the space has no configuration and is none of them: see ``refused``.
         """
-        return self.database.read(lambda c: self._trials(c, optuna_rows.news(c, self.optuna_id, 0, [])))
+        return self._trials(self.database.read(lambda c: self._rows(c, optuna_rows.news(c, self.optuna_id, 0, []))))
 
     def refused(self) -> list[Refused]:
         """Return what people enqueued outside the space, by number."""
@@ -114,16 +114,14 @@ class Study:
     def trial(self, number: int) -> Trial | None:
         """Return one trial as ``trials`` has it, without reading the others; None where none has that number."""
 
-        def work(connection: sa.Connection) -> list[Trial]:
-            return self._trials(connection, optuna_rows.numbered(connection, self.optuna_id, number), number)
+        def work(connection: sa.Connection) -> "_Rows":
+            return self._rows(connection, optuna_rows.numbered(connection, self.optuna_id, number), number)
 
-        found = self.database.read(work)
+        found = self._trials(self.database.read(work))
         return found[0] if found else None
 
-    def _trials(
-        self, connection: sa.Connection, frozen: Iterable[FrozenTrial], number: int | None = None
-    ) -> list[Trial]:
-        params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in frozen}
+    def _rows(self, connection: sa.Connection, frozen: list[FrozenTrial], number: int | None = None) -> "_Rows":
+        """Read what there is of the trials that Optuna has, beside that; of the one with a number only."""
         slots, epochs, interruptions = tables.slots, tables.epochs, tables.interruptions
         mine = [table.c.study_id == self.id for table in (slots, epochs, interruptions)]
         if number is not None:
@@ -137,16 +135,19 @@ class Study:
             sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt),
         )
         rows, measured, ended = (connection.execute(query).all() for query in queries)
-        held = lease.held(connection, self.id)
+        return _Rows(frozen, rows, measured, ended, lease.held(connection, self.id))
+
+    def _trials(self, read: "_Rows") -> list[Trial]:
+        params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in read.frozen}
         by_slot: dict[str, list[EpochMetrics]] = {}
-        for row in measured:
+        for row in read.epochs:
             by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))
         before: dict[str, list[Interruption]] = {}
-        for row in ended:
+        for row in read.interruptions:
             before.setdefault(row.slot_id, []).append(retries.interruption(row))
         return [
-            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in held)
-            for s in rows
+            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in read.held)
+            for s in read.slots
             if s.id in params and s.reason != Reason.NOT_IN_SPACE
         ]
 
@@ -227,6 +228,18 @@ class Study:
         )
         with self.database.writing() as connection:
             connection.execute(statement)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is read of trials, all of one moment, before anything is made of it."""
+
+    frozen: list[FrozenTrial]
+    slots: Sequence[sa.Row[Any]]
+    epochs: Sequence[sa.Row[Any]]
+    interruptions: Sequence[sa.Row[Any]]
+    held: set[str]
+    """Slots on which a worker is at work."""
 
 
 @dataclass(frozen=True, slots=True)

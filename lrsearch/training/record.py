@@ -138,7 +138,7 @@ class Trained:
     """None where the search trained something else."""
 
 
-_STANDING = TypeAdapter(Progress)
+_PROGRESS = TypeAdapter(Progress)
 _TRAINED = TypeAdapter(Trained)
 
 
@@ -185,20 +185,20 @@ def under_way(folder: TrainingFolder, order: Recipe) -> tuple[Progress, bytes | 
         return Progress(order), None
     about, checkpoint = kept
     try:
-        standing = _STANDING.validate_python(about)
+        so_far = _PROGRESS.validate_python(about)
     except ValidationError:
         raise folder.damaged(CHECKPOINT) from None
-    _check_same(folder, standing.order, order)
-    return standing, checkpoint
+    _check_same(folder, so_far.order, order)
+    return so_far, checkpoint
 
 
-def keep(folder: TrainingFolder, standing: Progress, checkpoint: bytes) -> None:
+def keep(folder: TrainingFolder, so_far: Progress, checkpoint: bytes) -> None:
     """Write down how far the training is; ``under_way`` returns it.
 
     Raises:
         StorageError: the folder cannot be written.
     """
-    folder.keep_checkpoint(_STANDING.dump_python(standing, mode="json", exclude_none=True), checkpoint)
+    folder.keep_checkpoint(_PROGRESS.dump_python(so_far, mode="json", exclude_none=True), checkpoint)
 
 
 def epoch_of(row: EpochMetrics) -> Epoch:

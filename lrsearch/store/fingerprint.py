@@ -10,7 +10,7 @@ from lrsearch.store.study import Study
 from lrsearch.version import __version__
 
 
-def fingerprint(study: Study) -> str:
+def of(study: Study) -> str:
     """Return a word for the state of a study, another one whenever a report of it may differ."""
     slots, epochs, studies = tables.slots, tables.epochs, tables.studies
     counted: Any = sa.func.count
