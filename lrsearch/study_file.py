@@ -96,6 +96,8 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
     head, _, rest = path.partition(".")
     out = dict(tables)
     inner = out.get(head)
+    if path == key and head in KINDS and isinstance(inner, str):
+        inner = {"name": inner}
     if rest:
         if inner is None:
             # The file leaves it to the defaults, which stay where one parameter of one of them is set.
@@ -107,10 +109,11 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
                 raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
             inner = {name: {} for name in names}
         out[head] = _override(inner, rest, value, key)
-    elif key in KINDS and isinstance(inner, Mapping) and isinstance(value, str):
+    elif key in KINDS and isinstance(value, str):
         # Another kind keeps what it takes too.
-        takes = KINDS[key][value].model_fields if value in KINDS[key] else inner
-        out[head] = {name: setting for name, setting in inner.items() if name in takes} | {"name": value}
+        kept = inner if isinstance(inner, Mapping) else {}
+        takes = KINDS[key][value].model_fields if value in KINDS[key] else kept
+        out[head] = {name: setting for name, setting in kept.items() if name in takes} | {"name": value}
     elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
         names = [value] if isinstance(value, str) else value
         out[head] = {str(name): inner.get(str(name), {}) for name in names}

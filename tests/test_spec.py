@@ -288,6 +288,14 @@ def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None
     assert named.sampler == spec.RandomSpec(portfolio=False)
     assert study_file.build(study_file.override(tables, "pruner", "median"), "the test").pruner == spec.MedianSpec()
     assert study_file.build({"name": "x", "pruner": "none"}, "the test").pruner == spec.NoPrunerSpec()
+    # A setting may follow the name, and a name a name.
+    median = study_file.override(study_file.override({"name": "x"}, "pruner", "median"), "pruner.n_min_trials", 3)
+    assert study_file.build(median, "the test").pruner == spec.MedianSpec(n_min_trials=3)
+    short = study_file.override({"name": "x", "pruner": "median"}, "pruner.n_min_trials", 3)
+    assert study_file.build(short, "the test").pruner == spec.MedianSpec(n_min_trials=3)
+    wrong = study_file.override(study_file.override({"name": "x"}, "sampler", "random"), "sampler.n_startup_trials", 3)
+    with pytest.raises(StudyFileError, match="'sampler.n_startup_trials' is not a setting of the sampler 'random'"):
+        study_file.build(wrong, "the test")
 
 
 # --- workers ---------------------------------------------------------------------------------------------------------

@@ -98,7 +98,8 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
     judged = [m for m in trial.metrics if m.cut is not None and m.rung_score is not None]
     if judged:
         rows["rungs"] = "; ".join(
-            f"epoch {m.epoch}: {m.rung_score:.4g}, the cut was {m.cut:.4g} among {counted(m.n_compared, 'trial')}"
+            f"epoch {m.epoch}: {m.rung_score:.4g}, "
+            + ("the first there" if m.n_compared == 1 else f"the cut was {m.cut:.4g} among {m.n_compared} trials")
             for m in judged
         )
     if trial.test_accuracy is not None:
