@@ -697,11 +697,10 @@ def test_the_status_names_workers_interruptions_and_what_is_compared() -> None:
 
 def test_show_says_what_a_trial_was_held_against() -> None:
     made = trial(3, State.PRUNED, [0.5, 0.75, 0.625])
-    rows = [replace(row, n_compared=n, cut=cut) for row, n, cut in zip(made.metrics, (1, 0, 12), (0.5, None, 0.875))]
-    said = shown(trace.render(replace(made, metrics=tuple(rows)), spec(), 160), 160)
-    assert re.search(
-        r"rungs +epoch 1: 0\.5, the first there; epoch 3: 0\.625, the cut was 0\.875 among 12 trials", said
-    )
+    judged = zip(made.metrics, (1, 0, 12), (0.5, None, 0.875), strict=True)
+    rows = tuple(replace(row, n_compared=n, cut=cut) for row, n, cut in judged)
+    said = shown(trace.render(replace(made, metrics=rows), spec(), 160), 160)
+    assert "epoch 1: 0.5, the first there; epoch 3: 0.625, the cut was 0.875 among 12 trials" in said
     assert "rungs" not in shown(trace.render(made, spec(), 160), 160), "a trial of an earlier version does not know"
 
 

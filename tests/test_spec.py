@@ -294,7 +294,7 @@ def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None
     short = study_file.override({"name": "x", "pruner": "median"}, "pruner.n_min_trials", 3)
     assert study_file.build(short, "the test").pruner == spec.MedianSpec(n_min_trials=3)
     wrong = study_file.override(study_file.override({"name": "x"}, "sampler", "random"), "sampler.n_startup_trials", 3)
-    with pytest.raises(StudyFileError, match="'sampler.n_startup_trials' is not a setting of the sampler 'random'"):
+    with pytest.raises(StudyFileError, match=r"'sampler\.n_startup_trials' is not a setting of the sampler 'random'"):
         study_file.build(wrong, "the test")
 
 
