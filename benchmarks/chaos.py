@@ -74,8 +74,8 @@ from chaos_worker import (  # noqa: E402
 )
 from postgres import Server, StopMode  # noqa: E402
 
-from lrsearch import study_file  # noqa: E402
-from lrsearch.spec import StudySpec  # noqa: E402
+from lrsearch.spec import file as study_file  # noqa: E402
+from lrsearch.spec.study import StudySpec  # noqa: E402
 from lrsearch.store import filing, tables  # noqa: E402
 from lrsearch.store import study as studies  # noqa: E402
 from lrsearch.store.places import parse_place  # noqa: E402
@@ -84,7 +84,7 @@ from lrsearch.trial import TrialConfig  # noqa: E402
 
 PRELOADED = [
     "chaos_worker",
-    "lrsearch.launch",
+    "lrsearch.run",
     "lrsearch.cli.app",
     "lrsearch.cli.worker",
     "lrsearch.report.lines",

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import health
 from lrsearch.store.homes import OPTUNA_STATES
 from lrsearch.store.mirror import SLOT_ATTR

@@ -27,7 +27,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from lrsearch.events import SearchEnded
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation, lease, optuna_rows, tables
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims
@@ -209,7 +209,7 @@ def unfence() -> None:
 
 def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:
     """Train every setting through, without interruption, with one thread: the body of a process of its own."""
-    from lrsearch import launch
+    from lrsearch import run as launch
 
     engine = launch.prepare(
         StudySpec.model_validate_json(spec_json), launch.Here("cpu", threads=1, data_dir=None, progress=False)

@@ -34,7 +34,7 @@ from typing import Any, Literal
 
 import torch
 
-from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING
+from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING
 from lrsearch.training import collapse, data, device
 from lrsearch.training.data import DataConfig, ImageSplits
 from lrsearch.training.divergence import first_divergence

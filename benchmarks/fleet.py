@@ -47,8 +47,8 @@ from fleet_clocks import Call, Clocks, Told, milliseconds  # noqa: E402
 from pooler import pooled, through  # noqa: E402
 from postgres import Server  # noqa: E402
 
-from lrsearch import study_file  # noqa: E402
-from lrsearch.spec import StudySpec  # noqa: E402
+from lrsearch.spec import file as study_file  # noqa: E402
+from lrsearch.spec.study import StudySpec  # noqa: E402
 from lrsearch.store import filing  # noqa: E402
 from lrsearch.store.places import parse_place  # noqa: E402
 from lrsearch.trial import EpochMetrics, TrialConfig  # noqa: E402
@@ -62,7 +62,7 @@ LOOK_SECONDS = 0.25
 RECORD_POOLER = 16
 RECORD_LIMIT = 200.0
 """Of plain Optuna where every row is run; it is told apart by its number of trials."""
-PRELOADED = ["fleet", "lrsearch.launch", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "alembic.command"]
+PRELOADED = ["fleet", "lrsearch.run", "psycopg", "sqlalchemy.dialects.postgresql.psycopg", "alembic.command"]
 SAMPLING = ("infer_relative_search_space", "sample_relative", "sample_independent", "before_trial", "after_trial")
 
 
@@ -173,7 +173,7 @@ def be_worker(settings: Settings, index: int, url: str, artifacts: str, ready: A
 
 def _be_ours(settings: Settings, index: int, url: str, artifacts: str, clocks: Clocks, begin: Any) -> Told:
     del index
-    from lrsearch import launch
+    from lrsearch import run as launch
     from lrsearch.store import explain, optuna_rows, storage
     from lrsearch.store import study as studies
     from lrsearch.store.artifacts import Artifacts

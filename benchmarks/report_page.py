@@ -37,7 +37,7 @@ BEGUN = datetime(2026, 11, 22, 8, 0, tzinfo=UTC).replace(tzinfo=None)
 
 def study(folder: Path, n: int) -> Path:
     """Write a study of ``n`` finished trials, many in one transaction, through the product's own statements."""
-    from lrsearch import study_file
+    from lrsearch.spec import file as study_file
     from lrsearch.store import creation, optuna_rows, space
     from lrsearch.store.mirror import SLOT_ATTR
     from lrsearch.store.places import parse_place

@@ -61,7 +61,7 @@ class Instant:
 
 def spec(trials: int) -> Any:
     """Return a study with eight parameters a trial and the rung of the rival's pruner: pruned after two reports."""
-    from lrsearch import study_file
+    from lrsearch.spec import file as study_file
 
     keys: dict[str, Any] = {
         "name": f"ours-{time.time_ns()}",

@@ -24,8 +24,10 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lrsearch import domain, schedules, spec
+from lrsearch import schedules
 from lrsearch.cli import app as cli
+from lrsearch.spec import domain
+from lrsearch.spec import study as spec
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
 DOCS = Path(__file__).resolve().parent

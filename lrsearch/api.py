@@ -6,9 +6,10 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch import cores, study_file
+from lrsearch import cores
 from lrsearch.analysis import ranking
-from lrsearch.spec import StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def search(
         LrsearchError: in the words of ``lrsearch run``.
     """
     cores.wait_passively()
-    from lrsearch import launch
+    from lrsearch import run as launch
     from lrsearch.store import filing
     from lrsearch.store.places import parse_place
 

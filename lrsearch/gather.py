@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
+from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import once, ranked
-from lrsearch.report.material import Material
 from lrsearch.store.importance import importances
 from lrsearch.store.study import Study
 from lrsearch.trial import State

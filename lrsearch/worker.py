@@ -19,7 +19,7 @@ from lrsearch.events import (
     TrialStarted,
     Waiting,
 )
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper

@@ -27,11 +27,11 @@ from optuna.storages._rdb.storage import _VersionManager
 from postgres import Account, postgres_server, postgres_url
 from sqlalchemy.pool import NullPool
 
-from lrsearch import study_file
 from lrsearch.errors import LrsearchError
 from lrsearch.events import Event
-from lrsearch.search_space import OPTIMIZERS, SCHEDULES
-from lrsearch.spec import StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.space import OPTIMIZERS, SCHEDULES
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation, lease, optuna_rows, retries, rung
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts

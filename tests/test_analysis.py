@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trials_by_hand import EPOCHS, STEPS, config, epoch, of_loss, spec, trial
 
-from lrsearch import study_file
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.edges import edge, touched
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
 from lrsearch.analysis.verdicts import Verdict, verdicts
-from lrsearch.domain import Choice, Domain, Fixed, Range, contains
+from lrsearch.spec import file as study_file
+from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.training import data
 from lrsearch.trial import ScheduleConfig, State, Trial
 

@@ -53,7 +53,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.counting import counted
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.store import creation, rung
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims

@@ -35,9 +35,10 @@ from command_line import (
 )
 from conftest import wait_until
 
-from lrsearch import __version__, study_file
+from lrsearch import __version__
 from lrsearch.cli import app, searching
-from lrsearch.spec import StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import StudySpec
 
 pytest_plugins = ["command_line"]
 

@@ -77,7 +77,7 @@ def the_study(folder: Path, finished: Finished) -> None:
 
 def two_studies(folder: Path, finished: Finished) -> None:
     """Lay a database there that holds the finished study and a second one without trials."""
-    from lrsearch.spec import StudySpec
+    from lrsearch.spec.study import StudySpec
     from lrsearch.store import creation
     from lrsearch.store.places import SqliteFile
     from lrsearch.store.storage import Database
@@ -443,7 +443,7 @@ def test_a_study_that_an_optuna_script_made_is_refused_and_left_alone(
 
 
 def test_what_nobody_foresaw_is_one_sentence_too(lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lrsearch import study_file
+    from lrsearch.spec import file as study_file
 
     def broken(_: object) -> None:
         raise RuntimeError("wires\ncrossed")

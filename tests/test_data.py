@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch import spec
 from lrsearch.errors import DataError, StudyFileError
+from lrsearch.spec import study as spec
 from lrsearch.training import data, download
 from lrsearch.training.data import NAMES, DataConfig, ImageSplits, draw, load, statistics
 

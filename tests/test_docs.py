@@ -20,9 +20,12 @@ import typer
 from conftest import FakeEngine, learning, make_spec
 from pydantic import BaseModel
 
-from lrsearch import errors, launch, spec, study_file
+from lrsearch import errors
+from lrsearch import run as launch
 from lrsearch.cli import app as cli
 from lrsearch.schedules import SHAPE_FIELDS
+from lrsearch.spec import file as study_file
+from lrsearch.spec import study as spec
 from lrsearch.store import filing, places
 
 ROOT = Path(__file__).resolve().parent.parent

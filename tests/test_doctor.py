@@ -28,7 +28,7 @@ from conftest import (
 )
 from postgres import Account
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import check as checks
 from lrsearch.store import creation, health, leftovers, tables
 from lrsearch.store.artifacts import Artifacts, default_for

@@ -24,13 +24,13 @@ from test_download import expect_cifar10, put, small_cifar10, small_mnist
 from test_schedules import schedules_of
 from trials_by_hand import spec, trial
 
-from lrsearch import study_file
 from lrsearch.errors import UsageError
 from lrsearch.report import export
 from lrsearch.report.export_program import Framework, layers, program
 from lrsearch.report.scheduler_code import scheduler_code
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.spec import StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import open_existing

@@ -23,15 +23,15 @@ from conftest import wait_until
 from playwright.sync_api import Browser, Page
 from trials_by_hand import epoch, interrupted, of_loss, spec, trial
 
+from lrsearch.analysis.material import Material
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.gather import gather
 from lrsearch.report import document, html_page
 from lrsearch.report.contents import contents
 from lrsearch.report.cost import costs
 from lrsearch.report.figure import Figure
 from lrsearch.report.html_page import Live, html, update
-from lrsearch.report.material import Material
-from lrsearch.report.schedule_curve import planned_lrs
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import open_existing

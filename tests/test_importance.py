@@ -10,7 +10,7 @@ from conftest import make_spec
 from trials_by_hand import trial
 
 from lrsearch.analysis.ranking import ranked
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.importance import LEAST_TRIALS, Importance, Importances, importances
 from lrsearch.trial import State, Trial
 

@@ -22,6 +22,7 @@ from command_line import ESCAPE, InProcess, Running, at_a_terminal, clean_enviro
 from conftest import CRASHED, complete, make_spec, measured
 from trials_by_hand import trial
 
+from lrsearch import json_log
 from lrsearch.cli import log
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STORAGE, EXIT_TERMINATED, EXIT_USAGE
 from lrsearch.events import (
@@ -35,7 +36,7 @@ from lrsearch.events import (
     Waiting,
     WorkerReplaced,
 )
-from lrsearch.report import event_fields, json_log
+from lrsearch.report import event_fields
 from lrsearch.trial import Reason, State
 
 pytest_plugins = ["command_line"]

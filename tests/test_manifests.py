@@ -341,7 +341,7 @@ def test_the_secret_that_the_page_makes_is_the_one_that_the_pods_read(tmp_path: 
 
 
 def test_the_numbers_of_the_page_are_those_of_the_code() -> None:
-    from lrsearch.spec import WorkersSpec
+    from lrsearch.spec.study import WorkersSpec
 
     rules, text = WorkersSpec(), PAGE.read_text("utf-8")
     told = dict(re.findall(r"^\| `([\w.]+)` \| (\d+) s \|", text, re.MULTILINE))

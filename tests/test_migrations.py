@@ -18,7 +18,7 @@ from conftest import FakeEngine, finished, learning, measured, on_both, sentence
 from conftest import claims_of as claims
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
-from lrsearch.spec import BudgetSpec
+from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import migrations, opening, tables
 from lrsearch.store import study as studies
 from lrsearch.store.look import has_studies

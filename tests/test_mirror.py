@@ -30,7 +30,7 @@ from conftest import (
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies

@@ -14,9 +14,10 @@ from command_line import InProcess, Running, clean_environment
 from conftest import make_spec, rows, wait_until
 from pydantic import BaseModel
 
-from lrsearch import cores, study_file
+from lrsearch import cores
 from lrsearch.errors import StudyFileError
-from lrsearch.spec import KINDS, MOST, StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import KINDS, MOST, StudySpec
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
 

@@ -13,7 +13,7 @@ from lrsearch.analysis.diagnosis import diagnose, sentences
 from lrsearch.analysis.ranking import once
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.report import answer
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation, space, study
 from lrsearch.store.claims import Claims
 from lrsearch.store.storage import Database

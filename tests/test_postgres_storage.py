@@ -31,7 +31,7 @@ from optuna.study import StudyDirection
 from postgres import Account, Server
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, IdentityError, StorageError, UnknownNameError, UsageError
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation, filing, optuna_rows, tables
 from lrsearch.store import study as studies
 from lrsearch.store.look import check_new, has_studies, study_names

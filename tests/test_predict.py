@@ -24,9 +24,9 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
-from lrsearch.report import prediction as report
-from lrsearch.traced import ModelTraced, Picture, Prediction
-from lrsearch.training import layers, picture
+from lrsearch.predict import layers, picture
+from lrsearch.predict import view as report
+from lrsearch.predict.traced import ModelTraced, Picture, Prediction
 from lrsearch.training.data import DataConfig, load
 
 pytest_plugins = ["command_line"]

@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.pruners import Comparison, RungRow, asha, comparable_from, judge, median
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 

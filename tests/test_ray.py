@@ -24,13 +24,13 @@ from ray_nodes import Nodes
 from test_secrets import traces
 
 import lrsearch
-from lrsearch import ray_cluster
 from lrsearch.errors import EXIT_DEVICE, EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, EXIT_USAGE
 from lrsearch.store import at_work
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import Database
 from lrsearch.trial import State
+from lrsearch.workers import ray_cluster
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 import chaos
@@ -258,7 +258,7 @@ def test_a_worker_that_cannot_start_ends_the_search_in_one_sentence(
 
 IMPATIENT = """
 import sys
-from lrsearch import ray_workers
+from lrsearch.workers import ray as ray_workers
 from lrsearch.__main__ import main
 ray_workers.SILENT_SECONDS = 1.0
 main()

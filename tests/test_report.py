@@ -28,7 +28,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from trials_by_hand import EPOCHS, config, epoch, interrupted, of_loss, spec, trial
 
-from lrsearch import launch, study_file
+from lrsearch import run as launch
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.report import answer, status, tables, trace, words
 from lrsearch.report.chart import Chart, Curve, axes, draw, sparkline
@@ -36,11 +37,11 @@ from lrsearch.report.lines import line
 from lrsearch.report.live import LiveView, render, summary
 from lrsearch.report.live_state import LiveState, after, begin, eta_seconds, progress
 from lrsearch.report.plain import flat, plain
-from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import trained_seconds
 from lrsearch.schedules import SHAPE_FIELDS, factors
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.store import filing, space
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile, parse_place

@@ -34,7 +34,7 @@ from conftest import (
 )
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.spec import BudgetSpec
+from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import creation
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims

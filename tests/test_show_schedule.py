@@ -15,11 +15,11 @@ from rich.console import Console
 from trials_by_hand import config, epoch, trial
 
 from lrsearch import schedules
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.cli.schedule import EPOCHS, STEPS_PER_EPOCH, parse
 from lrsearch.report import schedule_drawing, words
-from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.schedule_drawing import Drawn, Turn, turns
-from lrsearch.search_space import NEUTRAL_SHAPE, SCHEDULES
+from lrsearch.spec.space import NEUTRAL_SHAPE, SCHEDULES
 from lrsearch.store.portfolio import NEUTRAL
 from lrsearch.trial import ScheduleConfig, Trial
 

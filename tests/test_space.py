@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from lrsearch import domain, schedules
-from lrsearch.domain import Choice, Domain, Fixed, Range, contains
-from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SELF_RISING
-from lrsearch.spec import StudySpec
+from lrsearch import schedules
+from lrsearch.spec import domain
+from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains
+from lrsearch.spec.space import OPTIMIZERS, SCHEDULES, SELF_RISING
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.trial import TrialConfig
 

@@ -12,11 +12,15 @@ from conftest import FIELDS, make_spec, merged, search_spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch import domain, schedules, search_space, spec, study_file
-from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
+from lrsearch import schedules
 from lrsearch.errors import StudyFileError
-from lrsearch.search_space import OPTIMIZERS, SCHEDULES, SearchSpace
-from lrsearch.spec import StudySpec, differences
+from lrsearch.spec import domain
+from lrsearch.spec import file as study_file
+from lrsearch.spec import space as search_space
+from lrsearch.spec import study as spec
+from lrsearch.spec.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
+from lrsearch.spec.space import OPTIMIZERS, SCHEDULES, SearchSpace
+from lrsearch.spec.study import StudySpec, differences
 from lrsearch.training import data, models, optimizers
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 

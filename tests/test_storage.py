@@ -42,7 +42,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import creation, explain, filing, processes
 from lrsearch.store import study as studies
 from lrsearch.store.homes import Carrier

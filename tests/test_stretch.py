@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lrsearch.report.scheduler_code import scheduler_code
 from lrsearch.schedules import factors
-from lrsearch.search_space import SCHEDULES
+from lrsearch.spec.space import SCHEDULES
 from lrsearch.trial import ScheduleConfig
 
 SHAPES = {

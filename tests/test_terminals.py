@@ -16,7 +16,7 @@ from test_report import Row
 from trials_by_hand import interrupted, spec, trial
 
 from lrsearch.report import answer, status, tables, trace
-from lrsearch.spec import BudgetSpec
+from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile

@@ -15,15 +15,15 @@ import safetensors
 import torch
 from command_line import InProcess, Result, Running, at_a_terminal, contents, end_of, one_line, run_process, run_python
 
-from lrsearch import retrain
-from lrsearch.spec import WorkersSpec
+from lrsearch.retrain import run as retrain
+from lrsearch.retrain.folder import TrainingFolder
+from lrsearch.retrain.record import Progress
+from lrsearch.spec.study import WorkersSpec
 from lrsearch.store import study as studies
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import open_existing
 from lrsearch.training import data
-from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Progress
 from lrsearch.trial import Reason
 
 pytest_plugins = ["command_line"]

@@ -15,8 +15,8 @@ import two_hosts
 from conftest import forkserver, wait_until
 from postgres import Server
 
-from lrsearch import study_file
-from lrsearch.spec import StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place

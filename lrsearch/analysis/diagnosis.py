@@ -11,7 +11,7 @@ from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.counting import counted
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerName, State, Trial
 
 ENOUGH_FINISHED = 5

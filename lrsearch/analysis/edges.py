@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, high_end, low_end
-from lrsearch.spec import StudySpec
+from lrsearch.spec.domain import Choice, Domain, Fixed, Range, high_end, low_end
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerName
 
 TOUCH = 0.05
@@ -15,7 +15,7 @@ WIDER = 10.0
 """Times a logarithmic edge is moved."""
 
 HIGHEST = 1e6
-"""A learning rate above it is no study (see lrsearch.spec)."""
+"""A learning rate above it is no study (see lrsearch.spec.study)."""
 LOWEST = 1e-30
 """One below it moves no weight of float32."""
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from lrsearch.spec import DatasetName, StudySpec
+from lrsearch.spec.study import DatasetName, StudySpec
 
 TEST_SIZE: dict[DatasetName, int] = {"digits": 797, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
 """Images of the untouched test sets [examples]."""

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from lrsearch.analysis.precision import Tolerance, tolerance
 from lrsearch.analysis.ranking import best
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import State, Trial
 
 

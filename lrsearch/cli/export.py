@@ -10,7 +10,7 @@ from lrsearch.errors import EXIT_OK
 from lrsearch.report.text_file import check_free, write
 
 if TYPE_CHECKING:
-    from lrsearch.spec import StudySpec
+    from lrsearch.spec.study import StudySpec
     from lrsearch.trial import Trial
 
 Target = Literal["torch", "lightning", "json", "csv"]

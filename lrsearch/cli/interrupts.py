@@ -36,9 +36,9 @@ def end_at_once(_signum: int = signal.SIGINT, _frame: FrameType | None = None) -
     with suppress(OSError, ValueError, AttributeError):
         if os.isatty(2) and not log.as_json():
             os.write(2, RESTORE_TERMINAL.encode())
-    if "ray" in sys.modules and "lrsearch.ray_cluster" in sys.modules:
+    if "ray" in sys.modules and "lrsearch.workers.ray_cluster" in sys.modules:
         with suppress(Exception):  # nothing keeps it from ending
-            from lrsearch.ray_cluster import kill_children
+            from lrsearch.workers.ray_cluster import kill_children
 
             kill_children()
     os._exit(EXIT_INTERRUPTED)

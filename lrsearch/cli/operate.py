@@ -14,7 +14,7 @@ from lrsearch.cli.options import (
 )
 from lrsearch.counting import counted
 from lrsearch.errors import EXIT_OK, UsageError
-from lrsearch.spec import MOST
+from lrsearch.spec.study import MOST
 
 
 def extend(
@@ -31,7 +31,7 @@ def extend(
     if trials is None and hours is None:
         raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
     with opened(storage, to_read=False) as database:
-        from lrsearch.spec import BudgetSpec
+        from lrsearch.spec.study import BudgetSpec
         from lrsearch.store import study as studies
 
         found = studies.get(database, study)

@@ -27,7 +27,7 @@ from lrsearch.cli.options import (
 from lrsearch.errors import EXIT_OK, UsageError
 
 if TYPE_CHECKING:
-    from lrsearch.predict import Numbered, PictureFile
+    from lrsearch.predict.run import Numbered, PictureFile
 
 ENOUGH_COLOURS = ("256", "truecolor", "windows")
 """Of a terminal that can show an image; it is drawn in characters elsewhere."""
@@ -66,9 +66,9 @@ def predict(
         found = studies.get(database, study)
         wanted = chosen(found, trial)
         with console.status("loading PyTorch ...") if live else nullcontext():
-            from lrsearch import launch
-            from lrsearch import predict as predicting
-            from lrsearch.report import prediction as report
+            from lrsearch import run as launch
+            from lrsearch.predict import run as predicting
+            from lrsearch.predict import view as report
         asked = _asked(image, image_set, invert=invert)
         weights = predicting.kept_weights(found, wanted, artifacts, or_none=retrain)
         engine = launch.prepare(found.spec, launch.Here(device, threads, data_dir, progress=live))
@@ -85,7 +85,7 @@ def predict(
 
 
 def _asked(image: str, image_set: str | None, *, invert: bool) -> "Numbered | PictureFile":
-    from lrsearch.predict import Numbered, PictureFile
+    from lrsearch.predict.run import Numbered, PictureFile
 
     if re.fullmatch(r"[+-]?[0-9]{1,99}", image):
         if invert:

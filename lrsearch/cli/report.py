@@ -12,7 +12,7 @@ from lrsearch.report import words
 from lrsearch.stored import file_name
 
 if TYPE_CHECKING:
-    from lrsearch.report.material import Material
+    from lrsearch.analysis.material import Material
 
 Format = Literal["html", "markdown", "json"]
 

@@ -26,7 +26,7 @@ from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, Unkno
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from lrsearch.spec import BudgetSpec, StudySpec
+    from lrsearch.spec.study import BudgetSpec, StudySpec
     from lrsearch.store.artifacts import Artifacts
     from lrsearch.store.at_work import LivingWorker
     from lrsearch.store.study import Study

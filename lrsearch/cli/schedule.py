@@ -19,7 +19,7 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_OK, UsageError, nearest
-from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SHORT
+from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SHORT
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _of_trials(arguments: Sequence[str], wanted: Sequence[str], storage: str) ->
     if len(arguments) > 1:
         raise UsageError(f"with --trial at most one study can be named, got {', '.join(arguments)}")
     with opened(storage) as database:
-        from lrsearch.report.schedule_curve import planned_lrs
+        from lrsearch.analysis.schedule_curve import planned_lrs
         from lrsearch.report.schedule_drawing import Drawn
         from lrsearch.store import study as studies
 

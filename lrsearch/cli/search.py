@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import cores, study_file
+from lrsearch import cores
 from lrsearch.cli import searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
@@ -29,7 +29,8 @@ from lrsearch.errors import (
     StudyFileError,
     UsageError,
 )
-from lrsearch.spec import KINDS, StudySpec
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import KINDS, StudySpec
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
@@ -204,7 +205,7 @@ def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place"
         raise UsageError(f"--gpus-per-worker must be a whole number, or less than 1, got {gpus:g}")
     if ":" in device:
         raise UsageError(f"--device {device} names a device of one machine: with --ray give cuda, cpu or auto")
-    from lrsearch import ray_cluster
+    from lrsearch.workers import ray_cluster
 
     ray_cluster.check(ray, where)
 

@@ -23,17 +23,17 @@ from lrsearch.errors import (
     StorageError,
 )
 from lrsearch.events import EndReason
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Reason
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from lrsearch.events import Event, SearchEnded
-    from lrsearch.ray_cluster import Cluster
     from lrsearch.store.keeper import Leave
     from lrsearch.store.places import Place
     from lrsearch.store.study import Study
+    from lrsearch.workers.ray_cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def search(asked: Asked) -> int:
     leave, engine, spec = Leave(), None, asked.spec
     alone = asked.ray is None and asked.n_workers == 1
     if asked.ray is None and not alone:
-        from lrsearch import local_workers
+        from lrsearch.workers import local as local_workers
 
         local_workers.warm_up()
     with ExitStack() as joined:
@@ -105,7 +105,7 @@ def search(asked: Asked) -> int:
             filing.check(spec, asked.where)
             if alone:
                 with _doing(console, "loading PyTorch", live=live):
-                    from lrsearch import launch
+                    from lrsearch import run as launch
                 with _doing(console, f"loading {spec.dataset.name}", live=live):
                     here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
                     engine = launch.prepare(spec, here)
@@ -149,7 +149,7 @@ def search(asked: Asked) -> int:
 
 
 def _cluster(address: str, where: "Place", console: "Console", *, live: bool) -> "AbstractContextManager[Cluster]":
-    from lrsearch import ray_cluster
+    from lrsearch.workers import ray_cluster
 
     if live:
         # No moving one, which would have to put the cursor back.
@@ -158,7 +158,8 @@ def _cluster(address: str, where: "Place", console: "Console", *, live: bool) ->
 
 
 def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") -> "Generator[Event]":
-    from lrsearch import ray_cluster, ray_workers
+    from lrsearch.workers import ray as ray_workers
+    from lrsearch.workers import ray_cluster
 
     if not cluster.started_here and ray_cluster.is_private(artifacts):
         log.warning(
@@ -184,7 +185,7 @@ def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") ->
 
 
 def _by_several(asked: Asked, leave: "Leave", study: "Study") -> "Generator[Event]":
-    from lrsearch import local_workers
+    from lrsearch.workers import local as local_workers
 
     gpus = local_workers.count_gpus() if asked.device in ("auto", "cuda") else 0
     n = asked.n_workers or local_workers.how_many(gpus, asked.workers_per_gpu)

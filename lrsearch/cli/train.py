@@ -32,10 +32,10 @@ from lrsearch.trial import EpochMetrics, Reason, State
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from lrsearch.retrain import Begun, Job
+    from lrsearch.retrain.folder import TrainingFolder
+    from lrsearch.retrain.record import Progress, Repeated, Trained
+    from lrsearch.retrain.run import Begun, Job
     from lrsearch.store.keeper import Leave
-    from lrsearch.training.folder import TrainingFolder
-    from lrsearch.training.record import Progress, Repeated, Trained
     from lrsearch.training.serial import SerialEngine
 
 SCHEMA = "lrsearch/train/1"
@@ -67,14 +67,14 @@ def train(
 ) -> int:
     """Train the setting of a trial for keeps: write the weights and judge them once on the test images."""
     with opened(storage) as database:
-        from lrsearch import retrain
+        from lrsearch.retrain import run as retrain
         from lrsearch.store import study as studies
 
         found = studies.get(database, study)
         job = retrain.job(found, chosen(found, trial), on, seed=seed, epochs=epochs)
+    from lrsearch.retrain import record
+    from lrsearch.retrain.folder import TrainingFolder
     from lrsearch.store.keeper import Leave
-    from lrsearch.training import record
-    from lrsearch.training.folder import TrainingFolder
 
     order = job.order
     folder = TrainingFolder(output or Path(f"{file_name(order.study)}-trial-{order.trial}"))
@@ -137,7 +137,7 @@ class _View:
         self._say(said)
 
     def epoch(self, row: EpochMetrics) -> None:
-        from lrsearch.report.training_view import epoch_line
+        from lrsearch.retrain.view import epoch_line
 
         assert self.begun is not None
         if not self.live:
@@ -170,8 +170,8 @@ def _follow(
     view: _View,
 ) -> "Trained | None":
     """Show how the training comes along; return what came of it."""
-    from lrsearch import retrain
-    from lrsearch.report.training_view import TrainingBar
+    from lrsearch.retrain import run as retrain
+    from lrsearch.retrain.view import TrainingBar
 
     bar = None
     with closing(retrain.train(job, engine, folder, leave, so_far, checkpoint)) as events, ExitStack() as shown:
@@ -208,7 +208,7 @@ def _left(job: "Job", view: _View, leave: "Leave", named: str, *, force: bool) -
 
 
 def _result(trained: "Trained", folder: Path, *, already: bool, as_json: bool) -> int:
-    from lrsearch.training import record
+    from lrsearch.retrain import record
 
     if already:
         print(f"lrsearch: the training in {folder} is finished; --force trains anew in its place", file=sys.stderr)
@@ -228,7 +228,7 @@ def _render(trained: "Trained", folder: Path) -> "RenderableType":
     from rich.text import Text
 
     from lrsearch.report import words
-    from lrsearch.training.folder import MODEL, WEIGHTS
+    from lrsearch.retrain.folder import MODEL, WEIGHTS
 
     order, test = trained.order, trained.test
     config = order.config

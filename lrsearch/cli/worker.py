@@ -68,7 +68,7 @@ def worker(
             studies.get(database, study)
         # Loading takes seconds, and far more on a busy machine: who is asked to leave meanwhile ends at once, with
         # nothing in hand.
-        from lrsearch import launch
+        from lrsearch import run as launch
         from lrsearch.store import processes
 
         with interrupts.asked(leave):

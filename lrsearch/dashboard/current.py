@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote
 
+from lrsearch.analysis.material import Material
 from lrsearch.dashboard import note
 from lrsearch.gather import gather
 from lrsearch.report import html_page
 from lrsearch.report.html_page import Live
-from lrsearch.report.material import Material
 from lrsearch.store import fingerprint
 from lrsearch.store.study import Study
 

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from lrsearch.analysis.diagnosis import sentences
+from lrsearch.analysis.material import Material
 from lrsearch.report import answer
-from lrsearch.report.material import Material
 from lrsearch.report.status import counts_words
 from lrsearch.trial import State, Trial
 

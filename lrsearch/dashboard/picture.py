@@ -11,14 +11,14 @@ from dataclasses import asdict
 from xml.sax.saxutils import escape
 
 from lrsearch import schedules
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import Axes, axes
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import plain
-from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.trace import FALLING_BY_FACTORS
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import EpochMetrics, State, Trial
 
 WIDTH, HEIGHT = 720, 560

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
-from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
-from lrsearch.spec import StudySpec
+from lrsearch.spec.domain import describe
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR

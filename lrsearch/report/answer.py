@@ -20,7 +20,7 @@ from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import State, Trial
 
 SCHEMA = "lrsearch/answer/1"

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import dataclass, replace
 
+from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import ranked
 from lrsearch.report import answer, provenance
 from lrsearch.report.answer import Answer
@@ -11,7 +12,6 @@ from lrsearch.report.figure import Figure
 from lrsearch.report.importance_figure import importance_figure
 from lrsearch.report.loss_figure import loss_figure
 from lrsearch.report.lr_figures import lr_figures
-from lrsearch.report.material import Material
 from lrsearch.report.next_steps import Step, storage_words
 from lrsearch.report.parallel_figure import parallel_figure
 from lrsearch.report.schedule_figure import schedule_figure

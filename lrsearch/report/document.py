@@ -8,12 +8,12 @@ from html import escape
 from typing import Any
 
 from lrsearch.analysis.diagnosis import sentences
+from lrsearch.analysis.material import ImportanceTable, Material
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
-from lrsearch.report.material import ImportanceTable, Material
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
 from lrsearch.version import __version__

@@ -16,7 +16,7 @@ from lrsearch.events import (
     WorkerReplaced,
 )
 from lrsearch.report import lines, plain
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import State
 
 

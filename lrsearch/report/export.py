@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from lrsearch import schedules
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.errors import UsageError
 from lrsearch.report.optimizer_code import CLASSES, optimizer_arguments
 from lrsearch.report.plain import plain
-from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.report.scheduler_code import plateau_arguments
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 from lrsearch.version import __version__
 

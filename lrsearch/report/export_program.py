@@ -13,7 +13,7 @@ from lrsearch.report import words
 from lrsearch.report.code_lines import folded
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
-from lrsearch.spec import POOL_SIZE, DatasetName, StudySpec
+from lrsearch.spec.study import POOL_SIZE, DatasetName, StudySpec
 from lrsearch.stored import in_docstring
 from lrsearch.trial import Trial
 from lrsearch.version import __version__

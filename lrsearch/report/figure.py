@@ -10,7 +10,7 @@ from typing import Any
 
 from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import ScheduleFamily, State, Trial
 
 N_COLOURS = 7

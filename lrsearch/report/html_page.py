@@ -15,10 +15,10 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from lrsearch.analysis.diagnosis import sentences
+from lrsearch.analysis.material import Material
 from lrsearch.report import words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.figure import N_COLOURS, families
-from lrsearch.report.material import Material
 from lrsearch.report.status import counts_words
 from lrsearch.report.trial_rows import trial_rows
 from lrsearch.trial import State

@@ -15,7 +15,7 @@ from lrsearch.events import (
     WorkerReplaced,
 )
 from lrsearch.report.words import accuracy, number, rate, setting
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Outcome, State
 
 MARKS: dict[State, str] = {

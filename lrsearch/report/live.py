@@ -20,7 +20,7 @@ from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import RECENT, LiveState, Running, after, begin, eta_seconds, progress
 from lrsearch.report.status import counts_words
 from lrsearch.report.tables import STYLES
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
 
 REFRESH_PER_SECOND = 6

@@ -17,7 +17,7 @@ from lrsearch.events import (
     WorkerReplaced,
 )
 from lrsearch.report.status import trained_seconds
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import EpochMetrics, State, Trial
 
 RECENT = 4

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from lrsearch.analysis.material import Material
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import (
@@ -14,7 +15,6 @@ from lrsearch.report.figure import (
     meta,
     short,
 )
-from lrsearch.report.material import Material
 from lrsearch.trial import State, Trial
 
 POINTS_SHOWN = 60_000

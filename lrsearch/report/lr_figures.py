@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lrsearch import domain
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
+from lrsearch.analysis.material import Material
 from lrsearch.analysis.precision import n_validation
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, families, grouped, hover, marker, meta, short
-from lrsearch.report.material import Material
-from lrsearch.spec import StudySpec
+from lrsearch.spec import domain
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerName, State, Trial
 
 BAND = {

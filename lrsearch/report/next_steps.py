@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
 
 DEFAULT_PLACE = "lrsearch.db"

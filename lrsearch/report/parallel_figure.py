@@ -7,13 +7,13 @@ from math import ceil, log10
 from sys import float_info
 from typing import Any
 
+from lrsearch.analysis.material import Material
 from lrsearch.analysis.precision import n_validation
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, grouped, hover, meta, short
 from lrsearch.report.lr_figures import score
-from lrsearch.report.material import Material
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, Trial
 
 BEST = 0.1

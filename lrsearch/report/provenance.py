@@ -4,13 +4,13 @@ from collections import Counter
 
 import tomlkit
 
+from lrsearch.analysis.material import Material
 from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.counting import counted
 from lrsearch.report import words
-from lrsearch.report.material import Material
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
-from lrsearch.spec import AshaSpec, StudySpec
+from lrsearch.spec.study import AshaSpec, StudySpec
 from lrsearch.trial import State
 
 NAMED = 6

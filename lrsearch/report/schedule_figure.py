@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from lrsearch import schedules
+from lrsearch.analysis.material import Material
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, meta, short
-from lrsearch.report.material import Material
-from lrsearch.report.schedule_curve import planned_lrs
 from lrsearch.schedules import Factors
 from lrsearch.trial import Trial
 

@@ -12,7 +12,7 @@ from lrsearch.analysis.ranking import best
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.plain import attempts, plain
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import Reason, Refused, State, Trial
 
 SCHEMA = "lrsearch/status/1"

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 from rich import box
 from rich.text import Text
 
-from lrsearch import domain
 from lrsearch.analysis.precision import n_validation
 from lrsearch.analysis.ranking import best
-from lrsearch.domain import Domain
 from lrsearch.report import words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import attempts, flat, nested, plain
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec import domain
+from lrsearch.spec.domain import Domain
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import OptimizerConfig, Reason, Refused, ScheduleConfig, State, Trial, TrialConfig
 
 TRIALS_SCHEMA = "lrsearch/trials/1"

@@ -13,14 +13,14 @@ from rich.text import Text
 from lrsearch import schedules
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import n_test, n_validation
+from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import epoch, nested, plain
-from lrsearch.report.schedule_curve import planned_lrs
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.stored import shown
 from lrsearch.trial import Reason, Refused, State, Trial
 

@@ -9,7 +9,7 @@ from lrsearch.report import words
 from lrsearch.report.figure import short
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import attempts
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 
 COLUMNS: tuple[tuple[str, str], ...] = (

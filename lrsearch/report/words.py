@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from lrsearch.analysis.precision import n_validation
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, Outcome, Reason, Trial, TrialConfig
 
 NOTHING = "-"

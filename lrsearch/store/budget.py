@@ -8,7 +8,7 @@ from sqlalchemy import bindparam
 
 from lrsearch.counting import counted
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.spec import BudgetSpec
+from lrsearch.spec.study import BudgetSpec
 from lrsearch.store.tables import epochs, slots, studies
 from lrsearch.trial import Reason, State
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from optuna.study import StudyDirection
 
 from lrsearch.errors import IdentityError, UsageError
-from lrsearch.spec import StudySpec, differences
+from lrsearch.spec.study import StudySpec, differences
 from lrsearch.store import homes, optuna_rows, tables
 from lrsearch.store.clock import now
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR

@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
-from lrsearch.spec import BudgetSpec, StudySpec
+from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.store import creation, leftovers, portfolio
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts, default_for

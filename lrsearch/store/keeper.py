@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from lrsearch.errors import EXIT_FAILURE, StorageError
-from lrsearch.spec import WorkersSpec
+from lrsearch.spec.study import WorkersSpec
 from lrsearch.store.claims import Claim, Claims
 from lrsearch.trial import Reason
 

@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.search_space import SearchSpace
+from lrsearch.spec.space import SearchSpace
 from lrsearch.store import space as spaces
 from lrsearch.trial import State
 

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
 from lrsearch.errors import UsageError, nearest
-from lrsearch.search_space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING, SHORT, SearchSpace
-from lrsearch.spec import StudySpec
+from lrsearch.spec.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
+from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING, SHORT, SearchSpace
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.store.reservations import Initial
 from lrsearch.trial import OptimizerName, ScheduleFamily

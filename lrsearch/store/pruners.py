@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lrsearch.spec import AshaSpec, MedianSpec, StudySpec
+from lrsearch.spec.study import AshaSpec, MedianSpec, StudySpec
 from lrsearch.trial import ScheduleConfig
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from lrsearch.spec import RetriesSpec
+from lrsearch.spec.study import RetriesSpec
 from lrsearch.store.clock import now
 from lrsearch.store.tables import epochs, insert_if_absent, interruptions, slots
 from lrsearch.stored import shown

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import pruners, tables
 from lrsearch.store.tables import epochs, slots
 from lrsearch.trial import EpochMetrics, State

@@ -7,7 +7,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from lrsearch.spec import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
+from lrsearch.spec.study import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 from lrsearch.store.optuna_private import PointOfSequence
 
 

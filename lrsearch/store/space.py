@@ -8,10 +8,10 @@ from typing import Any, assert_never
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
 from lrsearch.errors import nearest
-from lrsearch.search_space import SELF_RISING, SearchSpace
-from lrsearch.spec import StudySpec
+from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
+from lrsearch.spec.space import SELF_RISING, SearchSpace
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
 
 NO_FLOOR: frozenset[ScheduleFamily] = frozenset({"constant"})
@@ -128,7 +128,7 @@ def completed(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any] |
 
     Of several schedules that take what was given the first of the space is meant. What is still open is the sampler's.
 
-    >>> from lrsearch.search_space import SearchSpace
+    >>> from lrsearch.spec.space import SearchSpace
     >>> completed(SearchSpace(), {"peak_lr_sgd": 0.2})
     {'optimizer': 'sgd', 'peak_lr_sgd': 0.2}
     >>> completed(SearchSpace(), {"peak_lr_sgd": 0.2, "optimizer": "adamw"})
@@ -164,7 +164,7 @@ LARGEST_FINITE = 1_000_000
 def size(space: SearchSpace) -> int | None:
     """Return how many settings the space holds; None where they are too many to be used up.
 
-    >>> from lrsearch.search_space import SearchSpace
+    >>> from lrsearch.spec.space import SearchSpace
     >>> size(SearchSpace()) is None
     True
     """

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
-from lrsearch.spec import BudgetSpec, StudySpec, WorkersSpec
+from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
 from lrsearch.store import homes, lease, optuna_private, optuna_rows, retries, rung, tables
 from lrsearch.store import space as spaces

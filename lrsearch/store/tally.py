@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason
-from lrsearch.spec import BudgetSpec, ObjectiveSpec
+from lrsearch.spec.study import BudgetSpec, ObjectiveSpec
 from lrsearch.store import lease, optuna_private, tables
 from lrsearch.store.budget import Standing
 from lrsearch.store.clock import later, now

@@ -26,7 +26,7 @@ class ModelConfig:
     """A model by name, and the sizes of its hidden dense layers.
 
     ``hidden`` may be empty: then the output layer stands alone (with ``mlp``, softmax regression). None is the default
-    of the named model, ``lrsearch.spec.DEFAULT_HIDDEN``.
+    of the named model, ``lrsearch.spec.study.DEFAULT_HIDDEN``.
     """
 
     name: ModelName = "mlp"
@@ -88,7 +88,7 @@ def _hidden(config: ModelConfig) -> tuple[int, ...]:
         )
     if config.hidden is None:
         # Here, because the rest of this room does without the spec and what reads it.
-        from lrsearch.spec import DEFAULT_HIDDEN
+        from lrsearch.spec.study import DEFAULT_HIDDEN
 
         return DEFAULT_HIDDEN[config.name]
     for size in config.hidden:

@@ -20,13 +20,12 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lrsearch import cores, errors
+from lrsearch import cores, errors, json_log
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
-from lrsearch.report import json_log
-from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place
 from lrsearch.trial import Reason
+from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lrsearch.launch"])
+    context.set_forkserver_preload(["lrsearch.run"])
     # Started here, so that it begins to import. A batch system sends SIGTERM to every process: the one that the
     # workers are forked off must outlive them, or nobody would wait for what they keep; they let the signal in as soon
     # as they can hear it. The tracker first, because its start lets the signal in.

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from lrsearch.errors import UsageError
-from lrsearch.training.folder import CHECKPOINT, MODEL, WEIGHTS, TrainingFolder
+from lrsearch.retrain.folder import CHECKPOINT, MODEL, WEIGHTS, TrainingFolder
 from lrsearch.trial import EpochMetrics, TrialConfig
 
 On = Literal["train+validation", "train"]

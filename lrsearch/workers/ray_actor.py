@@ -8,13 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
-from lrsearch import cores, errors
+from lrsearch import cores, errors, json_log
 from lrsearch.events import EndReason, Event, SearchEnded
-from lrsearch.report import json_log
-from lrsearch.serving import Failed, Order, serve
 from lrsearch.store.keeper import Leave
 from lrsearch.trial import Reason
 from lrsearch.version import __version__
+from lrsearch.workers.process import Failed, Order, serve
 
 HEAR_SECONDS = 5.0
 """After which an actor that has nothing to say answers."""

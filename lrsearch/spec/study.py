@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from lrsearch.domain import high_end
-from lrsearch.search_space import SearchSpace, Strict
+from lrsearch.spec.domain import high_end
+from lrsearch.spec.space import SearchSpace, Strict
 
 DatasetName = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
 ModelName = Literal["mlp", "cnn"]

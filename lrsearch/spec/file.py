@@ -9,8 +9,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
-from lrsearch.search_space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
-from lrsearch.spec import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
+from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
+from lrsearch.spec.study import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
 DEFAULT_STUDY = "digits"
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from lrsearch.domain import (
+from lrsearch.errors import nearest
+from lrsearch.spec.domain import (
     Choice,
     Domain,
     Fixed,
@@ -20,7 +21,6 @@ from lrsearch.domain import (
     low_end,
     number,
 )
-from lrsearch.errors import nearest
 from lrsearch.trial import OptimizerName, ScheduleFamily
 
 OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)

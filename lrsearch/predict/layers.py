@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from lrsearch.traced import LayerTraced, ModelTraced, Values
-from lrsearch.training import layer_words
+from lrsearch.predict import layer_words
+from lrsearch.predict.traced import LayerTraced, ModelTraced, Values
 
 IMAGE = -1
 """Stands for the model's input where the source of a layer is told."""

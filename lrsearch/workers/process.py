@@ -72,7 +72,7 @@ def _work(order: Order, leave: Leave, say: Callable[[Event | Failed], None], *, 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    from lrsearch import launch
+    from lrsearch import run as launch
     from lrsearch.store import filing, look, storage
     from lrsearch.store import study as studies
 

@@ -10,7 +10,7 @@ from lrsearch import worker
 from lrsearch.analysis.ranking import best
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.spec import StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import at_work, filing, leftovers, portfolio
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts

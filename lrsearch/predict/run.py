@@ -8,10 +8,10 @@ from typing import Literal
 import torch
 
 from lrsearch.errors import LrsearchError, StorageError, UsageError
+from lrsearch.predict import layers, picture
+from lrsearch.predict.traced import Picture, Prediction
 from lrsearch.store import filing
 from lrsearch.store.study import Study
-from lrsearch.traced import Picture, Prediction
-from lrsearch.training import layers, picture
 from lrsearch.training.checkpoint import load_weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrsearch import errors
+from lrsearch import errors, json_log
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
-from lrsearch.ray_actor import Process, RayActor
-from lrsearch.ray_cluster import Cluster, Needs
-from lrsearch.report import json_log
-from lrsearch.serving import GRACE_SECONDS, MAX_DEATHS, Failed, Order
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place, SqliteFile
 from lrsearch.version import __version__
+from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order
+from lrsearch.workers.ray_actor import Process, RayActor
+from lrsearch.workers.ray_cluster import Cluster, Needs
 
 log = logging.getLogger(__name__)
 

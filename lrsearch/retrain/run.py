@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NoReturn
 from lrsearch import schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
-from lrsearch.spec import StudySpec
+from lrsearch.retrain import record
+from lrsearch.retrain.folder import TrainingFolder
+from lrsearch.retrain.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
-from lrsearch.training import record
-from lrsearch.training.folder import TrainingFolder
-from lrsearch.training.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial
 from lrsearch.version import __version__
 
