@@ -19,9 +19,8 @@ from optuna.trial import FrozenTrial, TrialState
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import health
 from lrsearch.store.homes import OPTUNA_STATES
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.study import Study
-from lrsearch.store.tables import epochs, interruptions, leases, slots
+from lrsearch.store.tables import SLOT_ATTR, epochs, interruptions, leases, slots
 from lrsearch.trial import Reason, State, Trial, TrialConfig
 
 MARK = "chaos:"

@@ -28,15 +28,14 @@ from optuna.trial import TrialState
 
 from lrsearch.events import SearchEnded
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import creation, lease, optuna_rows, tables
+from lrsearch.store import filing, lease, optuna_rows, tables
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims
 from lrsearch.store.homes import ID_ATTR, all_carriers
 from lrsearch.store.keeper import Keeper
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.places import parse_place
-from lrsearch.store.reservations import Reservations
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import SLOT_ATTR
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
 STUDY = "chaos"
@@ -45,7 +44,7 @@ DOOMED = "doomed"
 """What the names of studies begin with that are deleted under their workers."""
 
 MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
-    "slot reserved": (Reservations, "reserve", "after"),
+    "slot reserved": (Claims, "_reserve", "after"),
     "between Optuna's row and ours, starting": (Claims, "_mark_running", "before"),
     "trial written": (Claims, "_start", "after"),
     "trial taken over": (Claims, "_restart", "after"),
@@ -209,10 +208,10 @@ def unfence() -> None:
 
 def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:
     """Train every setting through, without interruption, with one thread: the body of a process of its own."""
-    from lrsearch import run as launch
+    from lrsearch import run
 
-    engine = launch.prepare(
-        StudySpec.model_validate_json(spec_json), launch.Here("cpu", threads=1, data_dir=None, progress=False)
+    engine = run.prepare(
+        StudySpec.model_validate_json(spec_json), run.Here("cpu", threads=1, data_dir=None, progress=False)
     )
     for number, config in configs.items():
         training = engine.start(config)
@@ -376,7 +375,7 @@ def _delete_and_take_its_ids(it: Victim) -> Strike:
 def _delete_and_file_anew(it: Victim) -> Strike:
     spec = studies.get(it.database, it.name).spec
     strangers.delete(it.url, it.name)
-    anew = creation.create(it.database, spec)
+    anew = filing.create(it.database, spec)
     for nth in range(2):
         anew.enqueue({"peak_lr_sgd": 0.1 + nth})
     return Strike(it.name, rows=rows_of(it.database, it.name, made=True))

@@ -34,12 +34,13 @@ from typing import Any, Literal
 
 import torch
 
-from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING
+from lrsearch.families import FAMILIES
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.training import collapse, data, device
 from lrsearch.training.data import DataConfig, ImageSplits
-from lrsearch.training.divergence import first_divergence
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
+from lrsearch.training.watch import first_divergence
 from lrsearch.trial import Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
 
 SETS = {
@@ -92,15 +93,15 @@ class Found:
 
 def case(number: int, *, decay: bool = False) -> Case:
     r = random.Random(number)
-    optimizer, family = OPTIMIZERS[number % 4], SCHEDULES[number // 4 % 13]
+    optimizer, family = tuple(OPTIMIZERS)[number % 4], tuple(FAMILIES)[number // 4 % 13]
     low, high = RATES[optimizer]
     momentum = {"momentum": r.choice([0.0, 0.9])} if optimizer == "sgd" else {}
-    shape = {name: NEUTRAL_SHAPE[name] for name in OWN.get(family, ())}
+    shape = {name: FAMILIES[family].fields[name].neutral for name in OWN.get(family, ())}
     if "cycles" in shape:
         shape["cycles"] = r.randint(1, 3)
     if family != "constant":
         shape["final_fraction"] = 10 ** r.uniform(-3, -1)
-    warm = 0.0 if family in SELF_RISING else r.choice([0.0, r.uniform(0, 0.2)])
+    warm = 0.0 if FAMILIES[family].rise is not None else r.choice([0.0, r.uniform(0, 0.2)])
     rate = low * (high / low) ** r.random()
     weight_decay = 5e-4 if decay and optimizer in ("adam", "rmsprop") else DECAYS[optimizer]
     config = TrialConfig(

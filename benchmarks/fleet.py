@@ -5,7 +5,7 @@
     python benchmarks/fleet.py --record          (every row of docs/fleet.md, as tables; 29 minutes)
     python benchmarks/fleet.py --workers 16 --trials 200 --seconds 1 --optuna           (half a minute)
 
-Each worker is a process of its own that goes the product's whole way (launch.search: claims, keeper, artifacts in a
+Each worker is a process of its own that goes the product's whole way (run.Session: claims, keeper, artifacts in a
 temporary folder), but its engine sleeps instead of computing: a whole training takes --seconds, a fifth more or less by
 its setting, as batch sizes and optimizers do. A trial that is pruned ends early. Nothing lasts as long as the 60 s
 between two checkpoints, so none is written; the weights (20 bytes) of every new best trial are.
@@ -51,7 +51,7 @@ from lrsearch.spec import file as study_file  # noqa: E402
 from lrsearch.spec.study import StudySpec  # noqa: E402
 from lrsearch.store import filing  # noqa: E402
 from lrsearch.store.places import parse_place  # noqa: E402
-from lrsearch.trial import EpochMetrics, TrialConfig  # noqa: E402
+from lrsearch.trial import EpochMetrics, Facts, TrialConfig  # noqa: E402
 
 STUDY = "fleet"
 UPDATE_SECONDS = 0.1
@@ -112,6 +112,7 @@ class Paced:
     """An engine that sleeps; its accuracy is best near a learning rate of .1."""
 
     device, versions = "none", "paced 1"
+    facts = Facts(800, 200, 797, (1, 28, 28), tuple("0123456789"), fingerprint="of the paced engine")
 
     def __init__(self, seconds: float, clocks: Clocks) -> None:
         self.seconds, self.clocks = seconds, clocks
@@ -119,6 +120,13 @@ class Paced:
     def start(self, config: TrialConfig, checkpoint: bytes | None = None, attention: Any = None) -> "PacedTraining":
         del checkpoint
         return PacedTraining(self, config, attention)
+
+    def test(self, config: TrialConfig, weights: bytes | None = None, attention: Any = None) -> Any:
+        from lrsearch.training.engine import TestResult
+
+        del weights, attention
+        last = learned(config, config.epochs, 0.0)
+        return TestResult(last.val_loss, last.val_accuracy, last.val_loss, last.val_accuracy)
 
 
 class PacedTraining:
@@ -173,19 +181,21 @@ def be_worker(settings: Settings, index: int, url: str, artifacts: str, ready: A
 
 def _be_ours(settings: Settings, index: int, url: str, artifacts: str, clocks: Clocks, begin: Any) -> Told:
     del index
-    from lrsearch import run as launch
+
+    from lrsearch import run
     from lrsearch.store import explain, optuna_rows, storage
     from lrsearch.store import study as studies
     from lrsearch.store.artifacts import Artifacts
     from lrsearch.store.claims import Claims
-    from lrsearch.store.reservations import Reservations
+    from lrsearch.store.proposals import Proposals
     from lrsearch.store.storage import PATIENCE_SECONDS, Database
 
     steps = {"claim": "claim", "accept": "report", "end": "end", "would_be_best": "is it the best", "beat": "heartbeat"}
-    parts = {"_read_news": "claim: news", "_draw": "claim: draw", "_start": "claim: start"}
+    parts = {"_reserve": "claim: reserve", "_start": "claim: start"}
     for name, step in (steps | parts).items():
         clocks.watch(Claims, name, step)
-    clocks.watch(Reservations, "reserve", "claim: reserve")
+    for name, step in {"read_news": "claim: news", "_draw": "claim: draw"}.items():
+        clocks.watch(Proposals, name, step)
     clocks.watch(optuna_rows, "news", "claim: rows of news")
     passes = explain.passes
 
@@ -199,7 +209,7 @@ def _be_ours(settings: Settings, index: int, url: str, artifacts: str, clocks: C
         study = studies.get(database, STUDY)
         engine: Any = Paced(settings.seconds, clocks)
         store = Artifacts(artifacts)
-        return _told(clocks, ("claim: draw",), begin, lambda: list(launch.search(study, engine, store)))
+        return _told(clocks, ("claim: draw",), begin, lambda: list(run.Session(study, engine, store).attend()))
 
 
 def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks: Clocks, begin: Any) -> Told:
@@ -207,11 +217,11 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
     import optuna
     from optuna.trial import TrialState
 
-    from lrsearch.store import samplers
+    from lrsearch.store import proposals
     from lrsearch.store import space as spaces
 
     spec = spec_of(settings)
-    sampler = samplers.build(spec.sampler, spec.seed, index)
+    sampler = proposals.sampler_of(spec.sampler, spec.seed, index)
     for name in SAMPLING:
         clocks.watch(sampler, name, "claim: sampling")
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()

@@ -27,15 +27,17 @@ from fleet import Settings, spec_of  # noqa: E402
 from fleet_clocks import Clocks  # noqa: E402
 from postgres import Server  # noqa: E402
 
-from lrsearch.store import endings, filing, lease, optuna_rows, rung, space  # noqa: E402
+from lrsearch.store import endings, filing, lease, optuna_rows, progress, space  # noqa: E402
 from lrsearch.store import study as studies  # noqa: E402
 from lrsearch.store.claims import Claim, Claims  # noqa: E402
-from lrsearch.store.mirror import SLOT_ATTR  # noqa: E402
 from lrsearch.store.places import parse_place  # noqa: E402
-from lrsearch.store.reservations import Reservations  # noqa: E402
+from lrsearch.store.proposals import Proposals  # noqa: E402
 from lrsearch.store.storage import Database  # noqa: E402
 from lrsearch.store.study import Study  # noqa: E402
-from lrsearch.store.tables import slots  # noqa: E402
+from lrsearch.store.tables import (  # noqa: E402
+    SLOT_ATTR,
+    slots,
+)
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State  # noqa: E402
 
 LEASE_SECONDS = 3600.0
@@ -61,7 +63,7 @@ def fill(study: Study, finished: int, running: int) -> None:
                 score = i % 97 / 97
                 for epoch in (1, 2):
                     metrics = EpochMetrics(epoch, epoch, 0.1, 1.0, 1.0, score, 1.0, score, 1.0)
-                    rung.add_epoch(connection, f"s{i}", study.id, metrics, score, comparable=True)
+                    progress.add_epoch(connection, f"s{i}", study.id, metrics, score, comparable=True)
                     optuna_rows.report(connection, trial_id, epoch, score)
                 pruned = Outcome(State.PRUNED, Reason.RUNG, score, 2, message="pruned")
                 endings.write(connection, f"s{i}", trial_id, pruned)
@@ -102,9 +104,10 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     clocks = Clocks()
     clocks.watch_server()
-    for name, step in {"claim": "claim", "_read_news": "claim: news", "_draw": "claim: draw"}.items():
+    for name, step in {"claim": "claim", "_reserve": "claim: reserve"}.items():
         clocks.watch(Claims, name, step)
-    clocks.watch(Reservations, "reserve", "claim: reserve")
+    for name, step in {"read_news": "claim: news", "_draw": "claim: draw"}.items():
+        clocks.watch(Proposals, name, step)
     columns = ["finished", "running", "sampler", "first claim [s]", "claim [ms]", "waited", "budget row held"]
     columns += ["Optuna's row held", "news", "its CPU", "draw"]
     print(f"| {' | '.join(columns)} |\n|{'--|' * len(columns)}", flush=True)

@@ -38,18 +38,17 @@ BEGUN = datetime(2026, 11, 22, 8, 0, tzinfo=UTC).replace(tzinfo=None)
 def study(folder: Path, n: int) -> Path:
     """Write a study of ``n`` finished trials, many in one transaction, through the product's own statements."""
     from lrsearch.spec import file as study_file
-    from lrsearch.store import creation, optuna_rows, space
-    from lrsearch.store.mirror import SLOT_ATTR
+    from lrsearch.store import filing, optuna_rows, space
     from lrsearch.store.places import parse_place
     from lrsearch.store.storage import Database
-    from lrsearch.store.tables import epochs, slots
+    from lrsearch.store.tables import SLOT_ATTR, epochs, slots
 
     path = folder / f"{n}.db"
     spec = study_file.load("digits", [("name", f"made-up-{n}"), ("budget.trials", n)])
     random.seed(n)
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=n))
     with closing(Database(parse_place(str(path)))) as database:
-        filed = creation.create(database, spec)
+        filed = filing.create(database, spec)
         for first in range(0, n, 500):
             slot_rows, epoch_rows = [], []
             with database.writing() as connection:

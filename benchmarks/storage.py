@@ -187,8 +187,7 @@ def history(url: str, n: int) -> None:
 def fill(study: Any, n: int) -> None:
     """Write ``n`` finished trials the quick way: many in one transaction, through the product's own statements."""
     from lrsearch.store import optuna_rows, space
-    from lrsearch.store.mirror import SLOT_ATTR
-    from lrsearch.store.tables import epochs, slots
+    from lrsearch.store.tables import SLOT_ATTR, epochs, slots
 
     drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for first in range(0, n, 500):

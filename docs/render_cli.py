@@ -24,10 +24,13 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lrsearch import schedules
+from lrsearch import domain, schedules
 from lrsearch.cli import app as cli
-from lrsearch.spec import domain
+from lrsearch.families import FAMILIES
 from lrsearch.spec import study as spec
+from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.models import MODELS
+from lrsearch.spec.space import OneOf
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
 DOCS = Path(__file__).resolve().parent
@@ -91,7 +94,7 @@ MEANINGS: dict[str, str] = {
     "space": "[Table](#space).",
     "dataset.name": "Which images.",
     "dataset.limit": "Images drawn for training and validation together, at most "
-    + ", ".join(f"{size:,} for {name}" for name, size in spec.POOL_SIZE.items())
+    + ", ".join(f"{size:,} for {name}" for name, size in ((name, record.n_pool) for name, record in DATASETS.items()))
     + ". The test set is never cut.",
     "dataset.validation_fraction": "Part of the drawn images that validates; rounded to whole images, at least one.",
     "dataset.scaling": "`standard`: mean 0 and deviation 1 in each channel of the training images. `unit`: 0..1.",
@@ -178,7 +181,7 @@ UNSET: dict[str, str] = {
     "name": "the file's name",
     "baseline": "none",
     "dataset.limit": "all of them",
-    "model.hidden": ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in spec.DEFAULT_HIDDEN.items()),
+    "model.hidden": ", ".join(f"`{list(record.hidden)}` for {name}" for name, record in MODELS.items()),
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
     "space.seed": "the study's `seed`",
@@ -278,6 +281,9 @@ def _kind(field: FieldInfo) -> tuple[str, str]:
             return DOMAIN_KINDS[metadata.kind], bounds
     if all(isinstance(part, type) and issubclass(part, BaseModel) for part in get_args(field.annotation) or (str,)):
         return "table", ""
+    for metadata in field.metadata:
+        if isinstance(metadata, OneOf):
+            return "one of", ", ".join(f"`{name}`" for name in metadata.records)
     kind, limits = _unwrapped(field.annotation, list(field.metadata))
     if get_origin(kind) is Literal:
         return "one of", ", ".join(f"`{value}`" for value in get_args(kind))
@@ -388,8 +394,8 @@ def drawing(schedule: ScheduleConfig) -> list[str]:
 
 def drawings() -> str:
     """Return all families, a few side by side, as a block of text."""
-    assert set(EXAMPLES) == set(schedules.SHAPE_FIELDS)
-    families = list(schedules.SHAPE_FIELDS)
+    assert set(EXAMPLES) == set(FAMILIES)
+    families = list(FAMILIES)
     lines: list[str] = []
     for i in range(0, len(families), ACROSS):
         group = families[i : i + ACROSS]

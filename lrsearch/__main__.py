@@ -22,7 +22,7 @@ def main() -> None:
                 stream.reconfigure(errors=ascii_only.NAME)
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        # Whoever can say more about what was interrupted has said it by now.
+        # What there is to say about the interrupt has been said by now.
         sys.exit(130)
     if code == 130 or "ray" in sys.modules:
         # Threads of Ray's, which wait for a cluster that does not answer, would crash where Python ends.

@@ -130,28 +130,25 @@ def search(
         LrsearchError: in the words of ``lrsearch run``.
     """
     cores.wait_passively()
-    from lrsearch import run as launch
-    from lrsearch.store import filing
+    from lrsearch import run
     from lrsearch.store.places import parse_place
 
     overrides = [*_overrides(settings)]
     tables, source = study_file.read(fspath(study))
-    spec = study_file.resolved(tables, source, overrides)
-    place, store = parse_place(fspath(storage)), None if artifacts is None else fspath(artifacts)
-    filing.check(spec, place)
-    here = launch.Here(device, threads, None if data_dir is None else Path(data_dir), progress=False)
-    engine = launch.prepare(spec, here)
+    spec, place = study_file.resolved(tables, source, overrides), parse_place(fspath(storage))
+    here = run.Here(device, threads, None if data_dir is None else Path(data_dir), progress=False)
     changed = {key.partition(".")[0] for key, _ in overrides}
-    filed = filing.file_study(
-        spec, place, explicit_budget="budget" in changed, explicit_workers="workers" in changed, artifacts=store
-    )
-    with closing(filed.database):
-        kept = filing.artifacts_of(filed, store)
-        with closing(launch.search(filed, engine, kept, share_cores=threads is None)) as events:
-            for _ in events:
-                pass
-        launch.test_winner(filed, engine, kept)
-    return Search(place, filed.name)
+    with run.filed(
+        spec,
+        place,
+        here,
+        artifacts=None if artifacts is None else fspath(artifacts),
+        explicit_budget="budget" in changed,
+        explicit_workers="workers" in changed,
+    ) as session:
+        for _ in session.attend():
+            pass
+        return Search(place, session.study.name)
 
 
 def _overrides(settings: Mapping[str, object]) -> Iterator[tuple[str, object]]:

@@ -1,31 +1,44 @@
-"""Search here: the images are loaded, one worker works in this process, the winner is tested."""
+"""One run: open, prepare, attend, judge the winner once, close. What every entry calls: command line, processes, API.
+
+PyTorch is imported where images are loaded, so that what is wrong before is said at once.
+"""
 
 import logging
-from collections.abc import Collection, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lrsearch import worker
-from lrsearch.analysis.ranking import best
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import at_work, filing, leftovers, portfolio
+from lrsearch.store import at_work, filing, judging, leftovers, opening, portfolio, storage
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claims
 from lrsearch.store.keeper import Keeper, Leave
+from lrsearch.store.places import Place
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
-from lrsearch.training import device
-from lrsearch.training.engine import Engine, TestResult
-from lrsearch.trial import Trial
+
+if TYPE_CHECKING:
+    from lrsearch.training.engine import Engine
+    from lrsearch.training.serial import SerialEngine
 
 log = logging.getLogger(__name__)
 
 IDLE_STEP_SECONDS = 0.5
-_OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES, EndReason.SPACE_USED_UP)
+NOT_OVER = (EndReason.LEFT, EndReason.HELD_ELSEWHERE)
+"""Ends of a worker that are none of the search: others train on, or will."""
+
+Doing = Callable[[str], AbstractContextManager[object]]
+"""Shows, as long as the block lasts, what is being done."""
+
+
+def _silently(what: str) -> AbstractContextManager[object]:
+    del what
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,47 +47,156 @@ class Here:
 
     device: str = "auto"
     threads: int | None = None
+    """CPU threads; None: this process's share of the cores, looked at anew before each trial."""
     data_dir: Path | None = None
     progress: bool = True
     """Whether a download may show its progress on stderr."""
 
 
-def prepare(spec: StudySpec, here: Here) -> Engine:
-    """Load the images onto the device."""
-    return worker.build_engine(
-        spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
-    )
+def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEngine":
+    """Load the images onto the device.
+
+    Raises:
+        DeviceError: there is no such device.
+        DataError: the images are missing or corrupt.
+    """
+    with doing("loading PyTorch"):
+        from lrsearch import worker
+    with doing(f"loading {spec.dataset.name}"):
+        return worker.build_engine(
+            spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
+        )
 
 
-def search(
-    study: Study,
-    engine: Engine,
-    artifacts: Artifacts,
-    leave: Leave | None = None,
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A study that this process can work on: filed or found, its images loaded."""
+
+    study: Study
+    engine: "Engine"
+    artifacts: Artifacts
+    share_cores: bool = False
+    """Whether the threads of each trial are this worker's share of the cores when it begins."""
+
+    def attend(self, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
+        """Train trials until the budget is used up, then have the winner judged on the test images, once per study.
+
+        Args:
+            leave: whether to leave.
+            wait: whether to stay for what others train.
+        """
+        from lrsearch import worker
+        from lrsearch.training import device
+
+        study, engine = self.study.measured(self.engine.facts), self.engine
+        claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
+
+        def take_share() -> None:
+            others = at_work.on_this_machine(study.database, without=claims.worker)
+            device.set_threads(device.threads_for(study.spec.model.name, len(others) + 1))
+            claims.device = engine.device
+
+        sharing = self.share_cores and at_work.threads_of(engine.device) is not None
+        leave = leave or Leave()
+        with Keeper(claims, leave) as keeper:
+            before = take_share if sharing else None
+            events = worker.work(claims, engine, keeper, self.artifacts, wait=wait, before=before)
+            with closing(events):
+                for event in events:
+                    if isinstance(event, SearchEnded) and event.reason not in NOT_OVER:
+                        self.judge_winner(claims.worker, leave)
+                    yield event
+
+    def judge_winner(self, by: str = "", leave: Leave | None = None) -> int | None:
+        """Judge the best trial on the test images, by its kept weights or trained once more, and keep the result.
+
+        Of all workers that see the end of a study one does it: the last that has nothing in hand.
+
+        Args:
+            by: the id of this worker, if it is one.
+            leave: whether to leave.
+
+        Returns:
+            the number of the trial; None where there is nothing to judge, or somebody else does or did it, or this
+            process is asked to leave meanwhile.
+        """
+        from lrsearch import worker
+        from lrsearch.training.engine import TestResult
+
+        turn = judging.take_turn(self.study, by)
+        if turn is None:
+            return None
+        result = None
+        try:
+            winner = self.study.trial(turn.number)
+            if winner is not None:
+                weights = worker.kept_weights(self.study, winner, self.artifacts)
+                result = self.engine.test(winner.config, weights, None if leave is None else worker.Leaving(leave))
+        finally:
+            tested = result if isinstance(result, TestResult) else None
+            scores = None if tested is None else (tested.test_loss, tested.test_accuracy, tested.test_score)
+            judging.end_turn(self.study, turn, scores)
+        return None if tested is None else turn.number
+
+
+@contextmanager
+def filed(
+    spec: StudySpec,
+    place: Place,
+    here: Here,
     *,
-    wait: bool = False,
-    share_cores: bool = False,
-) -> Generator[Event]:
-    """Work on the study until its budget is used up, in this process.
+    artifacts: str | None = None,
+    explicit_budget: bool = False,
+    explicit_workers: bool = False,
+    doing: Doing = _silently,
+) -> Iterator[Session]:
+    """File a study, or find it again, with its images loaded; what cannot be run is refused before that.
 
     Args:
-        study: which.
-        engine: what trains.
-        artifacts: where checkpoints and weights go.
-        leave: whether to leave.
-        wait: whether to stay for what others train.
-        share_cores: whether the threads of each trial are this worker's share of the cores when it begins.
+        spec: the study.
+        place: the database.
+        here: what to train with.
+        artifacts: the artifact store that is asked for; None: that of the study, or the default.
+        explicit_budget: whether the budget was asked for, and is not only the file's.
+        explicit_workers: likewise of the settings of the workers.
+        doing: shows what is being done.
+
+    Raises:
+        LrsearchError: the study cannot be run here, in a sentence.
     """
-    claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
+    filing.check(spec, place)
+    engine = prepare(spec, here, doing)
+    study = filing.file_study(
+        spec, place, explicit_budget=explicit_budget, explicit_workers=explicit_workers, artifacts=artifacts
+    )
+    with closing(study.database):
+        yield Session(study, engine, filing.artifacts_of(study, artifacts), share_cores=here.threads is None)
 
-    def take_share() -> None:
-        others = at_work.on_this_machine(study.database, without=claims.worker)
-        device.set_threads(device.threads_for(study.spec.model.name, len(others) + 1))
-        claims.device = engine.device
 
-    sharing = share_cores and at_work.threads_of(engine.device) is not None
-    with Keeper(claims, leave or Leave()) as keeper:
-        yield from worker.work(claims, engine, keeper, artifacts, wait=wait, before=take_share if sharing else None)
+@contextmanager
+def joined(
+    place: Place, name: str, here: Here, *, artifacts: str | None = None, reached_before: bool = True
+) -> Iterator[Session]:
+    """Find a study that somebody else has filed, with its images loaded.
+
+    Args:
+        place: the database.
+        name: of the study.
+        here: what to train with.
+        artifacts: the artifact store that is asked for; None: that of the study, or the default.
+        reached_before: False where the database may be out of this machine's reach: that is said at once, while a
+            database that has been reached before is waited for.
+
+    Raises:
+        LrsearchError: the study cannot be worked on here, in a sentence.
+    """
+    if not reached_before:
+        opening.check_new(place)
+    with closing(Database(place, storage.PATIENCE_SECONDS)) as database:
+        study = studies.get(database, name)
+        studies.check_version(study)
+        store = filing.artifacts_of(study, artifacts)
+        yield Session(study, prepare(study.spec, here), store, share_cores=here.threads is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +215,11 @@ def serve(
     Raises:
         LrsearchError: the study cannot be worked on here; without a name such a study is left to others.
     """
+    from lrsearch import worker
+
     leftovers.sweep(database)
     ended, refused = 0, set[str]()
-    prepared: tuple[str, Engine] | None = None
+    prepared: tuple[str, SerialEngine] | None = None
     idle = 0.0
     while not leave.asked:
         worked = False
@@ -107,19 +231,17 @@ def serve(
                 if prepared is None or prepared[0] != key:
                     prepared = None
                     prepared = key, prepare(study.spec, here)
+                session = Session(study, prepared[1], store, share_cores=here.threads is None)
+                events = session.attend(leave, wait=name is not None and not limits.exit_when_idle)
             except LrsearchError as error:
                 if name is not None:
                     raise
                 log.warning("%s; this worker leaves the study '%s' to others", error, study.name)
                 refused.add(study.id)
                 continue
-            engine = prepared[1]
-            wait = name is not None and not limits.exit_when_idle
-            with closing(search(study, engine, store, leave, wait=wait, share_cores=here.threads is None)) as events:
+            with closing(events):
                 for event in events:
                     worked = worked or isinstance(event, TrialStarted)
-                    if isinstance(event, SearchEnded) and event.reason in _OVER:
-                        test_winner(study, engine, store)
                     yield study, event
                     ended += isinstance(event, TrialEnded)
                     if limits.max_trials is not None and ended >= limits.max_trials:
@@ -138,18 +260,3 @@ def _to_serve(database: Database, name: str | None, refused: Collection[str]) ->
         study = studies.find(database, known)
         if study is not None and study.id not in refused and study.is_open():
             yield study
-
-
-def test_winner(study: Study, engine: Engine, artifacts: Artifacts) -> tuple[Trial, TestResult] | None:
-    """Judge the best trial on the test images, by its kept weights or trained once more, and keep the result.
-
-    Returns None without a complete trial, or when the winner has been judged before.
-    """
-    winner = best(study.trials(), study.spec.objective.direction)
-    if winner is None or winner.test_accuracy is not None:
-        return None
-    result = engine.test(winner.config, worker.kept_weights(study, winner, artifacts))
-    if not isinstance(result, TestResult):
-        return None
-    study.record_test(winner.number, result.test_loss, result.test_accuracy)
-    return winner, result

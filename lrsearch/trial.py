@@ -6,24 +6,12 @@ Frozen values without behaviour of their own. Times are UTC.
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import TypeAlias
 
-OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop"]
-ScheduleFamily = Literal[
-    "constant",
-    "step",
-    "multistep",
-    "exponential",
-    "linear",
-    "cosine",
-    "polynomial",
-    "inverse_sqrt",
-    "one_cycle",
-    "triangular",
-    "warm_restarts",
-    "wsd",
-    "plateau",
-]
+OptimizerName: TypeAlias = str
+"""One of ``lrsearch.spec.optimizers``."""
+ScheduleFamily: TypeAlias = str
+"""One of ``lrsearch.families``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +70,30 @@ class TrialConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What was measured of a study's images when it was filed, once; what reads of a study reads it here."""
+
+    n_train: int
+    """Training images [examples]."""
+    n_validation: int
+    """Validation images [examples]."""
+    n_test: int
+    """Images of the untouched test set [examples]."""
+    shape: tuple[int, int, int]
+    """Channels, height and width of an image [pixels]."""
+    classes: tuple[str, ...]
+    """Their names, by label."""
+    mean: tuple[float, ...] = ()
+    """Of each channel of the training images on the 0..1 scale; empty where nobody has measured it."""
+    std: tuple[float, ...] = ()
+    """Likewise."""
+    validation_counts: tuple[int, ...] = ()
+    """Validation images of each class [examples]; empty where nobody has counted."""
+    fingerprint: str = ""
+    """SHA-256 of all images and labels; empty where nobody has read them."""
+
+
+@dataclass(frozen=True, slots=True)
 class EpochMetrics:
     """What one completed epoch measured.
 
@@ -112,11 +124,14 @@ class EpochMetrics:
     """The rung score that had to be reached; None where the pruner did not look, or had too little to compare."""
     n_compared: int = 0
     """Trials that were compared to find the cut, this one included."""
+    val_score: float | None = None
+    """The study's metric, where it is neither the loss nor the accuracy."""
+    averaged_val_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """Training left the realm of sense at ``step`` (0-based) where the learning rate was ``lr``."""
+    """Training diverged at ``step`` (0-based), where the learning rate was ``lr``."""
 
     epoch: int
     """The epoch under way, 1-based."""
@@ -183,6 +198,8 @@ class Reason(StrEnum):
     """Its worker was asked to leave (SIGTERM), or the study was stopped."""
     INTERRUPTED = "interrupted"
     """A person ended its worker (Ctrl-C)."""
+    PAUSED = "paused"
+    """It stood still at an epoch when the study ended, and nothing went on with it."""
     TOLD_ELSEWHERE = "told_elsewhere"
     """Another program told Optuna how the trial ended while it was in training."""
     NOT_IN_SPACE = "not_in_space"
@@ -235,7 +252,9 @@ class Trial:
     """None while it runs."""
     metrics: tuple[EpochMetrics, ...] = ()
     interrupted: bool = False
-    """RUNNING without a living worker: whoever claims next starts it again under its number."""
+    """RUNNING without a living worker: the next claim goes on with it under its number."""
+    paused: bool = False
+    """RUNNING, and it stands still at its checkpoint until the strategy goes on with it under its number."""
     worker: str = ""
     device: str = ""
     versions: str = ""
@@ -250,6 +269,8 @@ class Trial:
     test_accuracy: float | None = None
     """[0..1] on the untouched test set; only for a trial that was a winner when asked for."""
     test_loss: float | None = None
+    test_score: float | None = None
+    """The study's metric on the test set, where it is neither the loss nor the accuracy."""
     interruptions: tuple[Interruption, ...] = ()
     """Attempts before this one, the first first."""
     weights_sha256: str = ""

@@ -22,7 +22,7 @@ from lrsearch.events import (
 from lrsearch.spec.study import StudySpec
 from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
-from lrsearch.store.keeper import Due, Keeper
+from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
 from lrsearch.training import data, device
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
@@ -35,6 +35,17 @@ log = logging.getLogger(__name__)
 LEAST_WAIT_SECONDS = 0.05
 WAIT_SECONDS = 5.0
 """Between two looks at whether others have lost what they train."""
+
+
+class Leaving:
+    """What a training looks at that nobody keeps: it ends where the process is asked to leave."""
+
+    def __init__(self, leave: Leave) -> None:
+        self._leave = leave
+
+    def is_set(self) -> bool:
+        """Whether to leave."""
+        return self._leave.asked
 
 
 def build_engine(
@@ -67,7 +78,8 @@ def build_engine(
         progress=progress,
     )
     device.prepare(where, threads or device.threads_for(spec.model.name))
-    rules = Rules(spec.training.drop_last, spec.training.divergence_watch, spec.averaging)
+    metric = None if spec.metric.measure is None else spec.metric.name
+    rules = Rules(spec.training.drop_last, spec.training.divergence_watch, spec.averaging, metric)
     return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
 
 
@@ -189,6 +201,9 @@ class _Attempt:
                         yield from self._told_elsewhere(decision.outcome)
                         return None
                     yield EpochDone(self._number, decision.epoch)
+                    if decision.kind == "pause":
+                        yield from self._pause(decision.epoch)
+                        return None
                     if (outcome := self._ending(decision)) is not None:
                         return outcome
                 if measured.epoch == self._spec.epochs:
@@ -214,7 +229,7 @@ class _Attempt:
             stored = self._artifacts.get(self._checkpoint)
             if stored is None:
                 if not self._claims.holds(self._claim):
-                    # Whoever has taken it over went on from there, and removed it.
+                    # The worker that has taken it over went on from there, and removed it.
                     return None
                 log.warning(
                     "trial %d: its checkpoint is not in %s; it starts again", self._number, self._artifacts.where
@@ -263,6 +278,14 @@ class _Attempt:
             self._artifacts.remove(self._checkpoint)
         yield TrialEnded(self._number, outcome)
 
+    def _pause(self, reached: EpochMetrics) -> Generator[Event]:
+        """Let the trial stand still, its state kept."""
+        if not (self._keep_state(reached.step) and self._claims.pause(self._claim, reached.epoch)):
+            yield from self._drop()
+            return
+        self._held = False
+        yield TrialInterrupted(self._number, Reason.PAUSED, f"at epoch {reached.epoch}")
+
     def _release(self) -> Generator[Event]:
         reason = self._keeper.leave.reason or Reason.PREEMPTED
         message = "the study was stopped" if self._keeper.stopped else "its worker was asked to leave"
@@ -302,7 +325,7 @@ def _against_the_cut(spec: StudySpec, reached: EpochMetrics) -> str:
 
 
 def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
-    value = last.val_accuracy if spec.objective.metric == "accuracy" else last.val_loss
+    value = spec.metric.of(last)
     if not math.isfinite(last.val_loss) or not math.isfinite(last.train_loss):
         message = f"diverged in epoch {last.epoch}, lr {last.lr:.3g}: loss not finite"
         return Outcome(State.DIVERGED, Reason.NOT_FINITE, None, last.epoch, last.step - 1, last.lr, message)

@@ -15,10 +15,10 @@ from trials_by_hand import EPOCHS, STEPS, config, epoch, of_loss, spec, trial
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.edges import edge, touched
 from lrsearch.analysis.observations import observe
-from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
+from lrsearch.analysis.precision import accuracy_error, tolerance
 from lrsearch.analysis.verdicts import Verdict, verdicts
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.spec import file as study_file
-from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.training import data
 from lrsearch.trial import ScheduleConfig, State, Trial
 
@@ -37,7 +37,7 @@ def observed(
     """Observe epochs given as (train loss, validation loss, accuracy[, lr])."""
     metrics = tuple(epoch(i, *row) for i, row in enumerate(rows, 1))
     made = Trial(0, config(0.1, schedule=schedule, epochs=epochs), state, None, metrics)
-    return observe(made)
+    return observe(made, 10)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_nothing_is_the_best_epoch_where_nothing_is_learned() -> None:
 
 
 def test_a_trial_without_epochs_has_no_observations() -> None:
-    assert observe(trial(0, State.DIVERGED)) == []
+    assert observe(trial(0, State.DIVERGED), 10) == []
 
 
 numbers = st.one_of(st.floats(0, 1e12), st.just(NAN), st.just(INF))
@@ -185,9 +185,9 @@ def test_the_standard_error_is_binomial_and_never_zero(accuracy: float, n: int, 
 
 def test_a_study_knows_how_many_images_it_is_judged_on() -> None:
     splits = data.load(data.DataConfig(), None)
-    assert n_validation(spec()) == len(splits.validation_labels)
-    assert n_test(spec()) == len(splits.test_labels)
-    assert n_validation(spec(dataset={"name": "mnist", "limit": 1000, "validation_fraction": 0.3})) == 300
+    assert spec().facts.n_validation == len(splits.validation_labels)
+    assert spec().facts.n_test == len(splits.test_labels)
+    assert spec(dataset={"name": "mnist", "limit": 1000, "validation_fraction": 0.3}).facts.n_validation == 300
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from conftest import FakeEngine, claims_of, finished, learning, make_spec, sentence, started, working
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import PREFIX, Artifacts, default_for
 from lrsearch.store.places import SqliteFile, parse_place
@@ -97,7 +97,7 @@ def work_on_a_full_disk(path: str, folder: str, said: str) -> None:
     mounts.alone()
     mounts.tmpfs(Path(folder), 1 << 16)
     with closing(Database(SqliteFile(Path(path)))) as database:
-        study = creation.create(database, make_spec(budget={"trials": 2}), folder)
+        study = filing.create(database, make_spec(budget={"trials": 2}), folder)
         filled = Path(folder) / "filled"
         try:
             for _ in working(claims_of(study), FakeEngine(learning)):

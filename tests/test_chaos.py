@@ -73,7 +73,8 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
     # And other programs have acted.
     assert sum(figures["acts"].values()) >= 3, figures
     assert {row["state"] for row in seen.slots} == {"ended"}
-    others = {trial.state for trial in seen.optuna if trial.number not in seen.told}
+    # On SQLite Optuna overwrites an ending that another program's tell comes a moment too late for.
+    others = {trial.state for trial in seen.optuna if trial.number not in {*seen.told, *seen.beaten}}
     assert others <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 

@@ -51,18 +51,19 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from lrsearch.counting import counted
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.spec.metrics import METRICS
 from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.store import creation, rung
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims
 from lrsearch.store.endings import OPTUNA_STATES
-from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.store.places import Place, SqliteFile, parse_place
-from lrsearch.store.reservations import Initial
+from lrsearch.store.slots import Initial
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
+from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.text import counted
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
 
 
@@ -131,7 +132,7 @@ def check_books(study: Study, n_counting: int) -> list[Trial]:
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 def test_one_worker_ends_with_exactly_the_budget(database: Database, pruner: str, metric: str) -> None:
     spec = make_spec(budget={"trials": 13}, pruner={"name": pruner}, objective={"metric": metric})
-    study = creation.create(database, spec)
+    study = filing.create(database, spec)
     assert reason(search(study)) == EndReason.BUDGET_TRIALS
     trials = check_books(study, 13)
     assert {t.state for t in trials} >= {State.COMPLETE}
@@ -140,7 +141,7 @@ def test_one_worker_ends_with_exactly_the_budget(database: Database, pruner: str
 
 
 def test_a_finished_study_has_nothing_more_to_give(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}))
+    study = filing.create(database, make_spec(budget={"trials": 2}))
     search(study)
     before = books(database)
     events = search(study)
@@ -151,7 +152,7 @@ def test_a_finished_study_has_nothing_more_to_give(database: Database) -> None:
 
 @on_both
 def test_what_a_trial_reports_is_what_is_read_back(database: Database) -> None:
-    study = creation.create(database, make_spec(epochs=3))
+    study = filing.create(database, make_spec(epochs=3))
     claims = claims_of(study)
     claim = claimed(claims)
     told = [measured(1, 0.3, 2.0, averaged=0.35), measured(2, math.nan, math.nan), measured(3, 0.6, 1.0, averaged=0.7)]
@@ -174,7 +175,7 @@ def test_what_a_trial_reports_is_what_is_read_back(database: Database) -> None:
 
 @pytest.mark.parametrize("outcome", [DIVERGED, Outcome(State.PRUNED, Reason.RUNG, 0.2, 1, message="cut")])
 def test_an_outcome_is_read_back_with_all_its_numbers(database: Database, outcome: Outcome) -> None:
-    study = creation.create(database, make_spec())
+    study = filing.create(database, make_spec())
     claims = claims_of(study)
     assert claims.end(claimed(claims), outcome).accepted
     (trial,) = study.trials()
@@ -184,7 +185,7 @@ def test_an_outcome_is_read_back_with_all_its_numbers(database: Database, outcom
 
 @on_both
 def test_two_studies_in_one_database_number_their_trials_by_themselves(database: Database) -> None:
-    one, other = (creation.create(database, make_spec(name, budget={"trials": 3})) for name in ("one", "other"))
+    one, other = (filing.create(database, make_spec(name, budget={"trials": 3})) for name in ("one", "other"))
     for _ in zip(*(working(claims_of(study), FakeEngine(learning)) for study in (one, other)), strict=False):
         pass
     search(one)
@@ -194,7 +195,7 @@ def test_two_studies_in_one_database_number_their_trials_by_themselves(database:
 
 
 def test_the_first_settings_are_tried_first_and_named_after_their_origin(database: Database) -> None:
-    study = creation.create(database, make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 4}))
+    study = filing.create(database, make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 4}))
     initial = [Initial("baseline", {"peak_lr_sgd": 0.01}), Initial("portfolio", {"peak_lr_sgd": 0.25})]
     list(working(claims_of(study, initial), FakeEngine(learning)))
     trials = check_books(study, 4)
@@ -238,7 +239,7 @@ def wait_until_busy(database: Database, workers: list[ForkServerProcess]) -> Non
 def test_four_processes_that_are_killed_again_and_again_end_with_exactly_the_budget(place: Place) -> None:
     spec = make_spec(budget={"trials": 24}, pruner={"name": "asha"})
     with closing(Database(place)) as database:
-        creation.create(database, spec)
+        filing.create(database, spec)
     order = random.Random(4)
     for _ in range(2):
         workers = [started(work_in_child, url_of(place), spec.to_json()) for _ in range(4)]
@@ -370,7 +371,7 @@ def test_a_process_killed_while_it_files_the_study_has_filed_all_of_it_or_nothin
     with closing(Database(place)) as database:
         assert studies.names(database) == (["probe"] if filed else [])
         assert len(database.optuna.get_all_studies()) == filed
-        study = creation.create(database, SMALL)
+        study = filing.create(database, SMALL)
         search(study)
         check_books(study, 3)
 
@@ -379,7 +380,7 @@ def test_a_process_killed_while_it_files_the_study_has_filed_all_of_it_or_nothin
 
 
 def test_a_budget_that_is_raised_is_used_up_exactly(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 3}))
+    study = filing.create(database, make_spec(budget={"trials": 3}))
     search(study)
     first = study.trials()
     study.set_budget(BudgetSpec(trials=8))
@@ -388,7 +389,7 @@ def test_a_budget_that_is_raised_is_used_up_exactly(database: Database) -> None:
 
 
 def test_a_budget_that_is_raised_while_a_worker_works_is_used_by_it(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}))
+    study = filing.create(database, make_spec(budget={"trials": 2}))
     n = 0
     for event in working(claims_of(study), FakeEngine(learning)):
         n += isinstance(event, TrialEnded)
@@ -399,7 +400,7 @@ def test_a_budget_that_is_raised_while_a_worker_works_is_used_by_it(database: Da
 
 
 def test_a_budget_below_what_is_finished_takes_nothing_back_and_adds_nothing(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 4}))
+    study = filing.create(database, make_spec(budget={"trials": 4}))
     search(study)
     study.set_budget(BudgetSpec(trials=2))
     assert reason(search(study)) == EndReason.BUDGET_TRIALS
@@ -407,7 +408,7 @@ def test_a_budget_below_what_is_finished_takes_nothing_back_and_adds_nothing(dat
 
 
 def test_an_interrupted_trial_beyond_a_lowered_budget_is_left_until_the_budget_is_raised(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 4}))
+    study = filing.create(database, make_spec(budget={"trials": 4}))
     claims = claims_of(study)
     for value in (0.1, 0.2, 0.3):
         claims.end(claimed(claims), complete(value))
@@ -430,7 +431,7 @@ def test_trials_that_fail_do_not_count(database: Database) -> None:
             yield RuntimeError("broken")
         yield from learning(config)
 
-    study = creation.create(database, make_spec(budget={"trials": 6}, workers=NO_RETRIES))
+    study = filing.create(database, make_spec(budget={"trials": 6}, workers=NO_RETRIES))
     assert reason(search(study, FakeEngine(every_third_crashes))) == EndReason.BUDGET_TRIALS
     trials = check_books_with_failures(study, 6)
     assert [t.number for t in trials if t.state == State.FAILED] == [2, 5]
@@ -445,7 +446,7 @@ def check_books_with_failures(study: Study, n_counting: int) -> list[Trial]:
 @pytest.mark.parametrize("max_failures", [0, 2])
 def test_more_failures_than_allowed_end_the_study(database: Database, max_failures: int) -> None:
     budget = {"trials": 9, "max_failures": max_failures}
-    study = creation.create(database, make_spec(budget=budget, workers=NO_RETRIES))
+    study = filing.create(database, make_spec(budget=budget, workers=NO_RETRIES))
     events = search(study, FakeEngine(lambda config: [RuntimeError("broken")]))
     assert reason(events) == EndReason.MAX_FAILURES
     assert isinstance(events[-1], SearchEnded)
@@ -463,7 +464,7 @@ def slow(config: TrialConfig) -> Iterator[EpochMetrics]:
 
 
 def test_hours_of_training_end_the_study_and_the_trial_under_way(database: Database) -> None:
-    study = creation.create(database, make_spec(epochs=4, budget={"trials": None, "hours": 9.5}))
+    study = filing.create(database, make_spec(epochs=4, budget={"trials": None, "hours": 9.5}))
     events = search(study, FakeEngine(slow))
     assert reason(events) == EndReason.BUDGET_HOURS
     assert isinstance(events[-1], SearchEnded)
@@ -479,13 +480,13 @@ def test_hours_of_training_end_the_study_and_the_trial_under_way(database: Datab
 
 
 def test_a_trial_whose_last_epoch_uses_up_the_hours_is_complete(database: Database) -> None:
-    study = creation.create(database, make_spec(epochs=2, budget={"trials": None, "hours": 4}))
+    study = filing.create(database, make_spec(epochs=2, budget={"trials": None, "hours": 4}))
     assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_HOURS
     assert [t.state for t in check_books(study, 2)] == [State.COMPLETE, State.COMPLETE]
 
 
 def test_whichever_budget_is_used_up_first_ends_the_study(database: Database) -> None:
-    study = creation.create(database, make_spec(epochs=1, budget={"trials": 3, "hours": 100}))
+    study = filing.create(database, make_spec(epochs=1, budget={"trials": 3, "hours": 100}))
     assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_TRIALS
     study.set_budget(BudgetSpec(trials=50, hours=5))
     assert reason(search(study, FakeEngine(slow))) == EndReason.BUDGET_HOURS
@@ -507,7 +508,7 @@ def hold_by(database: Database, process: subprocess.Popen[bytes]) -> None:
 
 @on_both
 def test_what_a_living_process_holds_is_left_to_it_until_it_dies(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 3}))
+    study = filing.create(database, make_spec(budget={"trials": 3}))
     claims = claims_of(study)
     claims.end(claimed(claims), complete())
     held = [claimed(claims), claimed(claims)]
@@ -531,14 +532,14 @@ def test_what_a_living_process_holds_is_left_to_it_until_it_dies(database: Datab
 
 
 def test_a_process_that_was_given_the_number_of_a_dead_one_holds_nothing(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}))
+    study = filing.create(database, make_spec(budget={"trials": 1}))
     claimed(claims_of(study))
     write(database, "UPDATE lrsearch_workers SET process_started = process_started - 100")
     assert claimed(claims_of(study)).resumed
 
 
 def test_what_another_host_holds_is_left_to_it(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}))
+    study = filing.create(database, make_spec(budget={"trials": 1}))
     claimed(claims_of(study))
     write(database, "UPDATE lrsearch_workers SET process_space = 'elsewhere', process_started = 1")
     ended = claims_of(study).claim()
@@ -548,7 +549,7 @@ def test_what_another_host_holds_is_left_to_it(database: Database) -> None:
 
 
 def test_the_leases_of_another_study_are_none_of_ours(database: Database) -> None:
-    one, other = (creation.create(database, make_spec(name, budget={"trials": 1})) for name in ("one", "other"))
+    one, other = (filing.create(database, make_spec(name, budget={"trials": 1})) for name in ("one", "other"))
     claimed(claims_of(one))
     write(database, "UPDATE lrsearch_workers SET process_started = 1")
     claim = claimed(claims_of(other))
@@ -558,7 +559,7 @@ def test_the_leases_of_another_study_are_none_of_ours(database: Database) -> Non
 
 @on_both
 def test_a_trial_given_back_goes_on_under_its_number_with_what_it_had_reported(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}, epochs=3))
+    study = filing.create(database, make_spec(budget={"trials": 2}, epochs=3))
     claims = claims_of(study)
     first = claimed(claims)
     for epoch in (1, 2):
@@ -581,7 +582,7 @@ def test_a_trial_given_back_goes_on_under_its_number_with_what_it_had_reported(d
 
 
 def test_a_trial_under_way_is_interrupted_when_nobody_holds_it(database: Database) -> None:
-    study = creation.create(database, make_spec())
+    study = filing.create(database, make_spec())
     claims = claims_of(study)
     claim = claimed(claims)
     assert [(t.state, t.interrupted) for t in study.trials()] == [(State.RUNNING, False)]
@@ -593,7 +594,7 @@ def test_a_trial_under_way_is_interrupted_when_nobody_holds_it(database: Databas
 
 @on_both
 def test_no_epoch_is_accepted_twice(database: Database) -> None:
-    study = creation.create(database, make_spec())
+    study = filing.create(database, make_spec())
     claims = claims_of(study)
     claim = claimed(claims)
     claims.accept(claim, measured(1, 0.5))
@@ -604,7 +605,7 @@ def test_no_epoch_is_accepted_twice(database: Database) -> None:
 
 @on_both
 def test_a_worker_that_lost_its_trial_hears_so_and_overwrites_nothing(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=3))
+    study = filing.create(database, make_spec(budget={"trials": 1}, epochs=3))
     late, new = claims_of(study), claims_of(study)
     lost = claimed(late)
     late.accept(lost, measured(1, 0.1))
@@ -633,19 +634,19 @@ def test_a_worker_that_lost_its_trial_hears_so_and_overwrites_nothing(database: 
 
 @on_both
 def test_a_slot_lost_before_its_trial_was_written_leaves_no_trial_behind(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}))
+    study = filing.create(database, make_spec(budget={"trials": 1}))
     late = claims_of(study)
-    draw = late._draw
+    draw = late._proposals._draw
 
-    def lose_it_meanwhile(reserved: Any, fixed: Any) -> FrozenTrial:
-        drawn = draw(reserved, fixed)
+    def lose_it_meanwhile(*asked: Any) -> FrozenTrial:
+        drawn = draw(*asked)
         if leases_held(database):
             sweep(database)
             other.append(claimed(claims_of(study)))
         return drawn
 
     other: list[Claim] = []
-    late._draw = lose_it_meanwhile  # type: ignore[method-assign]
+    late._proposals._draw = lose_it_meanwhile  # type: ignore[method-assign]
     ended = late.claim()
     assert isinstance(ended, SearchEnded)
     assert ended.reason == EndReason.HELD_ELSEWHERE
@@ -687,7 +688,7 @@ def test_a_search_none_of_whose_commits_is_answered_at_first_loses_and_repeats_n
 ) -> None:
     workers = {"checkpoint_seconds": 0}
     spec = make_spec(epochs=3, budget={"trials": 4}, pruner={"name": "asha"}, workers=workers)
-    study = creation.create(database, spec, str(tmp_path / "kept"))
+    study = filing.create(database, spec, str(tmp_path / "kept"))
     with answers_lost(database) as lost:
         events = search(study)
     trials = check_books(study, 4)
@@ -705,7 +706,7 @@ def test_a_search_none_of_whose_commits_is_answered_at_first_loses_and_repeats_n
 @on_both
 def test_trials_given_back_taken_over_and_refused_are_so_once_when_the_answers_are_lost(database: Database) -> None:
     space = {**ONE_SHAPE, "optimizer": "sgd"}
-    study = creation.create(database, make_spec(budget={"trials": 2}, space=space))
+    study = filing.create(database, make_spec(budget={"trials": 2}, space=space))
     claims = claims_of(study)
     with plain_optuna(study) as plain:
         plain.enqueue_trial({"peak_lr_sgd": 0.25})
@@ -746,6 +747,7 @@ PRUNERS: list[tuple[dict[str, Any], BasePruner]] = [
 ]
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize(("settings", "pruner"), PRUNERS, ids=["asha", "median"])
@@ -763,8 +765,8 @@ def test_trials_side_by_side_are_pruned_as_optuna_would(
     # A study beside it, whose scores are none of ours.
     budget = {"trials": 99, "max_failures": 99}
     beside = make_spec("noise", epochs=8, budget=budget, objective={"metric": metric})
-    noise = claims_of(creation.create(database, beside))
-    claims = claims_of(creation.create(database, spec))
+    noise = claims_of(filing.create(database, beside))
+    claims = claims_of(filing.create(database, spec))
     theirs = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
     order = random.Random(1)
     running: list[tuple[Claim, optuna.Trial, list[float]]] = []
@@ -801,7 +803,7 @@ def test_trials_side_by_side_are_pruned_as_optuna_would(
 def test_an_epoch_of_warm_up_is_neither_judged_nor_held_against_others(database: Database) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
     space = {**ONE_SHAPE, "optimizer": "sgd", "warmup_fraction": [0.0, 0.5]}
-    study = creation.create(database, make_spec(epochs=4, pruner=pruner, space=space, budget={"trials": 9}))
+    study = filing.create(database, make_spec(epochs=4, pruner=pruner, space=space, budget={"trials": 9}))
     initial = [Initial("portfolio", {"peak_lr_sgd": 0.1, "warmup_fraction": w}) for w in (0.0, 0.5, 0.5, 0.0)]
     claims = claims_of(study, initial)
     good, warm, warm_and_great, fair = (claimed(claims) for _ in range(4))
@@ -829,11 +831,11 @@ def test_an_epoch_of_warm_up_is_neither_judged_nor_held_against_others(database:
 def test_the_rung_score_is_the_averaged_accuracy_or_the_raw_loss(
     metric: str, metrics: EpochMetrics, score: float
 ) -> None:
-    assert rung.score(metric, metrics) == score
+    assert METRICS[metric].rung_score(metrics) == score
 
 
 def test_who_holds_a_trial_is_asked_of_the_database(database: Database) -> None:
-    claims = claims_of(creation.create(database, make_spec()))
+    claims = claims_of(filing.create(database, make_spec()))
     claim = claimed(claims)
     assert claims.holds(claim)
     sweep(database)
@@ -917,7 +919,7 @@ OPTUNAS_COLUMNS = {
 def test_the_rows_we_write_are_those_that_optuna_writes(database: Database, tmp_path: Path, metric: str) -> None:
     space = {"optimizer": "sgd", "schedule": "cosine", "batch_size": [16, 32], "warmup_fraction": 0.0}
     spec = make_spec(epochs=3, budget={"trials": 9}, space=space, objective={"metric": metric}, workers=NO_RETRIES)
-    study = creation.create(database, spec)
+    study = filing.create(database, spec)
     told = run_every_ending(study)
     for (trial, scores, outcome), seen in zip(told, study.frozen_trials(), strict=True):
         assert (seen.number, seen.params) == (trial.number, trial.params)
@@ -951,7 +953,7 @@ def test_times_are_local_to_optuna_and_utc_to_us(database: Database, monkeypatch
     monkeypatch.setenv("TZ", "Asia/Kolkata")
     time.tzset()
     try:
-        study = creation.create(database, make_spec(budget={"trials": 1}))
+        study = filing.create(database, make_spec(budget={"trials": 1}))
         search(study)
         (theirs,) = study.frozen_trials()
         assert theirs.datetime_start is not None
@@ -968,7 +970,7 @@ def test_times_are_local_to_optuna_and_utc_to_us(database: Database, monkeypatch
 
 @on_both
 def test_plain_optuna_reads_the_study(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 8}, pruner={"name": "asha"}))
+    study = filing.create(database, make_spec(budget={"trials": 8}, pruner={"name": "asha"}))
     search(study)
     best = max((t for t in study.trials() if t.state == State.COMPLETE), key=lambda t: t.outcome.value)  # type: ignore[union-attr, arg-type, return-value]
     with plain_optuna(study) as plain:
@@ -981,7 +983,7 @@ def test_plain_optuna_reads_the_study(database: Database) -> None:
 
 def test_plain_optuna_reads_the_study_into_a_data_frame(database: Database) -> None:
     pytest.importorskip("pandas", reason="pandas is not installed")
-    study = creation.create(database, make_spec(budget={"trials": 4}))
+    study = filing.create(database, make_spec(budget={"trials": 4}))
     search(study)
     with plain_optuna(study) as plain:
         assert len(plain.trials_dataframe()) == 4
@@ -989,7 +991,7 @@ def test_plain_optuna_reads_the_study_into_a_data_frame(database: Database) -> N
 
 @on_both
 def test_plain_optuna_goes_on_with_the_study(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 3}, space={**ONE_SHAPE, "optimizer": "sgd"}))
+    study = filing.create(database, make_spec(budget={"trials": 3}, space={**ONE_SHAPE, "optimizer": "sgd"}))
     search(study)
     with plain_optuna(study) as plain:
         plain.optimize(lambda trial: trial.suggest_float("peak_lr_sgd", 1e-3, 3.0, log=True), n_trials=2)
@@ -1003,7 +1005,7 @@ def test_plain_optuna_goes_on_with_the_study(database: Database) -> None:
 def test_the_dashboard_shows_the_study(database: Database) -> None:
     from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
-    study = creation.create(database, make_spec(budget={"trials": 5}, pruner={"name": "asha"}))
+    study = filing.create(database, make_spec(budget={"trials": 5}, pruner={"name": "asha"}))
     search(study)
     app = wsgi(url_of(database.place))
 
@@ -1032,7 +1034,7 @@ def test_the_dashboard_shows_the_study(database: Database) -> None:
 
 def test_a_spec_filed_is_the_spec_read(database: Database) -> None:
     spec: StudySpec = make_spec(space={"optimizer": ["sgd", "rmsprop"]}, baseline="sgd lr=0.1 cosine")
-    assert creation.create(database, spec).spec == spec
+    assert filing.create(database, spec).spec == spec
     with closing(Database(database.place)) as again:
         found = studies.find(again, "probe")
         assert found is not None

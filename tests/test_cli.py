@@ -135,7 +135,7 @@ def test_a_message_with_square_brackets_stays_whole_in_an_event_line(
 ) -> None:
     from lrsearch.cli.options import stderr
     from lrsearch.events import Event, TrialEnded
-    from lrsearch.store.creation import create
+    from lrsearch.store.filing import create
     from lrsearch.store.places import SqliteFile
     from lrsearch.store.storage import Database
     from lrsearch.trial import Outcome, Reason, State
@@ -446,12 +446,12 @@ def test_show_draws_a_trial_that_diverged_within_its_first_epoch(lrsearch: InPro
 
 
 def test_an_empty_study_can_be_looked_at(lrsearch: InProcess, tmp_path: Path) -> None:
-    from lrsearch.store import creation
+    from lrsearch.store import filing
     from lrsearch.store.places import SqliteFile
     from lrsearch.store.storage import Database
 
     database = Database(SqliteFile(tmp_path / "lrsearch.db"))
-    creation.create(database, StudySpec(name="empty"))
+    filing.create(database, StudySpec(name="empty"))
     database.close()
     for command in (["trials"], ["trials", "--json"], ["trials", "-f", "csv"], ["status"], ["list"]):
         assert lrsearch(*command).code == 0

@@ -78,13 +78,13 @@ def the_study(folder: Path, finished: Finished) -> None:
 def two_studies(folder: Path, finished: Finished) -> None:
     """Lay a database there that holds the finished study and a second one without trials."""
     from lrsearch.spec.study import StudySpec
-    from lrsearch.store import creation
+    from lrsearch.store import filing
     from lrsearch.store.places import SqliteFile
     from lrsearch.store.storage import Database
 
     the_study(folder, finished)
     database = Database(SqliteFile(folder / "lrsearch.db"))
-    creation.create(database, StudySpec(name="other"))
+    filing.create(database, StudySpec(name="other"))
     database.close()
 
 

@@ -23,7 +23,19 @@ import psycopg
 import pytest
 from browser import chromium, looking, needs_chromium
 from command_line import InProcess, Running, one_line
-from conftest import ONE_SHAPE, FakeEngine, claimed, claims_of, learning, make_spec, sweep, url_of, wait_until, working
+from conftest import (
+    ONE_SHAPE,
+    FakeEngine,
+    claimed,
+    claims_of,
+    learning,
+    make_spec,
+    score_by_hand,
+    sweep,
+    url_of,
+    wait_until,
+    working,
+)
 from playwright.sync_api import Browser
 from playwright.sync_api import Error as BrowserError
 from postgres import Account, Server
@@ -36,7 +48,7 @@ from lrsearch.dashboard.current import Current, report_url_of, update_url_of
 from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.store import Files
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import Place, parse_place
 from lrsearch.store.storage import Database
@@ -136,7 +148,7 @@ def test_a_taken_port_is_said(lrsearch: InProcess, database: Database) -> None:
 def test_the_password_is_nowhere_to_be_seen(database: Database, tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET)
     (tmp_path / "password").chmod(0o600)
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     options = ("--host", "0.0.0.0", "--password-file", "password", "--json", "--read-only")
     process = Running(("dashboard", "--port", "0", *options), tmp_path)
     try:
@@ -177,7 +189,7 @@ def test_over_an_empty_database_of_a_server_it_comes_up_and_shows_the_first_stud
         assert "lrsearch_up 1.0" in seen
         assert "study=" not in seen
         with closing(Database(parse_place(postgres_url))) as database:
-            creation.create(database, make_spec())
+            filing.create(database, make_spec())
         assert b"/lr/probe" in get(f"{url}/lr")[2]
         assert get(f"{url}/lr/probe")[0] == 200
         assert len(process.read("stderr").splitlines()) == 1
@@ -220,7 +232,7 @@ def test_who_may_make_no_tables_is_told_so_in_one_sentence_and_sees_them_once_th
     assert "grant CREATE" in one_line(result)
     assert "of%20a" not in result.err
     with closing(Database(parse_place(postgres_url))) as database:
-        search(creation.create(database, make_spec(budget={"trials": 2})))
+        search(filing.create(database, make_spec(budget={"trials": 2})))
     with serving(tmp_path, "--read-only", LRSEARCH_STORAGE=reader) as (_, url):
         assert b"/lr/probe" in get(f"{url}/lr")[2]
         assert {get(f"{url}{path}")[0] for path in ("/lr/probe", "/api/studies/1", "/dashboard", "/metrics")} == {200}
@@ -244,7 +256,7 @@ def test_another_programs_database_is_not_taken_for_an_empty_one(
 @pytest.fixture
 def shown(database: Database) -> Any:
     """The application over a database with a study of some trials, and the study."""
-    study = creation.create(database, make_spec(budget={"trials": 3}))
+    study = filing.create(database, make_spec(budget={"trials": 3}))
     search(study)
     return dashboard.build(database, Files(str(database.place) + ".files"), Access()), study
 
@@ -307,7 +319,7 @@ def test_every_trial_has_its_picture_and_its_epochs(shown: Any) -> None:
 
 
 def test_a_trial_that_is_being_trained_is_drawn_anew_after_every_epoch(database: Database, tmp_path: Path) -> None:
-    study = creation.create(database, make_spec(space={**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": 0.1}}}))
+    study = filing.create(database, make_spec(space={**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": 0.1}}}))
     app = dashboard.routes(database, Files(str(tmp_path / "files")))
     seen = []
     events = working(claims_of(study), FakeEngine(learning))
@@ -367,7 +379,7 @@ def test_the_update_says_when_there_is_nothing_new(shown: Any) -> None:
 
 
 def test_everything_that_changes_is_news(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}))
+    study = filing.create(database, make_spec(budget={"trials": 2}))
     current = Current(lambda: 0.0)  # takes no time, so that nothing rests
     seen = [current.of(study).etag]
     for event in working(claims_of(study), FakeEngine(learning)):
@@ -380,7 +392,7 @@ def test_everything_that_changes_is_news(database: Database) -> None:
         lambda: study.set_budget(BudgetSpec(trials=3)),
         lambda: claimed(claims_of(study)),
         lambda: sweep(database),
-        lambda: study.record_test(winner, 0.1, 0.9),
+        lambda: score_by_hand(study, winner, 0.1, 0.9),
         lambda: study.set_budget(BudgetSpec(trials=9)),
         lambda: study.stop("drain"),
     ):
@@ -555,7 +567,7 @@ def test_the_list_of_studies_can_be_used_by_everyone(served: str, browser: Brows
 
 @needs_chromium
 def test_a_browser_asks_for_the_password(database: Database, tmp_path: Path, browser: Browser) -> None:
-    search(creation.create(database, make_spec(budget={"trials": 3})))
+    search(filing.create(database, make_spec(budget={"trials": 3})))
     with serving(tmp_path, LRSEARCH_DASHBOARD_PASSWORD=SECRET) as (process, url):
         with looking(browser) as stranger, pytest.raises(BrowserError, match="ERR_INVALID_AUTH_CREDENTIALS"):
             stranger.page.goto(f"{url}/lr")
@@ -575,7 +587,7 @@ def test_a_browser_asks_for_the_password(database: Database, tmp_path: Path, bro
 
 def test_over_postgresql(postgres_place: Place, tmp_path: Path) -> None:
     with closing(Database(postgres_place)) as database:
-        search(creation.create(database, make_spec(budget={"trials": 3})))
+        search(filing.create(database, make_spec(budget={"trials": 3})))
     url = url_of(postgres_place)
     with serving(tmp_path, LRSEARCH_STORAGE=url, LRSEARCH_ARTIFACTS=str(tmp_path)) as (process, address):
         assert get(f"{address}/healthz")[0] == 200
@@ -604,7 +616,7 @@ def test_it_survives_a_restart_of_the_server(tmp_path: Path) -> None:
     with Server.start(tmp_path / "server") as server:
         url = server.create_database()
         with closing(Database(parse_place(url))) as database:
-            search(creation.create(database, make_spec(budget={"trials": 2})))
+            search(filing.create(database, make_spec(budget={"trials": 2})))
         with serving(tmp_path, LRSEARCH_STORAGE=url) as (process, address):
             assert get(f"{address}/lr/probe?update")[0] == 200
             server.stop("immediate")

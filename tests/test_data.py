@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lrsearch.errors import DataError, StudyFileError
 from lrsearch.spec import study as spec
 from lrsearch.training import data, download
-from lrsearch.training.data import NAMES, DataConfig, ImageSplits, draw, load, statistics
+from lrsearch.training.data import DataConfig, ImageSplits, draw, load, statistics
 
 IDX = download.IDX_FILES
 WRONG_NAME: Any = "mnits"
@@ -176,9 +176,7 @@ def test_the_study_file_counts_training_images_as_the_split_does(limit: int | No
     assert counted == len(load(DataConfig(limit=limit, validation_fraction=fraction)).train_labels)
 
 
-def test_the_study_file_knows_the_names_and_scalings_that_are_offered() -> None:
-    assert get_args(spec.DatasetName) == NAMES
-    assert set(spec.POOL_SIZE) == set(NAMES)
+def test_the_study_file_knows_the_scalings_that_are_offered() -> None:
     assert get_args(spec.DatasetSpec.model_fields["scaling"].annotation) == data.SCALINGS
 
 
@@ -313,7 +311,7 @@ def test_mnist_is_what_torchvision_reads(mnist_root: Path) -> None:
         theirs = datasets.MNIST(mnist_root, train=train)
         assert torch.equal(images[:, 0], theirs.data)
         assert torch.equal(labels, theirs.targets)
-    assert download.LAYOUTS["mnist"].files == tuple(name.removesuffix(".gz") for name, _ in datasets.MNIST.resources)
+    assert download.layout_of("mnist").files == tuple(name.removesuffix(".gz") for name, _ in datasets.MNIST.resources)
 
 
 def test_mnist_has_its_known_statistics(mnist_root: Path) -> None:

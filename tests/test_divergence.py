@@ -14,11 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from lrsearch.schedules import factors
-from lrsearch.training import data, divergence, optimizers, serial
+from lrsearch.training import data, optimizers, serial, watch
 from lrsearch.training.data import DataConfig
-from lrsearch.training.divergence import FAR_ABOVE, PATIENCE_STEPS, first_divergence
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
+from lrsearch.training.watch import FAR_ABOVE, PATIENCE_STEPS, first_divergence
 from lrsearch.trial import Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
 
 NAN, INF = math.nan, math.inf
@@ -36,7 +36,7 @@ def test_the_limits_are_those_that_the_tables_below_are_written_for() -> None:
 
 
 def test_the_examples_in_the_docstring_hold() -> None:
-    assert doctest.testmod(divergence).failed == 0
+    assert doctest.testmod(watch).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,13 @@ import typer
 from conftest import FakeEngine, learning, make_spec
 from pydantic import BaseModel
 
-from lrsearch import errors
-from lrsearch import run as launch
+from lrsearch import errors, run
 from lrsearch.cli import app as cli
-from lrsearch.schedules import SHAPE_FIELDS
+from lrsearch.families import FAMILIES
 from lrsearch.spec import file as study_file
 from lrsearch.spec import study as spec
+from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.models import MODELS
 from lrsearch.store import filing, places
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,9 +159,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engine = FakeEngine(learning)
     with closing(study.database):
         artifacts = filing.artifacts_of(study)
-        for _ in launch.search(study, engine, artifacts):
+        for _ in run.Session(study, engine, artifacts).attend():
             pass
-        launch.test_winner(study, engine, artifacts)
     return path
 
 
@@ -281,11 +281,11 @@ def test_the_keys_that_are_documented_are_known() -> None:
 def test_a_key_left_unset_means_what_is_documented(render_cli: ModuleType) -> None:
     told = render_cli.UNSET
     unset = make_spec(budget={"trials": None}).model_copy(update={"pruner": spec.AshaSpec()})
-    assert (unset.baseline, unset.dataset.limit, unset.dataset.pool) == (None, None, spec.POOL_SIZE["digits"])
+    assert (unset.baseline, unset.dataset.limit, unset.dataset.pool) == (None, None, DATASETS["digits"].n_pool)
     budgets = [spec.BudgetSpec(), spec.BudgetSpec(hours=1.0)]
     assert [(b.trials, b.hours) for b in budgets] == [(50, None), (None, 1.0)]
     assert told["budget.trials"] == "50, or no limit if `hours` is given"
-    hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in spec.ModelName.__args__}
+    hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in MODELS}
     assert told["model.hidden"] == ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in hidden.items())
     assert told["pruner.min_resource"] == "a fifth of `epochs`"
     for epochs in range(1, 101):
@@ -337,12 +337,12 @@ def test_every_environment_variable_is_listed_with_its_option() -> None:
 
 def test_the_table_of_schedules_has_every_family_with_its_parameters() -> None:
     told = {code(cells[0])[0]: tuple(code(cells[1])) for cells in rows(section(GUIDE, "Schedules"))}
-    assert told == dict(SHAPE_FIELDS)
+    assert told == {name: record.takes for name, record in FAMILIES.items()}
 
 
 def test_every_family_is_drawn() -> None:
     (drawn,) = (text for text in blocks(GUIDE, "text") if "⠉" in text)
-    assert set(re.findall(r"[a-z_]+", drawn)) == set(SHAPE_FIELDS)
+    assert set(re.findall(r"[a-z_]+", drawn)) == set(FAMILIES)
 
 
 def test_the_schemas_of_json_are_those_of_the_code() -> None:
@@ -355,10 +355,10 @@ def test_the_samplers_pruners_data_sets_and_models_are_all_named() -> None:
     for names, heading in (
         (spec.KINDS["sampler"], "Samplers"),
         (spec.KINDS["pruner"], "Pruners"),
-        (spec.DatasetName, "Data sets"),
-        (spec.ModelName, "Models and devices"),
+        (DATASETS, "Data sets"),
+        (MODELS, "Models and devices"),
     ):
-        assert set(getattr(names, "__args__", names)) <= set(code(section(GUIDE, heading))), heading
+        assert set(names) <= set(code(section(GUIDE, heading))), heading
 
 
 def test_the_sentences_of_troubleshooting_are_ones_that_the_code_says() -> None:

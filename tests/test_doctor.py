@@ -30,7 +30,7 @@ from postgres import Account
 
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import check as checks
-from lrsearch.store import creation, health, leftovers, tables
+from lrsearch.store import filing, health, leftovers, tables
 from lrsearch.store.artifacts import Artifacts, default_for
 from lrsearch.store.check import Level
 from lrsearch.store.places import SqliteFile
@@ -45,7 +45,7 @@ LONG_AGO = "2020-01-01 00:00:00.000000"
 
 @pytest.fixture
 def study(database: Database) -> Study:
-    return creation.create(database, make_spec())
+    return filing.create(database, make_spec())
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def die_with_a_lease(url: str, spec_json: str) -> None:
 
     spec = StudySpec.model_validate_json(spec_json)
     with closing(Database(parse_place(url))) as database:
-        claimed(claims_of(creation.create(database, spec)))
+        claimed(claims_of(filing.create(database, spec)))
         os._exit(1)
 
 
@@ -183,7 +183,7 @@ def counts(database: Database) -> dict[str, int]:
 def test_what_a_study_left_that_was_deleted_with_optuna_is_removed(
     doctor: InProcess, study: Study, database: Database
 ) -> None:
-    other = creation.create(database, make_spec("other"))
+    other = filing.create(database, make_spec("other"))
     claims = claims_of(other)
     claims.release(claimed(claims))
     claims.leave()

@@ -66,10 +66,10 @@ def small_cifar10() -> dict[str, bytes]:
     """Return the files of a data set in CIFAR-10's format."""
     rng = np.random.default_rng(0)
     files = {}
-    for name in download.LAYOUTS["cifar10"].files[:-1]:
+    for name in download.layout_of("cifar10").files[:-1]:
         batch = {"data": rng.integers(0, 256, (12, 3072)).astype(np.uint8), "labels": [i % 10 for i in range(12)]}
         files[name] = pickle.dumps(batch)
-    files["batches.meta"] = pickle.dumps({"label_names": list(download.LAYOUTS["cifar10"].classes)})
+    files["batches.meta"] = pickle.dumps({"label_names": list(download.layout_of("cifar10").classes)})
     return files
 
 

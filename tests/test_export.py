@@ -25,10 +25,11 @@ from test_schedules import schedules_of
 from trials_by_hand import spec, trial
 
 from lrsearch.errors import UsageError
+from lrsearch.families import FAMILIES
 from lrsearch.report import export
 from lrsearch.report.export_program import Framework, layers, program
 from lrsearch.report.scheduler_code import scheduler_code
-from lrsearch.schedules import SHAPE_FIELDS, factors
+from lrsearch.schedules import factors
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import study as studies
@@ -135,7 +136,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
 
 
 def test_every_family_is_exported_in_the_tests() -> None:
-    assert {shape.family for shape in (*SHAPES, PLATEAU)} == set(SHAPE_FIELDS)
+    assert {shape.family for shape in (*SHAPES, PLATEAU)} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.family)
@@ -170,7 +171,7 @@ def stepped(names: dict[str, Any], n_steps: int) -> tuple[list[float], torch.opt
     return lrs, optimizer
 
 
-SCHEDULED = tuple(family for family in SHAPE_FIELDS if family not in ("plateau", "constant"))
+SCHEDULED = tuple(family for family in FAMILIES if family not in ("plateau", "constant"))
 
 
 @settings(deadline=None, max_examples=100)
@@ -261,6 +262,7 @@ DRIVER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("lightning") is None, reason="lightning comes with the extra 'dev'")
 def test_the_lightning_program_has_the_learning_rate_that_was_searched_at_every_update(tmp_path: Path) -> None:
     # One process for all: it takes seconds to import Lightning.
@@ -365,7 +367,7 @@ def test_the_digits_of_a_program_are_those_of_the_search(scaling: data.Scaling, 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
 def test_the_downloaded_images_of_a_program_are_those_of_the_search(
-    name: data.DatasetName, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Program
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Program
 ) -> None:
     if name == "cifar10":
         files = small_cifar10()

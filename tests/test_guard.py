@@ -37,7 +37,7 @@ from lrsearch.dashboard.guard import ALWAYS, BUCKETS, Access, Guard
 from lrsearch.dashboard.password import Password
 from lrsearch.dashboard.store import Files
 from lrsearch.errors import UsageError
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
 
@@ -103,7 +103,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with a study of some trials, to copy."""
     path = tmp_path_factory.mktemp("template") / "lrsearch.db"
     with closing(Database(SqliteFile(path))) as database:
-        study = creation.create(database, make_spec(budget={"trials": 3}))
+        study = filing.create(database, make_spec(budget={"trials": 3}))
         for _ in working(claims_of(study), FakeEngine(learning)):
             pass
     return path

@@ -19,12 +19,13 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
 from lrsearch.events import SearchEnded
-from lrsearch.store import creation, health, optuna_rows, patience, study
+from lrsearch.store import filing, health, optuna_rows, patience, study
 from lrsearch.store.claims import Claim, Claims
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.places import SqliteFile
+from lrsearch.store.proposals import Proposals
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
+from lrsearch.store.tables import SLOT_ATTR
 
 pytest_plugins = ["command_line"]
 
@@ -49,7 +50,7 @@ def delete_and_file_anew(source: Study) -> None:
     """The same name again: SQLite gives the new study and its trials the ids of the old one."""
     delete(source)
     with closing(Database(source.database.place)) as database:
-        stranger = creation.create(database, make_spec(budget={"trials": 9}))
+        stranger = filing.create(database, make_spec(budget={"trials": 9}))
         claims = claims_of(stranger)
         claim = claimed(claims)
         claims.accept(claim, measured(1))
@@ -131,7 +132,7 @@ def states_of(name: str, database: Database) -> list[TrialState]:
 
 def played(database: Database, moment: str, blow: Blow) -> tuple[Study, str, list[tuple[Any, ...]]]:
     """Train one trial, then another up to the moment; let the blow fall; go on to the end."""
-    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    filed = filing.create(database, make_spec(budget={"trials": BUDGET}))
     claims, other = claims_of(filed), claims_of(study.get(database, "probe"))
     first = claimed(claims)
     assert train(claims, first, range(1, 5))
@@ -162,6 +163,7 @@ def played(database: Database, moment: str, blow: Blow) -> tuple[Study, str, lis
     return filed, go_on(claims, second, epoch), before
 
 
+@pytest.mark.slow
 @on_both
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("name", BLOWS)
@@ -207,7 +209,7 @@ def test_deleting_a_copy_leaves_the_original_whole(database: Database, backend: 
 
 @on_both
 def test_a_copy_is_only_read(database: Database, backend: str) -> None:
-    filed = creation.create(database, make_spec())
+    filed = filing.create(database, make_spec())
     copy(filed)
     there = study.get(database, "copy")
     for change in (
@@ -215,7 +217,7 @@ def test_a_copy_is_only_read(database: Database, backend: str) -> None:
         lambda: there.stop("now"),
         lambda: there.enqueue({}),
         lambda: there.with_workers(there.spec.workers),
-        lambda: creation.create(database, make_spec("copy")),
+        lambda: filing.create(database, make_spec("copy")),
     ):
         with pytest.raises(UsageError, match="'copy' is a copy of the study 'probe'"):
             change()
@@ -225,17 +227,17 @@ def test_a_copy_is_only_read(database: Database, backend: str) -> None:
 
 
 def test_a_copy_in_another_file_is_said_to_be_one(database: Database, tmp_path: Path) -> None:
-    filed = creation.create(database, make_spec())
+    filed = filing.create(database, make_spec())
     there = f"sqlite:///{tmp_path / 'other.db'}"
     optuna.copy_study(from_study_name="probe", from_storage=url_of(filed.database.place), to_storage=there)
     with closing(Database(SqliteFile(tmp_path / "other.db"))) as other:
         assert study.names(other) == []
         with pytest.raises(UsageError, match="or a copy without what lrsearch knows of it"):
-            creation.create(other, make_spec())
+            filing.create(other, make_spec())
 
 
 def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(database: Database) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    filed = filing.create(database, make_spec(budget={"trials": BUDGET}))
     copy(filed)
     claims = claims_of(filed)
     for _ in range(2):
@@ -250,7 +252,7 @@ def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(databas
 
 
 def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials(database: Database) -> None:
-    filed = creation.create(database, make_spec())
+    filed = filing.create(database, make_spec())
     began = []
 
     def begin_a_trial(_: Any, __: Any, statement: str, *___: Any) -> None:
@@ -263,7 +265,7 @@ def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials
         storage.delete_study(filed.optuna_id)
     assert len(began) == 1
     assert rows(database, "SELECT number FROM trials") == [(0,)]  # it stayed behind
-    anew = creation.create(database, make_spec())
+    anew = filing.create(database, make_spec())
     assert anew.optuna_id == filed.optuna_id
     assert database.optuna.get_all_trials(anew.optuna_id) == []
     assert claimed(claims_of(anew)).trial.number == 0
@@ -276,7 +278,7 @@ def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials
 def test_what_is_read_is_of_one_moment_though_the_study_is_deleted_meanwhile(
     database: Database, backend: str, table: str
 ) -> None:
-    filed = creation.create(database, make_spec())
+    filed = filing.create(database, make_spec())
     claims = claims_of(filed)
     for _ in range(2):
         claim = claimed(claims)
@@ -304,7 +306,7 @@ def test_what_is_read_is_of_one_moment_though_the_study_is_deleted_meanwhile(
 
 
 def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(database: Database) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    filed = filing.create(database, make_spec(budget={"trials": BUDGET}))
     claims = claims_of(filed)
     claim = claimed(claims)
     assert train(claims, claim, range(1, 5))
@@ -322,7 +324,7 @@ def test_what_ended_while_a_dashboard_renamed_is_told_under_the_new_name(databas
 def test_what_was_accepted_while_a_dashboard_renamed_is_mirrored_under_the_new_name(
     database: Database, backend: str
 ) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    filed = filing.create(database, make_spec(budget={"trials": 1}))
     claims = claims_of(filed)
     claim = claimed(claims)
     assert train(claims, claim, range(1, 3))
@@ -336,7 +338,7 @@ def test_what_was_accepted_while_a_dashboard_renamed_is_mirrored_under_the_new_n
 
 @on_both
 def test_an_ending_that_another_program_told_of_the_copy_gives_way_to_ours(database: Database, backend: str) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": BUDGET}))
+    filed = filing.create(database, make_spec(budget={"trials": BUDGET}))
     claims = claims_of(filed)
     claim = claimed(claims)
     assert train(claims, claim, range(1, 5))
@@ -353,26 +355,26 @@ def test_an_ending_that_another_program_told_of_the_copy_gives_way_to_ours(datab
 def test_a_trial_whose_study_is_renamed_while_it_is_taken_over_goes_on(
     database: Database, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    filed = filing.create(database, make_spec(budget={"trials": 1}))
     claims = claims_of(filed)
     claim = claimed(claims)
     assert train(claims, claim, range(1, 3))
     claims.release(claim)
-    news = Claims._read_news
+    news = Proposals.read_news
 
-    def rename_before(self: Claims) -> None:
-        monkeypatch.setattr(Claims, "_read_news", news)
+    def rename_before(self: Proposals) -> None:
+        monkeypatch.setattr(Proposals, "read_news", news)
         rename(filed)
         news(self)
 
-    monkeypatch.setattr(Claims, "_read_news", rename_before)
+    monkeypatch.setattr(Proposals, "read_news", rename_before)
     assert go_on(claims, None) == "the one trial of the budget is finished"
     (trial,) = study.get(database, "renamed").trials()
     assert (trial.number, trial.state.value, len(trial.metrics)) == (0, "complete", 4)
 
 
 def test_a_new_trial_has_nothing_of_the_deleted_one_whose_id_it_is_given(database: Database) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    filed = filing.create(database, make_spec(budget={"trials": 1}))
     with database.writing() as connection:  # as Optuna leaves it that deletes what it had read before
         for table, columns in (
             ("trial_values", "(trial_id, objective, value, value_type) VALUES (1, 0, 0.75, 'FINITE')"),
@@ -392,7 +394,7 @@ def test_a_new_trial_has_nothing_of_the_deleted_one_whose_id_it_is_given(databas
 
 
 def test_a_trial_that_begins_while_its_study_is_deleted_is_swept(database: Database) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": 2}))
+    filed = filing.create(database, make_spec(budget={"trials": 2}))
     claims = claims_of(filed)
     claim = claimed(claims)
     with database.writing() as connection:  # what Optuna had not read yet stays behind
@@ -406,7 +408,7 @@ def test_a_trial_that_begins_while_its_study_is_deleted_is_swept(database: Datab
 
 @pytest.mark.parametrize("backend", ["postgresql"])
 def test_nobody_tells_how_a_trial_ended_between_our_look_and_our_commit(database: Database, backend: str) -> None:
-    filed = creation.create(database, make_spec(budget={"trials": 1}))
+    filed = filing.create(database, make_spec(budget={"trials": 1}))
     claim = claimed(claims_of(filed))
     tell = sa.text("UPDATE trials SET state = 'COMPLETE' WHERE trial_id = :trial")
     with database.engine.begin() as connection, closing(Database(database.place)) as other:

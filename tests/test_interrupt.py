@@ -21,7 +21,7 @@ from conftest import DEADLINE_SECONDS, FakeEngine, claims_of, learning, leases_h
 
 from lrsearch.cli import interrupts
 from lrsearch.events import SearchEnded
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import SqliteFile
@@ -153,7 +153,7 @@ def test_wherever_in_the_database_work_an_interrupt_comes_nothing_is_lost(tmp_pa
     spec = make_spec(budget={"trials": 2}, epochs=2, pruner={"name": "asha"})
     template = tmp_path / "template.db"
     with closing(Database(SqliteFile(template))) as database:
-        creation.create(database, spec)
+        filing.create(database, spec)
     for k in range(0, 1000, 3):  # by threes: no two of them in one transaction would be told apart
         path = tmp_path / f"{k}.db"
         shutil.copy(template, path)

@@ -26,7 +26,7 @@ from postgres import Account
 
 from lrsearch import worker
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialInterrupted
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store.claims import Claim
 from lrsearch.store.filing import artifacts_of
 from lrsearch.store.keeper import Due, Keeper, Leave
@@ -56,7 +56,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         spec = make_spec(workers={**RULES, **self.rules})
-        self.study = creation.create(self.database, spec)
+        self.study = filing.create(self.database, spec)
         self.clock, self.leave, self.hung = Clock(), Leave(), list[str]()
         self.claims = claims_of(self.study)
         self.keeper = Keeper(self.claims, self.leave, self.clock, self.hung.append)
@@ -330,7 +330,7 @@ def test_a_trial_trained_for_too_long_fails_as_timed_out(bench: Bench) -> None:
 
 @on_both
 def test_an_epoch_much_longer_than_a_lease_does_not_lose_it(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=1, workers={"lease_seconds": 0.5}))
+    study = filing.create(database, make_spec(budget={"trials": 1}, epochs=1, workers={"lease_seconds": 0.5}))
     other = claims_of(study)
     said: list[EndReason] = []
 

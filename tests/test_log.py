@@ -22,7 +22,6 @@ from command_line import ESCAPE, InProcess, Running, at_a_terminal, clean_enviro
 from conftest import CRASHED, complete, make_spec, measured
 from trials_by_hand import trial
 
-from lrsearch import json_log
 from lrsearch.cli import log
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_STORAGE, EXIT_TERMINATED, EXIT_USAGE
 from lrsearch.events import (
@@ -38,6 +37,7 @@ from lrsearch.events import (
 )
 from lrsearch.report import event_fields
 from lrsearch.trial import Reason, State
+from lrsearch.workers import json_log
 
 pytest_plugins = ["command_line"]
 

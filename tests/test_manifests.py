@@ -17,7 +17,7 @@ from command_line import clean_environment
 from lrsearch import errors
 from lrsearch.cli import app as cli
 from lrsearch.dashboard import guard, password
-from lrsearch.store.connecting import SETTINGS
+from lrsearch.store.opening import SETTINGS
 from lrsearch.store.places import PostgresServer, parse_place
 from lrsearch.store.storage import PATIENCE_SECONDS
 

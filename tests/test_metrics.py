@@ -50,7 +50,7 @@ from lrsearch.dashboard.metrics import ENDINGS, INTERRUPTING, KEPT_SECONDS, REST
 from lrsearch.dashboard.store import Files
 from lrsearch.report import status
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import at_work, creation
+from lrsearch.store import at_work, filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import Place, parse_place
 from lrsearch.store.storage import Database
@@ -147,8 +147,8 @@ def is_over(study: studies.Study) -> bool:
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 def test_it_says_what_status_says_after_every_event_of_a_search(database: Database, metric: str) -> None:
     space = {**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": {"low": 0.01, "high": 5.0, "log": True}}}}
-    study = creation.create(database, make_spec(budget={"trials": 5}, objective={"metric": metric}, space=space))
-    creation.create(database, make_spec("another"))
+    study = filing.create(database, make_spec(budget={"trials": 5}, objective={"metric": metric}, space=space))
+    filing.create(database, make_spec("another"))
     epochs = 0
     for event in working(claims_of(study), FakeEngine(learning)):
         epochs += type(event).__name__ == "EpochDone"
@@ -180,7 +180,7 @@ def test_it_says_what_status_says_after_every_event_of_a_search(database: Databa
 def test_a_worker_that_is_killed_is_seen_and_its_lease_is_lost_when_another_takes_over(place: Place) -> None:
     spec = make_spec(budget={"trials": 2})
     with closing(Database(place)) as database:
-        study = creation.create(database, spec)
+        study = filing.create(database, spec)
         # Each epoch of its second trial but the first is never trained.
         child = started(work_in_child, url_of(place), spec.to_json(), Kill("accept", "after", 5))
         assert finished(child) == -9
@@ -204,7 +204,7 @@ def test_a_worker_that_is_killed_is_seen_and_its_lease_is_lost_when_another_take
 
 @on_both
 def test_a_worker_elsewhere_is_gone_when_its_lease_is_over(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}))
+    study = filing.create(database, make_spec(budget={"trials": 2}))
     claims = claims_of(study)
     claim = claimed(claims)
     write(database, "UPDATE lrsearch_workers SET process_space = 'elsewhere', process_started = 1")
@@ -222,7 +222,7 @@ def test_a_worker_elsewhere_is_gone_when_its_lease_is_over(database: Database) -
 
 def test_a_study_is_over_when_status_says_so(database: Database) -> None:
     spec = make_spec(budget={"trials": 3, "max_failures": 0}, workers={"retries": {"crash": 0}})
-    study = creation.create(database, spec)
+    study = filing.create(database, spec)
     claims = claims_of(study)
     seen = []
 
@@ -253,7 +253,7 @@ def test_a_study_is_over_when_status_says_so(database: Database) -> None:
 
 
 def test_a_budget_in_hours_is_told_in_seconds(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": None, "hours": 0.001}))
+    study = filing.create(database, make_spec(budget={"trials": None, "hours": 0.001}))
     claims = claims_of(study)
     claim = claimed(claims)
     claims.accept(claim, measured(1, seconds=1.5))
@@ -270,7 +270,7 @@ def test_a_budget_in_hours_is_told_in_seconds(database: Database) -> None:
 
 @pytest.mark.parametrize("name", ['a "b" \\n\\c\\', "two\nlines", "ü/ö {x=1}", "<b>&amp;</b>", "_", " "])
 def test_a_study_of_any_name_is_one_label(database: Database, name: str) -> None:
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     app = dashboard.build(database, Files("nothing"), Access())
     body = json.dumps({"study_name": name}).encode()
     assert ask(app, "POST", "/api/studies/1/rename", body).status == 201
@@ -281,8 +281,8 @@ def test_a_study_of_any_name_is_one_label(database: Database, name: str) -> None
 def test_what_was_copied_or_deleted_or_is_not_ours_is_left_out(database: Database) -> None:
     import optuna
 
-    study = creation.create(database, make_spec())
-    creation.create(database, make_spec("gone"))
+    study = filing.create(database, make_spec())
+    filing.create(database, make_spec("gone"))
     url = url_of(database.place)
     optuna.create_study(study_name="plain", storage=database.optuna)
     optuna.copy_study(from_study_name="probe", to_study_name="copy", from_storage=url, to_storage=url)
@@ -295,7 +295,7 @@ def test_what_was_copied_or_deleted_or_is_not_ours_is_left_out(database: Databas
 
 
 def test_the_parser_of_openmetrics_finds_nothing_wrong(database: Database) -> None:
-    study = creation.create(database, make_spec())
+    study = filing.create(database, make_spec())
     search(study)
     app = dashboard.build(database, Files("nothing"), Access())
     answer = ask(app, "GET", "/metrics", accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
@@ -313,7 +313,7 @@ def test_the_parser_of_openmetrics_finds_nothing_wrong(database: Database) -> No
 
 
 def test_the_page_on_monitoring_names_every_metric_with_its_labels(database: Database) -> None:
-    search(creation.create(database, make_spec(budget={"hours": 1.0, "trials": 2})))
+    search(filing.create(database, make_spec(budget={"hours": 1.0, "trials": 2})))
     text = (Path(__file__).parents[1] / "docs" / "monitoring.md").read_text("utf-8")
     rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `lrsearch_")]
     told = {
@@ -344,7 +344,7 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 def test_many_studies_cost_as_many_queries_as_one(database: Database) -> None:
     for n, name in enumerate(["first", *(f"study_{i}" for i in range(20))]):
-        creation.create(database, make_spec(name))
+        filing.create(database, make_spec(name))
         if n in (0, 20):
             with statements(database) as seen:
                 assert len(now(database).of("study_open")) == n + 1
@@ -353,7 +353,7 @@ def test_many_studies_cost_as_many_queries_as_one(database: Database) -> None:
 
 
 def test_ten_scrapers_cost_one_look(database: Database) -> None:
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     app = dashboard.build(database, Files("nothing"), Access())
     barrier, answers = threading.Barrier(10), list[bytes]()
 
@@ -373,7 +373,7 @@ def test_ten_scrapers_cost_one_look(database: Database) -> None:
 
 
 def test_numbers_that_took_long_are_shown_for_longer(database: Database) -> None:
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     seconds = [0.0, 10.0]
     times = iter([*seconds, 10.0 + REST * 10.0 - 0.1, 10.0 + REST * 10.0, 51.0, 51.0 + KEPT_SECONDS, 60.0])
     collector = Studies(database, lambda: next(times))
@@ -397,7 +397,7 @@ def test_over_postgresql_it_asks_for_the_password_and_says_when_the_server_is_do
         url = server.create_database()
         monkeypatch.setenv("LRSEARCH_STORAGE", url)
         with closing(Database(parse_place(url))) as database:
-            search(creation.create(database, make_spec(budget={"trials": 3})))
+            search(filing.create(database, make_spec(budget={"trials": 3})))
         with serving(tmp_path, LRSEARCH_STORAGE=url, LRSEARCH_DASHBOARD_PASSWORD=SECRET) as (process, address):
             for headers in ({}, {"Authorization": "Bearer wrong"}):
                 with pytest.raises(urllib.error.HTTPError) as refused:
@@ -446,7 +446,7 @@ def test_while_a_real_search_runs(tmp_path: Path, lrsearch: InProcess) -> None:
 def test_a_file_that_is_gone_is_said_once_and_not_made_anew(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     clock = [0.0]
     collector = Studies(database, lambda: clock[0])
     path = Path(str(database.place))

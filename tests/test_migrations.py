@@ -21,7 +21,7 @@ from lrsearch.errors import EXIT_STORAGE, StorageError
 from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import migrations, opening, tables
 from lrsearch.store import study as studies
-from lrsearch.store.look import has_studies
+from lrsearch.store.opening import has_studies
 from lrsearch.store.places import Place, SqliteFile
 from lrsearch.store.storage import Database, open_existing
 from lrsearch.trial import Role, State

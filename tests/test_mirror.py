@@ -31,13 +31,13 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
-from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR, Mirror
 from lrsearch.store.places import SqliteFile
-from lrsearch.store.samplers import build
+from lrsearch.store.proposals import Mirror, sampler_of
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.trial import Divergence, EpochMetrics, State, Trial, TrialConfig
 
 SGD_COSINE: dict[str, Any] = {
@@ -51,7 +51,7 @@ SGD_COSINE: dict[str, Any] = {
 def searched(path: Path, spec: StudySpec, script: Script = learning) -> list[Trial]:
     """Search in one go, in this process; return the trials."""
     with closing(Database(SqliteFile(path))) as database:
-        study = creation.create(database, spec)
+        study = filing.create(database, spec)
         for _ in working(claims_of(study), FakeEngine(script)):
             pass
         return study.trials()
@@ -144,7 +144,7 @@ def test_qmc_goes_on_with_its_sequence_in_another_process(tmp_path: Path, kills:
 def test_qmc_repeats_nothing_when_several_processes_draw_at_once(tmp_path: Path) -> None:
     path, gate = tmp_path / "many.db", tmp_path / "gate"
     with closing(Database(SqliteFile(path))) as database:
-        creation.create(database, QMC)
+        filing.create(database, QMC)
     workers = [started(work_in_child, str(path), QMC.to_json(), None, str(gate)) for _ in range(3)]
     gate.touch()
     assert [finished(process) for process in workers] == [0, 0, 0]
@@ -196,7 +196,7 @@ def count_too_high(path: Path, spec: StudySpec, *, diverge: bool) -> int:
             yield RuntimeError("broken")
 
     with closing(Database(SqliteFile(path))) as database:
-        study = creation.create(database, spec)
+        study = filing.create(database, spec)
         claims = claims_of(study)
         events = working(claims, FakeEngine(script))
         with closing(events):
@@ -303,7 +303,7 @@ def test_the_mirror_sees_the_parameters_that_a_plain_script_asked_for_after_it_h
 def test_the_mirror_sees_what_another_process_drew_for_a_slot_that_this_one_had_drawn_for() -> None:
     study, mirror = source(), Mirror("maximize")
     space = make_spec(space={**SGD_COSINE, "batch_size": 32}).space
-    sampler = build(make_spec(sampler={"name": "random"}).sampler, 0, 0)
+    sampler = sampler_of(make_spec(sampler={"name": "random"}).sampler, 0, 0)
     ours = mirror.ask("slot", sampler, space, None)
     theirs = study.ask({name: ours.distributions[name] for name in ours.params})
     theirs.set_user_attr(SLOT_ATTR, "slot")
@@ -318,7 +318,7 @@ def test_a_slot_asked_for_again_does_not_count_as_two_trials_under_way() -> None
     mirror = Mirror("maximize")
     spec = make_spec(sampler={"name": "random"})
     for _ in range(3):
-        mirror.ask("slot", build(spec.sampler, 0, 0), spec.space, None)
+        mirror.ask("slot", sampler_of(spec.sampler, 0, 0), spec.space, None)
     assert len(seen(mirror)) == 1
 
 
@@ -328,14 +328,14 @@ def test_the_mirror_leaves_out_trials_that_wait() -> None:
     mirror.sync(study.get_trials())
     assert seen(mirror) == []
     spec = make_spec(space=SGD_COSINE)
-    drawn = mirror.ask("slot", build(spec.sampler, 0, 0), spec.space, None)
+    drawn = mirror.ask("slot", sampler_of(spec.sampler, 0, 0), spec.space, None)
     assert drawn.params["peak_lr_sgd"] != 0.125
 
 
 def test_a_setting_given_is_drawn_as_given() -> None:
     mirror, spec = Mirror("maximize"), make_spec(space=SGD_COSINE)
     given = {"batch_size": 64, "peak_lr_sgd": 0.125, "warmup_fraction": 0.05, "final_fraction": 0.01}
-    drawn = mirror.ask("slot", build(spec.sampler, 0, 0), spec.space, given)
+    drawn = mirror.ask("slot", sampler_of(spec.sampler, 0, 0), spec.space, given)
     assert drawn.params == given
 
 
@@ -344,7 +344,7 @@ def test_trials_of_a_plain_optuna_script_teach_the_sampler(tmp_path: Path) -> No
     spec = make_spec(space={**ONE_SHAPE, "optimizer": "sgd"}, budget={"trials": 12}, sampler={"name": "tpe"})
     path = tmp_path / "x.db"
     with closing(Database(SqliteFile(path))) as database:
-        study = creation.create(database, spec)
+        study = filing.create(database, spec)
         claim = claimed(claims_of(study))
         claims_of(study).release(claim)
         (known,) = study.frozen_trials()

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from lrsearch.errors import StudyFileError
-from lrsearch.training.models import NAMES, ModelConfig, build, n_parameters
+from lrsearch.spec.models import MODELS
+from lrsearch.training.models import ModelConfig, build, n_parameters
 
 GREY28 = (1, 28, 28)
 COLOUR32 = (3, 32, 32)
@@ -136,7 +137,7 @@ def test_weights_that_are_frozen_do_not_count() -> None:
     assert n_parameters(model) == 7_840
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_known_model_is_built_by_default(name: str) -> None:
     build(ModelConfig(name), GREY28, 10)  # type: ignore[arg-type]
 

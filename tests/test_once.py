@@ -14,7 +14,7 @@ from lrsearch.analysis.ranking import once
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.report import answer
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import creation, space, study
+from lrsearch.store import filing, space, study
 from lrsearch.store.claims import Claims
 from lrsearch.store.storage import Database
 from lrsearch.trial import EpochMetrics, OptimizerConfig, Outcome, Reason, ScheduleConfig, State, Trial, TrialConfig
@@ -45,7 +45,7 @@ def test_each_setting_of_a_finite_space_is_trained_once_and_the_search_ends(
     sampler: str, database: Database, backend: str
 ) -> None:
     spec = grid(sampler={"name": sampler, "portfolio": True})
-    filed = creation.create(database, spec)
+    filed = filing.create(database, spec)
     assert space.size(spec.space) == 8
     ended = trained(claims_of(filed))
     assert ended.reason == EndReason.SPACE_USED_UP
@@ -58,7 +58,7 @@ def test_each_setting_of_a_finite_space_is_trained_once_and_the_search_ends(
 def test_asked_to_a_finite_space_tries_other_seeds(database: Database) -> None:
     spec = grid(space={"seed": [0, 1, 2]})
     assert space.size(spec.space) == 24
-    filed = creation.create(database, spec)
+    filed = filing.create(database, spec)
     ended = trained(claims_of(filed))
     assert ended.message == "all 24 settings of the search space are trained, and a training repeats bit for bit"
     trials = filed.trials()
@@ -77,7 +77,7 @@ def test_the_seed_is_that_of_the_study_where_the_space_has_none() -> None:
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_several_workers_never_train_one_setting_at_once(database: Database, backend: str) -> None:
-    creation.create(database, grid())
+    filing.create(database, grid())
     ends: list[SearchEnded] = []
 
     def work() -> None:
@@ -96,7 +96,7 @@ def test_several_workers_never_train_one_setting_at_once(database: Database, bac
 
 
 def test_a_setting_whose_trial_failed_is_drawn_again(database: Database) -> None:
-    filed = creation.create(
+    filed = filing.create(
         database,
         make_spec(
             space={
@@ -165,7 +165,7 @@ def test_a_repetition_is_no_evidence() -> None:
     trials = [ended(0, 0.1, 0.9), *(ended(n, 0.1, 0.9) for n in range(1, 20)), ended(20, 0.01, 0.5)]
     assert [trial.number for trial in once(trials)] == [0, 20]
     found = answer.build(trials, make_spec(space={"optimizer": "sgd"}), "lrsearch.db")
-    assert found.close == ()
+    assert found.found.close == ()
     assert found.how_sure()[0].startswith("The one other complete trial does not lie within")
     (diagnosis,) = diagnose(trials, make_spec(space={"optimizer": "sgd"}))
     assert diagnosis.counts[State.COMPLETE] == 2

@@ -26,7 +26,7 @@ from conftest import (
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
@@ -40,7 +40,7 @@ SLOW = ("--model", "cnn", "--epochs", "1000", "--set", "workers.lease_seconds=6"
 
 @pytest.fixture
 def study(database: Database) -> Study:
-    return creation.create(database, make_spec())
+    return filing.create(database, make_spec())
 
 
 @pytest.fixture

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.training import data, optimizers
 from lrsearch.training.data import DataConfig
 from lrsearch.trial import OptimizerConfig, OptimizerName
 
 CPU = torch.device("cpu")
 SPLITS = data.load(DataConfig("digits"))
-NAMES: tuple[OptimizerName, ...] = get_args(OptimizerName)
+NAMES: tuple[OptimizerName, ...] = tuple(OPTIMIZERS)
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA here")
 

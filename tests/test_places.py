@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, StorageError, UsageError
 from lrsearch.store import places
-from lrsearch.store.look import check_new
+from lrsearch.store.opening import check_new
 from lrsearch.store.places import PostgresServer, SqliteFile, network_file_system, parse_place
 
 SECRET = "hunter2"

@@ -23,7 +23,7 @@ from postgres import Account
 
 from lrsearch.errors import StorageError
 from lrsearch.store import study as studies
-from lrsearch.store.look import check_new
+from lrsearch.store.opening import check_new
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import Database, open_existing
 

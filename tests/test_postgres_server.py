@@ -19,7 +19,7 @@ from conftest import make_spec, wait_until
 from postgres import Account, Server
 
 from lrsearch.errors import StorageError
-from lrsearch.store import creation, patience
+from lrsearch.store import filing, patience
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import Database
 
@@ -220,7 +220,7 @@ def test_a_worker_that_is_started_while_the_server_restarts_waits_for_it(own_ser
     url = own_server.create_database()
     place = parse_place(url)
     with closing(Database(place)) as database:
-        creation.create(database, make_spec(budget={"trials": 1}, epochs=1))
+        filing.create(database, make_spec(budget={"trials": 1}, epochs=1))
     own_server.stop()
     worker = Running(("worker", "--study", "probe", "--device", "cpu"), tmp_path, LRSEARCH_STORAGE=url)
     assert worker.wait_for(lambda running: "trying again for 60 s" in running.read("stderr"))

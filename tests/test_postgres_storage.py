@@ -32,9 +32,9 @@ from postgres import Account, Server
 
 from lrsearch.errors import EXIT_STORAGE, EXIT_USAGE, IdentityError, StorageError, UnknownNameError, UsageError
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import creation, filing, optuna_rows, tables
+from lrsearch.store import filing, optuna_rows, tables
 from lrsearch.store import study as studies
-from lrsearch.store.look import check_new, has_studies, study_names
+from lrsearch.store.opening import check_new, has_studies, study_names
 from lrsearch.store.places import Place, PostgresServer, SqliteFile, parse_place
 from lrsearch.store.storage import Database, open_existing
 
@@ -59,7 +59,7 @@ def stoppable(own_server: Server) -> PostgresServer:
 
 def searched(place: Place, spec: StudySpec = SPEC) -> None:
     with closing(Database(place)) as database:
-        for _ in working(claims_of(creation.create(database, spec)), FakeEngine(learning)):
+        for _ in working(claims_of(filing.create(database, spec)), FakeEngine(learning)):
             pass
 
 
@@ -97,7 +97,7 @@ def test_an_empty_database_gets_studies_and_gives_them_back(postgres_url: str) -
         with pytest.raises(UnknownNameError, match="did you mean 'probe'"):
             studies.get(database, "prob")
         with pytest.raises(IdentityError, match="--name probe-2"):
-            creation.create(database, make_spec(epochs=9))
+            filing.create(database, make_spec(epochs=9))
         assert studies.delete(database, "probe") == 3
         assert studies.names(database) == []
 
@@ -127,7 +127,7 @@ def test_every_scheme_opens_it(postgres_place: PostgresServer, scheme: str) -> N
 def open_in_child(url: str, spec_json: str, gate: str) -> None:
     wait_until(Path(gate).exists)
     with closing(Database(parse_place(url))) as database:
-        creation.create(database, StudySpec.model_validate_json(spec_json))
+        filing.create(database, StudySpec.model_validate_json(spec_json))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -163,7 +163,7 @@ def test_64_workers_fit_into_the_connections_that_a_server_has_by_default(
     with ExitStack() as stack:
         connection = stack.enter_context(psycopg.connect(postgres_server.url(), autocommit=True))
         databases = [stack.enter_context(closing(Database(postgres_place))) for _ in range(N_WORKERS)]
-        creation.create(databases[0], SPEC)
+        filing.create(databases[0], SPEC)
         everyone_is_in = threading.Barrier(N_WORKERS)
 
         def work(database: Database) -> None:
@@ -197,7 +197,7 @@ def test_a_server_that_was_restarted_between_two_transactions_is_not_noticed(
     own_server: Server, stoppable: PostgresServer, mode: str
 ) -> None:
     with closing(Database(stoppable)) as database:
-        study = creation.create(database, SPEC)
+        study = filing.create(database, SPEC)
         own_server.restart(mode)  # type: ignore[arg-type]
         database.write(raise_budget)
         own_server.restart(mode)  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ def test_whoever_has_patience_waits_for_a_server_that_is_down_and_says_so(
     own_server: Server, stoppable: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(Database(stoppable, patience_seconds=60)) as database:
-        study = creation.create(database, SPEC)
+        study = filing.create(database, SPEC)
         asks: list[Callable[[], object]] = [
             lambda: database.write(raise_budget),
             lambda: database.read(lambda c: c.scalar(sa.text("SELECT 1"))),
@@ -247,14 +247,14 @@ def test_a_transaction_that_the_restart_ends_is_run_again_once(own_server: Serve
         return runs
 
     with closing(Database(stoppable, patience_seconds=60)) as database:
-        creation.create(database, SPEC)
+        filing.create(database, SPEC)
         assert database.write(work) == 2
         assert budget_trials(database) == 4
 
 
 def test_without_patience_a_server_that_is_down_is_said_at_once(own_server: Server, stoppable: PostgresServer) -> None:
     with closing(Database(stoppable)) as database:
-        study = creation.create(database, SPEC)
+        study = filing.create(database, SPEC)
         own_server.stop()
         begun = time.monotonic()
         for action in (lambda: database.write(raise_budget), study.budget, lambda: studies.names(database),
@@ -266,7 +266,7 @@ def test_without_patience_a_server_that_is_down_is_said_at_once(own_server: Serv
 
 def test_whoever_is_asked_to_leave_waits_no_longer(own_server: Server, stoppable: PostgresServer) -> None:
     with closing(Database(stoppable, patience_seconds=600)) as database:
-        creation.create(database, SPEC)
+        filing.create(database, SPEC)
         database.leaving = lambda: True
         own_server.stop()
         refused(lambda: database.write(raise_budget), "nothing listens there")
@@ -275,7 +275,7 @@ def test_whoever_is_asked_to_leave_waits_no_longer(own_server: Server, stoppable
 
 def test_a_password_that_is_changed_meanwhile_is_said_at_once(own_server: Server, stoppable: PostgresServer) -> None:
     with closing(Database(stoppable, patience_seconds=600)) as database:
-        creation.create(database, SPEC)
+        filing.create(database, SPEC)
         database.engine.dispose()
         with psycopg.connect(own_server.url(), autocommit=True) as connection:
             connection.execute("ALTER USER lrsearch PASSWORD 'another'")
@@ -311,7 +311,7 @@ def test_a_process_paused_within_a_transaction_does_not_hold_up_the_others(
     hasty = url_of(postgres_place) + "?options=-c%20idle_in_transaction_session_timeout%3D300ms"
     held = tmp_path / "held"
     with closing(Database(postgres_place)) as database:
-        creation.create(database, SPEC)
+        filing.create(database, SPEC)
         with database.reading() as connection:
             assert connection.scalar(sa.text("SHOW idle_in_transaction_session_timeout")) == "20s"
         process = started(hold_the_budget, hasty, str(held))
@@ -332,16 +332,16 @@ def test_a_process_paused_within_a_transaction_does_not_hold_up_the_others(
 @on_both
 def test_a_sqlite_file_is_for_one_machine_and_a_server_for_many(database: Database) -> None:
     place = database.place
-    here = claims_of(creation.create(database, SPEC))
-    other = creation.create(database, make_spec("other"))
+    here = claims_of(filing.create(database, SPEC))
+    other = filing.create(database, make_spec("other"))
     here.claim()
     elsewhere = claims_of(other)
-    object.__setattr__(elsewhere._reservations.holder, "machine", "another kernel")
+    object.__setattr__(elsewhere.holder, "machine", "another kernel")
     if isinstance(place, SqliteFile):
         refused(
             elsewhere.claim,
             str(place),
-            here._reservations.holder.host,
+            here.holder.host,
             "one",
             "PostgreSQL",
             "postgresql://user@host/database",
@@ -358,7 +358,7 @@ def test_a_sqlite_file_is_for_one_machine_and_a_server_for_many(database: Databa
 
 @on_both
 def test_a_study_filed_by_another_lrsearch_is_refused_with_both_versions(database: Database) -> None:
-    study = creation.create(database, SPEC)
+    study = filing.create(database, SPEC)
     studies.check_version(study)
     database.write(lambda c: c.execute(tables.studies.update().values(version="99.7.1")))
     with pytest.raises(UsageError, match=r"lrsearch 99\.7\.1") as error:

@@ -13,11 +13,18 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
+from lrsearch.schedules import comparable_from
 from lrsearch.spec.study import StudySpec
-from lrsearch.store.pruners import Comparison, RungRow, asha, comparable_from, judge, median
+from lrsearch.strategy.judge import asha, judge, median
+from lrsearch.strategy.view import Judgement, Reached, RungRow
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
 EPOCHS = 9
+
+
+def pruned(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> bool:
+    """Whether a trial whose rise is over is pruned at an epoch."""
+    return judge(Reached(spec, epoch, True, None, own, others, n_complete)).fate == "prune"
 
 
 @dataclass
@@ -39,7 +46,7 @@ def ours(spec: StudySpec, epoch: int, trial: Told, history: Sequence[Told]) -> b
         for t in history
         if t is not trial and len(t.scores) >= epoch
     ]
-    return judge(spec, epoch, trial.scores, others, sum(t.complete for t in history)).prune
+    return pruned(spec, epoch, trial.scores, others, sum(t.complete for t in history))
 
 
 def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence[float]], order: random.Random) -> int:
@@ -192,7 +199,8 @@ def test_median_looks_from_its_warm_up_on_at_every_interval_before_the_last_epoc
 def test_without_a_pruner_nothing_is_compared() -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": "none"})
     assert not any(spec.pruner.compares_at(epoch, EPOCHS) for epoch in range(1, EPOCHS + 1))
-    assert judge(spec, 3, [math.nan], [RungRow(1.0, complete=True, comparable=True)] * 9, 9) == Comparison(prune=False)
+    rows = [RungRow(1.0, complete=True, comparable=True)] * 9
+    assert judge(Reached(spec, 3, True, None, [math.nan], rows, 9)) == Judgement("keep")
 
 
 @given(st.sampled_from(["asha", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
@@ -200,7 +208,7 @@ def test_the_last_epoch_is_never_pruned(name: str, metric: str, epochs: int, sco
     spec = make_spec(epochs=epochs, pruner={"name": name}, objective={"metric": metric})
     others = [RungRow(0.5, complete=True, comparable=True)] * 20
     for own in ([score] * epochs, [math.nan] * epochs):
-        assert not judge(spec, epochs, own, others, 20).prune
+        assert not pruned(spec, epochs, own, others, 20)
 
 
 # --- warm-up ---------------------------------------------------------------------------------------------------------
@@ -250,8 +258,8 @@ def test_a_score_made_during_warm_up_is_held_against_nobody(name: str) -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": name, **({"n_startup_trials": 0} if name == "median" else {})})
     better = [RungRow(0.9, complete=True, comparable=True)] * 6
     warming = [RungRow(0.9, complete=True, comparable=False)] * 6
-    assert judge(spec, 3, [0.1, 0.1, 0.1], better, 6).prune
-    assert not judge(spec, 3, [0.1, 0.1, 0.1], warming, 6).prune
+    assert pruned(spec, 3, [0.1, 0.1, 0.1], better, 6)
+    assert not pruned(spec, 3, [0.1, 0.1, 0.1], warming, 6)
 
 
 # --- the numbers of a verdict ----------------------------------------------------------------------------------------
@@ -260,17 +268,17 @@ def test_a_score_made_during_warm_up_is_held_against_nobody(name: str) -> None:
 @pytest.mark.parametrize(
     ("value", "others", "factor", "maximize", "verdict"),
     [
-        (0.5, [], 3, True, Comparison(prune=False, cut=0.5, n_compared=1)),
-        (0.5, [0.6], 3, True, Comparison(prune=True, cut=0.6, n_compared=2)),
-        (0.6, [0.6], 3, True, Comparison(prune=False, cut=0.6, n_compared=2)),
-        (0.5, [0.6, 0.4, 0.3, 0.2, 0.1], 3, True, Comparison(prune=False, cut=0.5, n_compared=6)),
-        (0.5, [0.6, 0.55, 0.3, 0.2, 0.1], 3, True, Comparison(prune=True, cut=0.55, n_compared=6)),
-        (0.5, [0.6, 0.4], 2, False, Comparison(prune=True, cut=0.4, n_compared=3)),
-        (math.nan, [], 3, True, Comparison(prune=True)),
+        (0.5, [], 3, True, Judgement("keep", cut=0.5, n_compared=1)),
+        (0.5, [0.6], 3, True, Judgement("prune", cut=0.6, n_compared=2)),
+        (0.6, [0.6], 3, True, Judgement("keep", cut=0.6, n_compared=2)),
+        (0.5, [0.6, 0.4, 0.3, 0.2, 0.1], 3, True, Judgement("keep", cut=0.5, n_compared=6)),
+        (0.5, [0.6, 0.55, 0.3, 0.2, 0.1], 3, True, Judgement("prune", cut=0.55, n_compared=6)),
+        (0.5, [0.6, 0.4], 2, False, Judgement("prune", cut=0.4, n_compared=3)),
+        (math.nan, [], 3, True, Judgement("prune")),
     ],
 )
 def test_asha_says_which_score_had_to_be_reached(
-    value: float, others: list[float], factor: int, maximize: bool, verdict: Comparison
+    value: float, others: list[float], factor: int, maximize: bool, verdict: Judgement
 ) -> None:
     assert asha(value, others, factor, maximize=maximize) == verdict
 
@@ -282,7 +290,7 @@ def test_asha_lets_the_best_of_a_rung_go_on_and_at_most_one_in_so_many_distinct_
     assume(len(set(scores)) == len(scores))
 
     def goes_on(i: int) -> bool:
-        return not asha(scores[i], scores[:i] + scores[i + 1 :], factor, maximize=True).prune
+        return asha(scores[i], scores[:i] + scores[i + 1 :], factor, maximize=True).fate == "keep"
 
     going = [scores[i] for i in range(len(scores)) if goes_on(i)]
     assert max(scores) in going
@@ -292,17 +300,17 @@ def test_asha_lets_the_best_of_a_rung_go_on_and_at_most_one_in_so_many_distinct_
 @pytest.mark.parametrize(
     ("own", "others", "n_complete", "verdict"),
     [
-        ([0.1], [0.5] * 4, 4, Comparison(prune=False)),  # fewer complete trials than n_startup_trials
-        ([0.1], [0.5] * 5, 5, Comparison(prune=True, cut=0.5, n_compared=6)),
-        ([0.5], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),
-        ([0.9, 0.1], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),  # the best so far counts
-        ([math.nan], [0.5] * 5, 5, Comparison(prune=True)),
-        ([math.nan, 0.9], [0.5] * 5, 5, Comparison(prune=False, cut=0.5, n_compared=6)),
-        ([0.1], [0.5], 5, Comparison(prune=False)),  # fewer at this epoch than n_min_trials
-        ([0.1], [math.nan] * 5, 5, Comparison(prune=False)),
+        ([0.1], [0.5] * 4, 4, Judgement("keep")),  # fewer complete trials than n_startup_trials
+        ([0.1], [0.5] * 5, 5, Judgement("prune", cut=0.5, n_compared=6)),
+        ([0.5], [0.5] * 5, 5, Judgement("keep", cut=0.5, n_compared=6)),
+        ([0.9, 0.1], [0.5] * 5, 5, Judgement("keep", cut=0.5, n_compared=6)),  # the best so far counts
+        ([math.nan], [0.5] * 5, 5, Judgement("prune")),
+        ([math.nan, 0.9], [0.5] * 5, 5, Judgement("keep", cut=0.5, n_compared=6)),
+        ([0.1], [0.5], 5, Judgement("keep")),  # fewer at this epoch than n_min_trials
+        ([0.1], [math.nan] * 5, 5, Judgement("keep")),
     ],
 )
 def test_median_says_which_score_had_to_be_reached(
-    own: list[float], others: list[float], n_complete: int, verdict: Comparison
+    own: list[float], others: list[float], n_complete: int, verdict: Judgement
 ) -> None:
     assert median(own, others, n_complete=n_complete, n_startup_trials=5, n_min_trials=2, maximize=True) == verdict

@@ -28,9 +28,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from trials_by_hand import EPOCHS, config, epoch, interrupted, of_loss, spec, trial
 
-from lrsearch import run as launch
+from lrsearch import run as runs
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.families import FAMILIES
 from lrsearch.report import answer, status, tables, trace, words
 from lrsearch.report.chart import Chart, Curve, axes, draw, sparkline
 from lrsearch.report.lines import line
@@ -39,7 +40,7 @@ from lrsearch.report.live_state import LiveState, after, begin, eta_seconds, pro
 from lrsearch.report.plain import flat, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import trained_seconds
-from lrsearch.schedules import SHAPE_FIELDS, factors
+from lrsearch.schedules import factors
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.store import filing, space
@@ -101,12 +102,11 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
     path = tmp_path_factory.mktemp("report") / "real.db"
     overrides = [("epochs", 3), ("budget.trials", 6), ("space.optimizer", ["sgd", "adamw"])]
     study_spec = study_file.load("digits", overrides)
-    engine = launch.prepare(study_spec, launch.Here(device="cpu", progress=False))
+    engine = runs.prepare(study_spec, runs.Here(device="cpu", progress=False))
     study = filing.file_study(study_spec, SqliteFile(path), explicit_budget=True)
     with closing(study.database):
         artifacts = filing.artifacts_of(study)
-        events = list(launch.search(study, engine, artifacts))
-        launch.test_winner(study, engine, artifacts)
+        events = list(runs.Session(study, engine, artifacts).attend())
         return Search(study.spec, study.trials(), events, studies.summaries(study.database), path)
 
 
@@ -501,7 +501,7 @@ def improving() -> Iterator[float]:
 
 
 def test_every_family_is_pasted_in_the_tests() -> None:
-    assert {shape.family for shape in SHAPES} == set(SHAPE_FIELDS)
+    assert {shape.family for shape in SHAPES} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.family)

@@ -35,7 +35,7 @@ from conftest import (
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims
 from lrsearch.store.filing import artifacts_of
@@ -53,7 +53,7 @@ LONG = 3600.0
 def study_of(database: Database, folder: Path | None = None, **tables: Any) -> Study:
     """File a study of one trial, whose artifacts lie in a folder."""
     spec = make_spec(**{"budget": {"trials": 1}, "space": SGD, **tables})
-    return creation.create(database, spec, None if folder is None else str(folder))
+    return filing.create(database, spec, None if folder is None else str(folder))
 
 
 def failed(reason: Reason, epoch: int = 0) -> Outcome:
@@ -341,7 +341,7 @@ def test_without_a_sound_checkpoint_a_trial_starts_again(
     [
         (Kill("keep", "after", 1), []),
         # In the middle of ``checkpointed``: it was renewed where the trial began, and with its first epoch.
-        (Kill("lease renewed", "after", 3), []),
+        (Kill("lease renewed", "after", 2), []),
         (Kill("checkpointed", "after", 1), [1]),
         (Kill("keep", "after", 2), [1]),
         (Kill("checkpointed", "after", 2), [2]),
@@ -355,7 +355,7 @@ def test_a_process_killed_around_its_checkpoints_repeats_at_most_one_interval(
 ) -> None:
     spec = make_spec(budget={"trials": 1}, epochs=3, space=SGD, workers=EVERY_EPOCH)
     with closing(Database(place)) as database:
-        creation.create(database, spec, str(tmp_path / "kept"))
+        filing.create(database, spec, str(tmp_path / "kept"))
     assert finished(started(work_in_child, url_of(place), spec.to_json(), kill)) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)

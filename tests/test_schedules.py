@@ -3,9 +3,9 @@
 import doctest
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from types import ModuleType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from torch.optim.optimizer import Optimizer
 
 from lrsearch import schedules, shapes
 from lrsearch.errors import StudyFileError
-from lrsearch.schedules import SHAPE_FIELDS, describe, factors, validate, warmup_steps
+from lrsearch.families import FAMILIES as RECORDS
+from lrsearch.schedules import describe, factors, validate, warmup_steps
 from lrsearch.trial import ScheduleConfig as Schedule
 from lrsearch.trial import ScheduleFamily
 
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")  # numpy's word
 Curve = npt.NDArray[np.float64]
 Twin = Callable[[Optimizer], lrs.LRScheduler]
 
-FAMILIES: tuple[ScheduleFamily, ...] = get_args(ScheduleFamily)
+FAMILIES: tuple[ScheduleFamily, ...] = tuple(RECORDS)
 STARTS_LOW = ("one_cycle", "triangular")
 NEVER_RISES = tuple(family for family in FAMILIES if family not in (*STARTS_LOW, "warm_restarts"))
 NEVER_ZERO = ("step", "multistep", "exponential", "inverse_sqrt", "one_cycle")
@@ -376,7 +377,7 @@ def schedules_of(*families: ScheduleFamily, warm: bool = True) -> st.SearchStrat
 
     def one(family: ScheduleFamily) -> st.SearchStrategy[Schedule]:
         floors = positive_fractions if family in NEVER_ZERO else fractions
-        own = {name: floors if name == "final_fraction" else OWN_FIELDS[name] for name in SHAPE_FIELDS[family]}
+        own = {name: floors if name == "final_fraction" else OWN_FIELDS[name] for name in RECORDS[family].takes}
         warmup = st.floats(0, 1, exclude_max=True) if warm else st.just(0.0)
         return st.builds(Schedule, st.just(family), warmup_fraction=warmup, **own)
 
@@ -681,18 +682,20 @@ def test_the_ends_of_the_ranges_are_accepted_and_computed(schedule: Schedule) ->
 @law(any_schedule, st.data())
 def test_a_field_that_is_missing_or_foreign_is_named(schedule: Schedule, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from([field.name for field in fields(Schedule) if field.name != "family"]))
-    takes = name == "warmup_fraction" or name in SHAPE_FIELDS[schedule.family]
+    takes = name == "warmup_fraction" or name in RECORDS[schedule.family].takes
     value = None if takes else data.draw(OWN_FIELDS.get(name, fractions))
     with pytest.raises(StudyFileError, match=f"schedule '{schedule.family}' {'needs' if takes else 'takes'} .*{name}"):
         validate(replace(schedule, **{name: value}))
 
 
-def test_the_table_of_fields_covers_every_family_and_every_field_and_cannot_be_changed() -> None:
-    assert tuple(SHAPE_FIELDS) == FAMILIES
-    used = {name for names in SHAPE_FIELDS.values() for name in names}
+def test_the_records_cover_every_family_and_every_field_and_cannot_be_changed() -> None:
+    assert tuple(RECORDS) == FAMILIES
+    used = {name for record in RECORDS.values() for name in record.takes}
     assert used | {"family", "warmup_fraction"} == {field.name for field in fields(Schedule)}
     with pytest.raises(TypeError):
-        SHAPE_FIELDS["constant"] = ("power",)  # type: ignore[index]
+        RECORDS["constant"] = RECORDS["step"]  # type: ignore[index]
+    with pytest.raises(FrozenInstanceError):
+        RECORDS["constant"].feedback = True  # type: ignore[misc]
 
 
 DESCRIPTIONS: list[tuple[Schedule, str]] = [

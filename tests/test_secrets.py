@@ -23,7 +23,7 @@ from psycopg import sql
 
 from lrsearch.cli.app import app
 from lrsearch.errors import EXIT_OK, EXIT_STORAGE, EXIT_USAGE
-from lrsearch.store import creation, patience
+from lrsearch.store import filing, patience
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
@@ -148,7 +148,7 @@ def test_a_server_that_cannot_be_used_is_said_in_one_sentence_without_the_passwo
 @pytest.fixture
 def secret(database: Database) -> str:
     """The password of the place of ``database``, in which a study "probe" is finished."""
-    for _ in working(claims_of(creation.create(database, make_spec(budget={"trials": 2}))), FakeEngine(learning)):
+    for _ in working(claims_of(filing.create(database, make_spec(budget={"trials": 2}))), FakeEngine(learning)):
         pass
     return PLAIN if isinstance(database.place, SqliteFile) else str(database.place.url.password)
 

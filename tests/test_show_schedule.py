@@ -17,9 +17,9 @@ from trials_by_hand import config, epoch, trial
 from lrsearch import schedules
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.cli.schedule import EPOCHS, STEPS_PER_EPOCH, parse
+from lrsearch.families import FAMILIES, neutral
 from lrsearch.report import schedule_drawing, words
 from lrsearch.report.schedule_drawing import Drawn, Turn, turns
-from lrsearch.spec.space import NEUTRAL_SHAPE, SCHEDULES
 from lrsearch.store.portfolio import NEUTRAL
 from lrsearch.trial import ScheduleConfig, Trial
 
@@ -40,7 +40,7 @@ SAID: dict[str, tuple[str, Any]] = {
 }
 """Of every field a value as it is typed and as it is meant."""
 
-DRAWABLE = tuple(family for family in SCHEDULES if family != "plateau")
+DRAWABLE = tuple(family for family in FAMILIES if family != "plateau")
 
 
 def render(drawn: list[Drawn], width: int = 100) -> str:
@@ -57,7 +57,7 @@ def drawn_of(schedule: ScheduleConfig, peak_lr: float = 1.0, epochs: int = 10, s
 
 @pytest.mark.parametrize("family", DRAWABLE)
 def test_every_family_is_drawn_with_every_field(family: Any, lrsearch: InProcess) -> None:
-    fields = schedules.SHAPE_FIELDS[family]
+    fields = FAMILIES[family].takes
     setting = " ".join([family, "warmup_fraction=0.1", "peak_lr=0.3", *(f"{name}={SAID[name][0]}" for name in fields)])
     argv = ("show-schedule", setting, "--epochs", "4", "--steps-per-epoch", "25")
     seen = lrsearch(*argv)
@@ -83,9 +83,10 @@ def test_a_family_alone_is_drawn(family: Any, lrsearch: InProcess) -> None:
 
 
 def test_what_a_setting_leaves_out_is_what_a_baseline_takes() -> None:
-    assert NEUTRAL_SHAPE.items() <= NEUTRAL.items()
-    needed = {name for names in schedules.SHAPE_FIELDS.values() for name in names}
-    assert set(NEUTRAL_SHAPE) == needed == set(SAID)
+    for family, record in FAMILIES.items():
+        assert neutral(family).items() <= NEUTRAL.items()
+        assert tuple(neutral(family)) == record.takes
+    assert {name for record in FAMILIES.values() for name in record.takes} == set(SAID)
 
 
 def test_a_setting_as_it_is_typed_without_quotes_is_one_schedule(lrsearch: InProcess) -> None:

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import RandomSampler
 
-from lrsearch import schedules
-from lrsearch.spec import domain
-from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains
-from lrsearch.spec.space import OPTIMIZERS, SCHEDULES, SELF_RISING
+from lrsearch import domain, schedules
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains
+from lrsearch.families import FAMILIES
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.trial import TrialConfig
 
-EVERYTHING = {"optimizer": list(OPTIMIZERS), "schedule": list(SCHEDULES)}
+EVERYTHING = {"optimizer": list(OPTIMIZERS), "schedule": list(FAMILIES)}
 
 
 def asked(spec: StudySpec, seed: int, n: int = 1) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ def test_a_domain_is_the_distribution_of_its_kind(known: Domain, distribution: o
     assert spaces.distribution(known) == distribution
 
 
-@pytest.mark.parametrize("family", SCHEDULES)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_pair_of_optimizer_and_schedule_can_be_searched(optimizer: str, family: str) -> None:
     spec = make_spec(space={"optimizer": optimizer, "schedule": family})
@@ -137,7 +137,7 @@ def test_every_pair_of_optimizer_and_schedule_can_be_searched(optimizer: str, fa
     assert "optimizer" not in params
     assert "schedule" not in params
     assert f"peak_lr_{optimizer}" in params
-    assert ("warmup_fraction" in params) == (family not in SELF_RISING)
+    assert ("warmup_fraction" in params) == (FAMILIES[family].rise is None)
     assert ("final_fraction" in params) == (family != "constant")
     config = spaces.config(spec, params)
     assert (config.optimizer.name, config.schedule.family) == (optimizer, family)

@@ -12,19 +12,20 @@ from conftest import FIELDS, make_spec, merged, search_spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch import schedules
+from lrsearch import domain, schedules
+from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
 from lrsearch.errors import StudyFileError
-from lrsearch.spec import domain
+from lrsearch.families import ABOVE_ZERO, FAMILIES
 from lrsearch.spec import file as study_file
 from lrsearch.spec import space as search_space
 from lrsearch.spec import study as spec
-from lrsearch.spec.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
-from lrsearch.spec.space import OPTIMIZERS, SCHEDULES, SearchSpace
+from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec, differences
-from lrsearch.training import data, models, optimizers
+from lrsearch.training import data, optimizers
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 
-EVERYTHING: dict[str, Any] = {"optimizer": list(OPTIMIZERS), "schedule": list(SCHEDULES)}
+EVERYTHING: dict[str, Any] = {"optimizer": list(OPTIMIZERS), "schedule": list(FAMILIES)}
 
 # --- written and read back -------------------------------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ CHANGES: list[dict[str, Any]] = [
     *({"space": {"optimizer": {o: {f: True if f == "nesterov" else 0.5}}}} for o in OPTIMIZERS for f in FIELDS[o]),
     *(
         {"space": {"schedule": {s: {f: [0.5] if f == "milestones" else 1 if how[0] == "int" else 0.5}}}}
-        for s in SCHEDULES
+        for s in FAMILIES
         for f, how in FIELDS[s].items()
     ),
 ]
@@ -135,7 +136,7 @@ def test_every_key_but_name_budget_and_workers_makes_another_study(change: dict[
 
 
 def test_the_table_of_changes_holds_every_key_of_the_spec() -> None:
-    shapeless = {f"space.schedule.{name}" for name in SCHEDULES if not FIELDS[name]}
+    shapeless = {f"space.schedule.{name}" for name in FAMILIES if not FIELDS[name]}
     known = set(make_spec(**named(FULL)).identity()) - shapeless
     median = {"pruner.n_startup_trials", "pruner.n_warmup_steps", "pruner.interval_steps", "pruner.n_min_trials"}
     assert known - {path(change) for change in CHANGES} == {"pruner.name"}
@@ -328,10 +329,7 @@ def test_a_spec_that_was_filed_before_there_were_workers_is_read() -> None:
 # --- the names that training offers ----------------------------------------------------------------------------------
 
 
-def test_the_spec_knows_the_models_and_data_sets_that_training_has() -> None:
-    assert get_args(spec.ModelName) == models.NAMES
-    assert get_args(spec.DatasetName) == data.NAMES
-    assert tuple(spec.POOL_SIZE) == data.NAMES
+def test_the_spec_knows_the_scalings_that_training_has() -> None:
     assert get_args(spec.DatasetSpec.model_fields["scaling"].annotation) == data.SCALINGS
 
 
@@ -352,10 +350,10 @@ def test_every_optimizer_of_the_spec_can_be_built_with_its_own_parameters(name: 
 
 
 def test_the_schedules_of_the_spec_are_those_of_schedules_with_the_same_shapes() -> None:
-    assert set(SCHEDULES) == set(schedules.SHAPE_FIELDS) == set(search_space.ScheduleSpace.model_fields)
+    assert set(FAMILIES) == set(search_space.ScheduleSpace.model_fields)
     space = make_spec(space=EVERYTHING).space
-    for family, shape in schedules.SHAPE_FIELDS.items():
-        assert set(space.schedules[family]) == set(shape) - {"final_fraction"}, family
+    for family, record in FAMILIES.items():
+        assert set(space.schedules[family]) == set(record.takes) - {"final_fraction"}, family
 
 
 def test_the_optimizers_of_the_spec_are_the_fields_of_its_table() -> None:
@@ -377,10 +375,10 @@ def shaped(family: ScheduleFamily, final: float) -> ScheduleConfig:
     return ScheduleConfig(family, final_fraction=None if family == "constant" else final, **shape)
 
 
-@pytest.mark.parametrize("family", SCHEDULES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_families_that_need_a_floor_above_zero_are_those_that_schedules_refuse(family: ScheduleFamily) -> None:
     schedules.validate(shaped(family, final=1e-6))
-    if family in SearchSpace.NEEDS_POSITIVE_FLOOR:
+    if FAMILIES[family].floor is ABOVE_ZERO:
         with pytest.raises(StudyFileError, match="final_fraction"):
             schedules.validate(shaped(family, final=0.0))
     else:
@@ -414,7 +412,7 @@ def test_the_pool_of_mnist_is_its_training_set() -> None:
     labels = root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     if not labels.is_file():
         pytest.skip(f"the real MNIST is not in {root}")
-    assert labels.stat().st_size - 8 == spec.POOL_SIZE["mnist"]
+    assert labels.stat().st_size - 8 == DATASETS["mnist"].n_pool
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from conftest import (
     learning,
     make_spec,
     measured,
+    score_by_hand,
     sentence,
     started,
     wait_until,
@@ -43,10 +44,10 @@ from lrsearch.errors import (
     UsageError,
 )
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import creation, explain, filing, processes
+from lrsearch.store import explain, filing, lease
 from lrsearch.store import study as studies
 from lrsearch.store.homes import Carrier
-from lrsearch.store.look import check_new, has_studies
+from lrsearch.store.opening import check_new, has_studies
 from lrsearch.store.places import Place, SqliteFile
 from lrsearch.store.storage import Database, open_existing
 from lrsearch.trial import State
@@ -58,7 +59,7 @@ def searched(place: SqliteFile, *specs: StudySpec) -> None:
     """Make a database with studies that are searched through."""
     with closing(Database(place)) as database:
         for spec in specs or (SPEC,):
-            for _ in working(claims_of(creation.create(database, spec)), FakeEngine(learning)):
+            for _ in working(claims_of(filing.create(database, spec)), FakeEngine(learning)):
                 pass
 
 
@@ -237,8 +238,8 @@ def run_as_nobody(path: str, folder: str, answer: str) -> None:
     said = []
     for action in (
         lambda: studies.get(open_existing(SqliteFile(Path(path))), None).trials(),
-        lambda: creation.create(Database(SqliteFile(Path(path))), make_spec("new")),
-        lambda: creation.create(Database(SqliteFile(Path(folder) / "new.db")), make_spec("new")),
+        lambda: filing.create(Database(SqliteFile(Path(path))), make_spec("new")),
+        lambda: filing.create(Database(SqliteFile(Path(folder) / "new.db")), make_spec("new")),
     ):
         try:
             said.append(f"did {action() is not None}")
@@ -308,7 +309,7 @@ def test_a_database_that_another_process_locks_is_refused_after_a_while_and_whol
         wait_until(held.exists)
         words = (str(place), "locked by another process", "0.2 s")
         refused(claims.claim, *words)
-        refused(lambda: creation.create(database, make_spec("new")), *words)
+        refused(lambda: filing.create(database, make_spec("new")), *words)
         refused(lambda: study.set_budget(SPEC.budget), *words)
         assert len(study.trials()) == 3, "readers go on reading"
         release.touch()
@@ -375,14 +376,14 @@ def test_a_full_disk_is_said_and_with_room_again_the_search_goes_on(tmp_path: Pa
 
 def work_on_another_machine(path: str, said: str) -> None:
     """In a child: be another machine that has the file, and work on it."""
-    processes.machine = lambda: "another kernel"  # type: ignore[assignment]
+    lease.machine = lambda: "another kernel"  # type: ignore[assignment]
     with Path(said).open("w") as stderr, redirect_stderr(stderr):
         code = app.run(["worker", "--storage", path, "--study", "probe", "--device", "cpu"])
     sys.exit(code)
 
 
 def test_a_worker_on_a_second_machine_is_refused_in_favour_of_postgresql(database: Database, tmp_path: Path) -> None:
-    claims = claims_of(creation.create(database, SPEC))
+    claims = claims_of(filing.create(database, SPEC))
     claimed(claims)
     said = tmp_path / "said"
     process = started(work_on_another_machine, str(database.place), str(said))
@@ -414,11 +415,11 @@ def test_a_spec_of_another_version_is_refused(place: SqliteFile, spec: str) -> N
 
 
 def test_another_study_under_the_same_name_is_refused_with_the_differences_and_a_free_name(database: Database) -> None:
-    creation.create(database, make_spec())
-    creation.create(database, make_spec("probe-2"))
+    filing.create(database, make_spec())
+    filing.create(database, make_spec("probe-2"))
     other = make_spec(epochs=9, space={"batch_size": 16}, baseline="sgd lr=0.1 cosine")
     with pytest.raises(IdentityError) as error:
-        creation.create(database, other)
+        filing.create(database, other)
     said = sentence(error)
     assert error.value.exit_code == EXIT_USAGE
     for words in (
@@ -435,16 +436,16 @@ def test_another_study_under_the_same_name_is_refused_with_the_differences_and_a
 
 
 def test_of_many_differences_four_are_told_and_the_others_counted(database: Database) -> None:
-    creation.create(database, make_spec())
+    filing.create(database, make_spec())
     other = make_spec(epochs=9, seed=3, dataset={"limit": 900}, model={"name": "cnn"}, objective={"metric": "loss"})
     with pytest.raises(IdentityError) as error:
-        creation.create(database, other)
+        filing.create(database, other)
     assert "and 1 more" in sentence(error)
 
 
 def test_the_same_study_is_found_again_whatever_its_budget(database: Database) -> None:
-    one = creation.create(database, make_spec(budget={"trials": 5}))
-    again = creation.create(database, make_spec(budget={"trials": 9, "hours": 2}))
+    one = filing.create(database, make_spec(budget={"trials": 5}))
+    again = filing.create(database, make_spec(budget={"trials": 9, "hours": 2}))
     assert again.id == one.id
     assert again.budget() == make_spec(budget={"trials": 5}).budget, "a budget is raised on purpose or not at all"
 
@@ -462,7 +463,7 @@ def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Sqli
     plain_optuna(place.path, "probe-2")
     with closing(Database(place)) as database:
         with pytest.raises(UsageError) as error:
-            creation.create(database, make_spec())
+            filing.create(database, make_spec())
         said = sentence(error)
         assert "'probe' that lrsearch did not make" in said
         assert said.endswith("--name probe-3")
@@ -476,15 +477,15 @@ def test_the_name_of_a_plain_optuna_study_is_refused_with_a_free_one(place: Sqli
 def test_the_only_study_needs_no_name_and_one_of_several_does(database: Database) -> None:
     with pytest.raises(UnknownNameError, match="holds no study yet"):
         studies.get(database, None)
-    creation.create(database, make_spec("one"))
+    filing.create(database, make_spec("one"))
     assert studies.get(database, None).name == "one"
-    creation.create(database, make_spec("two"))
+    filing.create(database, make_spec("two"))
     with pytest.raises(UnknownNameError, match="2 studies, name one of them: one, two"):
         studies.get(database, None)
 
 
 def test_an_unknown_study_is_refused_with_the_nearest_name(database: Database) -> None:
-    creation.create(database, make_spec("digits"))
+    filing.create(database, make_spec("digits"))
     with pytest.raises(UnknownNameError) as error:
         studies.get(database, "digit")
     assert error.value.exit_code == EXIT_USAGE
@@ -493,12 +494,12 @@ def test_an_unknown_study_is_refused_with_the_nearest_name(database: Database) -
 
 
 def test_the_list_counts_every_study_by_itself(database: Database) -> None:
-    one = claims_of(creation.create(database, make_spec("one", budget={"trials": 9})))
+    one = claims_of(filing.create(database, make_spec("one", budget={"trials": 9})))
     one.end(claimed(one), complete(0.5))
     one.end(claimed(one), complete(0.6))
     one.end(claimed(one), DIVERGED)
     claimed(one)
-    creation.create(database, make_spec("two", dataset={"name": "mnist"}, model={"name": "cnn"}))
+    filing.create(database, make_spec("two", dataset={"name": "mnist"}, model={"name": "cnn"}))
     listed = {s.name: s for s in studies.summaries(database)}
     assert list(listed) == ["one", "two"]
     assert listed["one"].counts == {State.COMPLETE: 2, State.DIVERGED: 1, State.RUNNING: 1}
@@ -510,7 +511,7 @@ def test_a_study_that_is_deleted_while_the_list_is_made_is_left_out(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "two"):
-        creation.create(database, make_spec(name))
+        filing.create(database, make_spec(name))
     look = studies._ours
 
     def then_deleted(looked_in: Database) -> list[Carrier]:
@@ -526,7 +527,7 @@ def test_a_study_that_is_deleted_while_the_list_is_made_is_left_out(
 def test_what_a_winner_scored_on_the_test_set_is_kept(place: SqliteFile) -> None:
     searched(place)
     with closing(Database(place)) as database:
-        studies.get(database, None).record_test(1, 0.25, 0.9375)
+        score_by_hand(studies.get(database, None), 1, 0.25, 0.9375)
     with closing(Database(place)) as database:
         trials = studies.get(database, None).trials()
         assert [(t.test_loss, t.test_accuracy) for t in trials] == [(None, None), (0.25, 0.9375), (None, None)]
@@ -617,7 +618,7 @@ def test_a_process_killed_while_it_deletes_leaves_a_whole_study_or_none(
 
 def test_a_worker_whose_study_is_deleted_is_told_so(place: SqliteFile) -> None:
     with closing(Database(place)) as database:
-        claims = claims_of(creation.create(database, SPEC))
+        claims = claims_of(filing.create(database, SPEC))
         claim = claimed(claims)
         with closing(Database(place)) as other:
             studies.delete(other, "probe")

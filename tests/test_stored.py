@@ -14,9 +14,9 @@ from command_line import Finished, InProcess
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lrsearch import stored
+from lrsearch import text as stored
 from lrsearch.cli import app
-from lrsearch.stored import LONGEST_FILE_NAME, file_name, in_docstring, shown
+from lrsearch.text import LONGEST_FILE_NAME, file_name, in_docstring, shown
 
 pytest_plugins = ["command_line"]
 

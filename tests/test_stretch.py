@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lrsearch.families import FAMILIES as RECORDS
 from lrsearch.report.scheduler_code import scheduler_code
 from lrsearch.schedules import factors
-from lrsearch.spec.space import SCHEDULES
 from lrsearch.trial import ScheduleConfig
 
 SHAPES = {
@@ -25,7 +25,7 @@ SHAPES = {
     "warm_restarts": {"cycles": st.integers(1, 4), "cycle_mult": st.integers(1, 3)},
     "wsd": {"decay_fraction": st.floats(0.001, 1)},
 }
-FAMILIES = [family for family in SCHEDULES if family != "plateau"]
+FAMILIES = [family for family in RECORDS if family != "plateau"]
 STEPS = st.integers(1, 12) | st.integers(1, 400)
 WARMUPS = st.just(0.0) | st.floats(1e-6, 0.02) | st.floats(0, 0.999)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from conftest import merged, sentence
 
+from lrsearch.domain import Choice, Fixed, Range
 from lrsearch.errors import EXIT_USAGE, StudyFileError
 from lrsearch.spec import file as study_file
-from lrsearch.spec.domain import Choice, Fixed, Range
 from lrsearch.spec.study import StudySpec
 
 ONE = {"optimizer": "sgd", "schedule": "cosine"}

@@ -13,7 +13,7 @@ from conftest import claims_of, make_spec, wait_until
 
 from lrsearch import cores
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.store import at_work, creation, health
+from lrsearch.store import at_work, filing, health
 from lrsearch.store.claims import Claim
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
@@ -158,7 +158,7 @@ def test_the_workers_of_this_machine_are_counted_and_too_many_threads_are_said(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cores, "available", lambda: os.cpu_count() or 1)
-    study = creation.create(database, make_spec())
+    study = filing.create(database, make_spec())
     n = os.cpu_count() or 1
     all_claims = [claims_of(study) for _ in range(3)]
     assert at_work.on_this_machine(database) == []

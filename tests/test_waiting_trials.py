@@ -26,11 +26,11 @@ from conftest import (
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims
 from lrsearch.store.places import Place
-from lrsearch.store.reservations import Initial
+from lrsearch.store.slots import Initial
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
 from lrsearch.trial import Reason
@@ -41,7 +41,7 @@ FREE: dict[str, Any] = {**SGD, "batch_size": [16, 32, 64]}
 
 
 def study_of(database: Database, n_trials: int = 3, **tables: Any) -> Study:
-    return creation.create(database, make_spec(**{"budget": {"trials": n_trials}, "space": SGD, **tables}))
+    return filing.create(database, make_spec(**{"budget": {"trials": n_trials}, "space": SGD, **tables}))
 
 
 def enqueue(study: Study, *settings: dict[str, Any]) -> None:
@@ -134,8 +134,12 @@ class Overtaken(Claims):
 
     meanwhile: Callable[[], object] | None = None
 
-    def _draw(self, reserved: Any, fixed: Any) -> FrozenTrial:
-        drawn = super()._draw(reserved, fixed)
+    def __init__(self, study: Study, initial: list[Initial], device: str, versions: str) -> None:
+        super().__init__(study, initial, device, versions)
+        self._draw, self._proposals._draw = self._proposals._draw, self._overtaken  # type: ignore[method-assign]
+
+    def _overtaken(self, *asked: Any) -> FrozenTrial:
+        drawn = self._draw(*asked)
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
@@ -168,7 +172,7 @@ def test_a_trial_that_plain_optuna_took_from_a_worker_that_died_is_left_to_it(
 ) -> None:
     spec = make_spec(budget={"trials": 2}, space=SGD)
     with closing(Database(place)) as database:
-        enqueue(creation.create(database, spec), {"peak_lr_sgd": 0.25})
+        enqueue(filing.create(database, spec), {"peak_lr_sgd": 0.25})
     assert finished(started(work_in_child, url_of(place), spec.to_json(), Kill("reserve", "after"))) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)
@@ -198,7 +202,7 @@ def test_a_process_killed_while_it_takes_an_enqueued_trial_loses_nothing(
 ) -> None:
     spec = make_spec(budget={"trials": 2}, space=FREE)
     with closing(Database(place)) as database:
-        enqueue(creation.create(database, spec), {"peak_lr_sgd": 0.25})
+        enqueue(filing.create(database, spec), {"peak_lr_sgd": 0.25})
     assert finished(started(work_in_child, url_of(place), spec.to_json(), kill)) == -9
     with closing(Database(place)) as database:
         study = studies.get(database, None)

@@ -24,16 +24,15 @@ from conftest import (
     sweep,
     working,
 )
-from optuna.trial import FrozenTrial
 
 from lrsearch import worker
 from lrsearch.errors import EXIT_DEVICE, DeviceError
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.store import creation
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims, Told
 from lrsearch.store.places import Place
-from lrsearch.store.reservations import Initial
+from lrsearch.store.slots import Initial, Reserved
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
 from lrsearch.training.engine import Attention
@@ -74,7 +73,7 @@ def told(events: Iterable[Event]) -> list[str]:
 def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
     """Train one trial; return how it ended, after checking that the study remembers it so."""
     budget = {"trials": 1, "max_failures": 0}
-    study = creation.create(database, make_spec(budget=budget, epochs=3, workers=NO_RETRIES, **tables))
+    study = filing.create(database, make_spec(budget=budget, epochs=3, workers=NO_RETRIES, **tables))
     engine = FakeEngine(script)
     events = list(working(claims_of(study), engine))
     (ended,) = (event.outcome for event in events if isinstance(event, TrialEnded))
@@ -90,7 +89,7 @@ def only_outcome(database: Database, script: Script, **tables: Any) -> Outcome:
 
 def test_a_search_says_what_it_does_in_order(database: Database) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
-    study = creation.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner, workers=NO_RETRIES))
+    study = filing.create(database, make_spec(budget={"trials": 4}, epochs=2, pruner=pruner, workers=NO_RETRIES))
     script = in_turn(
         [measured(1, 0.5), measured(2, 0.75)],
         [measured(1, 0.25)],
@@ -118,7 +117,7 @@ def test_a_search_says_what_it_does_in_order(database: Database) -> None:
 
 
 def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}))
+    study = filing.create(database, make_spec(budget={"trials": 1}))
     engine = FakeEngine(learning)
     with closing(working(claims_of(study, [Initial("baseline", {})]), engine)) as events:
         event = next(events)
@@ -131,7 +130,7 @@ def test_a_trial_is_announced_with_its_configuration_before_it_is_trained(databa
 
 
 def test_every_event_is_said_after_the_study_has_it(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 3}, epochs=3))
+    study = filing.create(database, make_spec(budget={"trials": 3}, epochs=3))
     for event in working(claims_of(study), FakeEngine(learning)):
         trials = {t.number: t for t in study.trials()}
         match event:
@@ -168,7 +167,7 @@ def test_a_pruned_trial_says_its_score_and_the_cut(
     database: Database, metric: str, good: EpochMetrics, bad: EpochMetrics, words: str
 ) -> None:
     pruner = {"name": "asha", "min_resource": 1, "reduction_factor": 2}
-    study = creation.create(
+    study = filing.create(
         database, make_spec(epochs=2, budget={"trials": 2}, pruner=pruner, objective={"metric": metric})
     )
     engine = FakeEngine(in_turn([good, replace(good, epoch=2)], [bad, replace(bad, epoch=2)]))
@@ -250,7 +249,7 @@ def test_an_engine_that_cannot_even_begin_fails_the_trial(database: Database) ->
             raise MemoryError("no room for the model")
 
     budget = {"trials": 1, "max_failures": 1}
-    study = creation.create(database, make_spec(budget=budget, workers=NO_RETRIES))
+    study = filing.create(database, make_spec(budget=budget, workers=NO_RETRIES))
     events = list(working(claims_of(study), NoRoom(learning)))
     assert told(events) == ["> 0", "< 0 failed", "> 1", "< 1 failed", "= max_failures"]
     assert {t.outcome.reason for t in study.trials() if t.outcome} == {Reason.OUT_OF_MEMORY}
@@ -267,9 +266,7 @@ def lose(study: Study) -> Claim:
 
 @pytest.mark.parametrize("after", [TrialStarted, EpochDone])
 def test_a_worker_that_lost_its_trial_drops_it_and_takes_another(database: Database, after: type) -> None:
-    study = creation.create(
-        database, make_spec(budget={"trials": 2}, epochs=3, space={**ONE_SHAPE, "optimizer": "sgd"})
-    )
+    study = filing.create(database, make_spec(budget={"trials": 2}, epochs=3, space={**ONE_SHAPE, "optimizer": "sgd"}))
     engine = FakeEngine(always(measured(1), measured(2), measured(3)))
     events: list[Event] = []
     taken = None
@@ -288,7 +285,7 @@ def test_a_worker_that_lost_its_trial_drops_it_and_takes_another(database: Datab
 
 
 def test_a_trial_lost_while_its_last_epoch_was_shown_is_not_told(database: Database) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=1))
+    study = filing.create(database, make_spec(budget={"trials": 1}, epochs=1))
     events = []
     for event in working(claims_of(study), FakeEngine(always(measured(1, 0.5)))):
         events.append(event)
@@ -310,7 +307,7 @@ def test_a_trial_lost_while_its_last_epoch_was_shown_is_not_told(database: Datab
 def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
     database: Database, n_events: int, how: str
 ) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}, epochs=2))
+    study = filing.create(database, make_spec(budget={"trials": 2}, epochs=2))
     engine = FakeEngine(always(measured(1), measured(2)))
     events = working(claims_of(study), engine)
     for _ in range(n_events):
@@ -338,7 +335,7 @@ def test_a_worker_stopped_at_any_event_holds_nothing_and_is_resumed(
 def test_an_interrupt_in_the_middle_of_training_holds_nothing_and_is_no_outcome(
     database: Database, error: BaseException
 ) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 1}, epochs=2))
+    study = filing.create(database, make_spec(budget={"trials": 1}, epochs=2))
     with pytest.raises(type(error)):
         list(working(claims_of(study), FakeEngine(always(measured(1), error))))
     assert leases_held(database) == 0
@@ -353,10 +350,10 @@ class Interrupted(Claims):
 
     at = ""
 
-    def _draw(self, reserved: Any, fixed: Any) -> FrozenTrial:
+    def _begin(self, reserved: Reserved) -> Claim | SearchEnded | None:
         if self.at == "draw":
             raise KeyboardInterrupt
-        return super()._draw(reserved, fixed)
+        return super()._begin(reserved)
 
     def end(self, claim: Claim, outcome: Outcome, *weights: str | None) -> Told:
         if self.at == "before end":
@@ -369,7 +366,7 @@ class Interrupted(Claims):
 
 @pytest.mark.parametrize(("at", "finished"), [("draw", 0), ("before end", 0), ("after end", 1)])
 def test_an_interrupt_while_the_study_is_spoken_to_holds_nothing(database: Database, at: str, finished: int) -> None:
-    study = creation.create(database, make_spec(budget={"trials": 2}))
+    study = filing.create(database, make_spec(budget={"trials": 2}))
     claims = Interrupted(study, [], "fake device", "fake 1.0")
     claims.at = at
     with pytest.raises(KeyboardInterrupt):
@@ -427,7 +424,7 @@ def test_a_real_engine_searches_and_two_searches_are_alike(place: Place) -> None
     for _ in range(2):
         engine = worker.build_engine(spec, device_name="cpu", threads=1, data_dir=None, progress=False)
         with closing(Database(place)) as database:
-            study = creation.create(database, spec)
+            study = filing.create(database, spec)
             list(working(claims_of(study), engine))
             outcomes.append([t.outcome for t in study.trials()])
             studies.delete(database, study.name)

@@ -10,8 +10,8 @@ from lrsearch.analysis.edges import Edge, Side, edge, touched
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.verdicts import Verdict, verdicts
-from lrsearch.counting import counted
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import OptimizerName, State, Trial
 
 ENOUGH_FINISHED = 5
@@ -117,7 +117,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         edges = _edges(spec, name, ("lower",))
     return OptimizerDiagnosis(
         optimizer=name,
-        metric=spec.objective.metric,
+        metric=spec.metric.label,
         counts=dict(counts),
         enough=enough,
         learned=learned,

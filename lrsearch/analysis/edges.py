@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from lrsearch.spec.domain import Choice, Domain, Fixed, Range, high_end, low_end
+from lrsearch.domain import Choice, Domain, Fixed, Range, high_end, low_end
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerName
 

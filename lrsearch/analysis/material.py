@@ -59,4 +59,4 @@ class Material:
     of_complete: ImportanceTable | None = None
     """Importance over complete trials only."""
     read_at: datetime | None = None
-    """When the study was read, in UTC; of what ``update`` returns it is no part."""
+    """When the study was read, in UTC; not part of what ``update`` returns."""

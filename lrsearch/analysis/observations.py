@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lrsearch import families
 from lrsearch.schedules import warmup_steps
 from lrsearch.trial import EpochMetrics, State, Trial
 
@@ -25,14 +26,14 @@ DROP = 0.6
 """A learning rate below this part of the last epoch's has dropped rather than declined."""
 
 
-def observe(trial: Trial, n_classes: int = 10) -> list[str]:
+def observe(trial: Trial, n_classes: int) -> list[str]:
     """Return one observation in words per epoch of the trial's metrics.
 
     >>> from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
     >>> config = TrialConfig(OptimizerConfig("sgd", 0.1), ScheduleConfig("constant"), 32, 2, 0)
     >>> rows = (EpochMetrics(1, 25, 0.1, 2.3, 2.2, 0.12, None, None, 0.1),
     ...         EpochMetrics(2, 50, 0.1, 1.9, 1.8, 0.45, None, None, 0.1))
-    >>> for words in observe(Trial(0, config, State.COMPLETE, None, rows)): print(words)
+    >>> for words in observe(Trial(0, config, State.COMPLETE, None, rows), 10): print(words)
     loss high, accuracy near chance (0.1): just started learning
     loss fell, accuracy rose; best epoch
     """
@@ -210,14 +211,14 @@ def _rate(trial: Trial, index: int) -> str:
         return "warm-up over"
     if _dropped(trial, index):
         return f"learning rate dropped to {now.lr:.2g}"
-    if index and now.lr > 2 * rows[index - 1].lr and schedule.family == "warm_restarts":
+    if index and now.lr > 2 * rows[index - 1].lr and families.of(schedule).turn == "restarts":
         return "learning rate restarted"
     return ""
 
 
 def _dropped(trial: Trial, index: int) -> bool:
     """Whether the learning rate fell off a step within this epoch."""
-    stepped = trial.config.schedule.family in ("step", "multistep", "plateau")
+    stepped = families.of(trial.config.schedule).turn == "drops to"
     return stepped and index > 0 and trial.metrics[index].lr < DROP * trial.metrics[index - 1].lr
 
 

@@ -3,13 +3,9 @@
 import math
 from dataclasses import dataclass
 
-from lrsearch.spec.study import DatasetName, StudySpec
+from lrsearch.spec.metrics import Metric
+from lrsearch.spec.study import StudySpec
 
-TEST_SIZE: dict[DatasetName, int] = {"digits": 797, "mnist": 10_000, "fashion-mnist": 10_000, "cifar10": 10_000}
-"""Images of the untouched test sets [examples]."""
-
-N_CLASSES = 10
-"""Of all data sets."""
 GUESS_ERRORS = 3.0
 """Standard errors above chance up to which an accuracy is that of a guess."""
 
@@ -24,17 +20,7 @@ FAR_LOSS = 2.0
 """Times the best loss that is called far."""
 
 
-def n_validation(spec: StudySpec) -> int:
-    """Return the validation images of a study [examples]."""
-    return spec.dataset.pool - spec.dataset.n_train
-
-
-def n_test(spec: StudySpec) -> int:
-    """Return the test images of a study [examples]."""
-    return TEST_SIZE[spec.dataset.name]
-
-
-def accuracy_error(accuracy: float, n_images: int) -> float:
+def accuracy_error(accuracy: float, n_images: float) -> float:
     """Return the binomial standard error of an accuracy [0..1] measured on ``n_images``.
 
     ``sqrt(p (1 - p) / (n + 1))`` with ``p = (k + 1/2) / (n + 1)``, k = the images that were right, so that 200 right
@@ -54,14 +40,16 @@ def accuracy_error(accuracy: float, n_images: int) -> float:
 class Tolerance:
     """What "close to the best" means in a study."""
 
-    metric: str
-    """accuracy or loss."""
-    n_images: int
+    metric: Metric
+    n_validation: int
     """Validation images [examples]."""
+    n_images: float
+    """Of a share of images: those that it is as exact as a plain accuracy on so many [examples]."""
+    n_classes: int
 
     def width(self, best: float) -> float:
         """Return how far from ``best`` a score may lie and still be close to it."""
-        if self.metric == "accuracy":
+        if self.metric.is_share:
             return accuracy_error(best, self.n_images)
         return LOSS_TOLERANCE * abs(best)
 
@@ -72,35 +60,36 @@ class Tolerance:
 
     def is_far(self, score: float, best: float) -> bool:
         """Whether ``score`` falls far short of ``best``; what is not a number does."""
-        width = FAR_ERRORS * self.width(best) if self.metric == "accuracy" else (FAR_LOSS - 1) * abs(best)
+        width = FAR_ERRORS * self.width(best) if self.metric.is_share else (FAR_LOSS - 1) * abs(best)
         return not self._short(score, best) <= width + 1e-9
 
     def _short(self, score: float, best: float) -> float:
-        return best - score if self.metric == "accuracy" else score - best
+        return best - score if self.metric.maximize else score - best
 
     def is_guess(self, score: float) -> bool:
         """Whether a score is that of guessing: nothing has been learned."""
-        chance = 1 / N_CLASSES
-        if self.metric == "accuracy":
+        chance = 1 / self.n_classes
+        if self.metric.is_share:
             return score <= chance + GUESS_ERRORS * accuracy_error(chance, self.n_images)
         return score >= -math.log(chance)
 
     def words(self, best: float) -> str:
         """Say it: ``within one standard error (0.012 on 200 validation images)``."""
-        if self.metric == "accuracy":
-            return f"within one standard error ({self.width(best):#.2g} on {self.n_images} validation images)"
-        return f"within {100 * LOSS_TOLERANCE:.0f} % of its loss"
+        if self.metric.is_share:
+            return f"within one standard error ({self.width(best):#.2g} on {self.n_validation} validation images)"
+        return f"within {100 * LOSS_TOLERANCE:.0f} % of its {self.metric.label}"
 
     def far_words(self) -> str:
         """Say what is far, as something to fall."""
-        if self.metric == "accuracy":
+        if self.metric.is_share:
             return f"short by more than {FAR_ERRORS:.0f} standard errors"
-        return f"short, at more than {FAR_LOSS:.0f} times the loss"
+        return f"short, at more than {FAR_LOSS:.0f} times the {self.metric.label}"
 
 
 def tolerance(spec: StudySpec) -> Tolerance:
-    """Return what is close in this study: one standard error of the accuracy, or 10 % of the loss.
+    """Return what is close in this study: one standard error of a share of images, or 10 % of the loss.
 
     Source: Breiman et al. 1984 (the one-standard-error rule).
     """
-    return Tolerance(spec.objective.metric, n_validation(spec))
+    facts = spec.facts
+    return Tolerance(spec.metric, facts.n_validation, spec.metric.n_images(facts), len(facts.classes))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lrsearch import families
 from lrsearch.schedules import Factors, factors
 from lrsearch.trial import Trial
 
@@ -13,7 +14,7 @@ def planned_lrs(trial: Trial, steps_per_epoch: int) -> Factors:
     """
     config = trial.config
     lrs: Factors = factors(config.schedule, steps_per_epoch * config.epochs) * config.optimizer.peak_lr
-    if config.schedule.family != "plateau":
+    if not families.of(config.schedule).feedback:
         return lrs
     done = max(len(trial.metrics), 1)
     scale = np.ones(done)

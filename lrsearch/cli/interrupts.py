@@ -87,7 +87,7 @@ def raised() -> Iterator[Callable[[], None]]:
 
     before = signal.getsignal(signal.SIGINT)
     if before in (None, signal.SIG_IGN) or threading.current_thread() is not threading.main_thread():
-        # Whoever started this process, or calls it, does not want its interrupts.
+        # The program that started or calls this process does not want its interrupts.
         yield check
         return
     signal.signal(signal.SIGINT, on_signal)
@@ -102,7 +102,7 @@ def raised() -> Iterator[Callable[[], None]]:
 def asked(leave: "Leave") -> Iterator[None]:
     """Ask the work to leave at the first Ctrl-C, and at what is like SIGTERM; end at once at the second Ctrl-C.
 
-    What whoever started this process has it ignore (``nohup``: SIGHUP) stays ignored.
+    A signal that this process was started to ignore (``nohup``: SIGHUP) stays ignored.
     """
     from lrsearch.trial import Reason
 

@@ -53,7 +53,7 @@ def installed(*, tracebacks: bool, as_json: bool) -> Iterator[None]:
     for old in [h for h in log.handlers if isinstance(h, _Stderr)]:
         log.removeHandler(old)
     if as_json:
-        from lrsearch import json_log
+        from lrsearch.workers import json_log
 
         json_log.install(tracebacks=tracebacks)
         try:
@@ -71,8 +71,8 @@ def installed(*, tracebacks: bool, as_json: bool) -> Iterator[None]:
 
 def as_json() -> bool:
     """Whether the log is JSON."""
-    # Whoever has not imported it has not asked for it.
-    json_log = sys.modules.get("lrsearch.json_log")
+    # Nobody has asked for it if it was not imported.
+    json_log = sys.modules.get("lrsearch.workers.json_log")
     return json_log is not None and json_log.installed() is not None
 
 
@@ -106,7 +106,7 @@ def say(sentence: str, exit_code: int, error: BaseException, kind: str) -> None:
     if not as_json():
         print("lrsearch:", sentence, file=sys.stderr)
         return
-    from lrsearch import json_log
+    from lrsearch.workers import json_log
 
     said = {"message": sentence, "error": kind, "exit_code": exit_code}
     json_log.say(logging.ERROR, said, error, json_log.OURS)
@@ -143,9 +143,9 @@ class Events:
         print(f"{seconds}{name} {words}", file=sys.stderr, flush=True)
 
     def _tell_json(self, event: "Event", elapsed: float, spec: "StudySpec") -> None:
-        from lrsearch import json_log
         from lrsearch.events import TrialStarted
         from lrsearch.report import event_fields
+        from lrsearch.workers import json_log
 
         if isinstance(event, TrialStarted):
             self._workers[event.trial.number] = event.trial.worker

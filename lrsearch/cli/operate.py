@@ -12,9 +12,9 @@ from lrsearch.cli.options import (
     no_url,
     opened,
 )
-from lrsearch.counting import counted
 from lrsearch.errors import EXIT_OK, UsageError
 from lrsearch.spec.study import MOST
+from lrsearch.text import counted
 
 
 def extend(

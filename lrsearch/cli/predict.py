@@ -66,12 +66,12 @@ def predict(
         found = studies.get(database, study)
         wanted = chosen(found, trial)
         with console.status("loading PyTorch ...") if live else nullcontext():
-            from lrsearch import run as launch
+            from lrsearch import run
             from lrsearch.predict import run as predicting
             from lrsearch.predict import view as report
         asked = _asked(image, image_set, invert=invert)
         weights = predicting.kept_weights(found, wanted, artifacts, or_none=retrain)
-        engine = launch.prepare(found.spec, launch.Here(device, threads, data_dir, progress=live))
+        engine = run.prepare(found.spec, run.Here(device, threads, data_dir, progress=live))
         if weights is None:
             print(f"lrsearch: training trial {wanted.number} again, for its weights", file=sys.stderr, flush=True)
         with console.status("training ...") if live and weights is None else nullcontext():

@@ -9,7 +9,7 @@ import typer
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, opened
 from lrsearch.errors import EXIT_OK, UsageError
 from lrsearch.report import words
-from lrsearch.stored import file_name
+from lrsearch.text import file_name
 
 if TYPE_CHECKING:
     from lrsearch.analysis.material import Material

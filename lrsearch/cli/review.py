@@ -20,8 +20,8 @@ from lrsearch.cli.options import (
     storage_option,
     tools,
 )
-from lrsearch.counting import counted
 from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, UnknownNameError, UsageError
+from lrsearch.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

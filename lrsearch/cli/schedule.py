@@ -19,7 +19,9 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_OK, UsageError, nearest
-from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SHORT
+from lrsearch.families import FAMILIES, neutral
+from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.spec.space import SHORT
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, ScheduleFamily
 
 if TYPE_CHECKING:
@@ -115,10 +117,10 @@ def _of_settings(arguments: Sequence[str], epochs: int, steps_per_epoch: int) ->
     for text in _separate(arguments):
         schedule, peak_lr = parse(text)
         schedules.validate(schedule)
-        if schedule.family == "plateau":
+        if FAMILIES[schedule.family].feedback:
             raise UsageError(
-                f'"{text}" cannot be drawn ahead: plateau drops after validation results that nobody knows before the '
-                f"training; draw one that was trained with --trial N"
+                f'"{text}" cannot be drawn ahead: {schedule.family} drops after validation results that nobody knows '
+                f"before the training; draw one that was trained with --trial N"
             )
         lrs = schedules.factors(schedule, epochs * steps_per_epoch) * peak_lr
         out.append(Drawn("", schedule, peak_lr, lrs, steps_per_epoch, epochs))
@@ -136,13 +138,13 @@ def _separate(arguments: Sequence[str]) -> Iterator[str]:
     if not any(argument.strip() for argument in arguments):
         raise UsageError(
             f"show-schedule must be given a setting, such as 'cosine warmup=0.1 lr=0.1', or --trial N, got none; "
-            f"schedules: {', '.join(SCHEDULES)}"
+            f"schedules: {', '.join(FAMILIES)}"
         )
     yield " ".join(words)
 
 
 def _names_family(text: str) -> bool:
-    return any(word in SCHEDULES for word in text.split())
+    return any(word in FAMILIES for word in text.split())
 
 
 def parse(text: str) -> tuple[ScheduleConfig, float]:
@@ -153,7 +155,7 @@ def parse(text: str) -> tuple[ScheduleConfig, float]:
     Raises:
         UsageError: a word that is none of these, or no family.
     """
-    families: list[ScheduleFamily] = [family for word in text.split() for family in SCHEDULES if word == family]
+    families: list[ScheduleFamily] = [family for word in text.split() for family in FAMILIES if word == family]
     given: dict[str, Any] = {}
     unused: list[str] = []
     for word in text.split():
@@ -170,25 +172,18 @@ def parse(text: str) -> tuple[ScheduleConfig, float]:
             raise UsageError(
                 f"schedule \"{text}\": there is no field '{key}'{nearest(key, known)}; known: {', '.join(known)}"
             )
-        elif word not in SCHEDULES:
-            hint = nearest(word, [*SCHEDULES, *OPTIMIZERS])
-            raise UsageError(f"schedule \"{text}\": '{word}' is no schedule{hint}; known: {', '.join(SCHEDULES)}")
+        elif word not in FAMILIES:
+            hint = nearest(word, [*FAMILIES, *OPTIMIZERS])
+            raise UsageError(f"schedule \"{text}\": '{word}' is no schedule{hint}; known: {', '.join(FAMILIES)}")
     if len(families) != 1:
         came = f"got {', '.join(families)}" if families else "got none"
-        raise UsageError(f'schedule "{text}": must name one schedule of {", ".join(SCHEDULES)}, {came}')
+        raise UsageError(f'schedule "{text}": must name one schedule of {", ".join(FAMILIES)}, {came}')
     if unused:
         stderr().print(f"lrsearch: no part of a schedule, left out: {', '.join(unused)}", markup=False)
     peak_lr = given.pop("peak_lr", 1.0)
     if not (isinstance(peak_lr, int | float) and 0 < peak_lr < math.inf):
         raise UsageError(f'schedule "{text}": lr must be above 0 and finite, got {peak_lr}')
-    return ScheduleConfig(families[0], **_unsaid(families[0]) | given), float(peak_lr)
-
-
-def _unsaid(family: ScheduleFamily) -> dict[str, Any]:
-    """Return what the setting leaves out as a baseline takes it; but no warm-up."""
-    from lrsearch.schedules import SHAPE_FIELDS
-
-    return {name: NEUTRAL_SHAPE[name] for name in SHAPE_FIELDS[family]}
+    return ScheduleConfig(families[0], **neutral(families[0]) | given), float(peak_lr)
 
 
 def _value(text: str, key: str, raw: str) -> float | tuple[float, ...]:

@@ -236,7 +236,7 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
 
 def _filed(name: str, where: "Place") -> StudySpec | None:
     from lrsearch.store import study as studies
-    from lrsearch.store.look import has_studies
+    from lrsearch.store.opening import has_studies
     from lrsearch.store.storage import Database
 
     if not has_studies(where):
@@ -249,7 +249,7 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
-    from lrsearch.store import creation, portfolio, space
+    from lrsearch.store import filing, portfolio, space
 
     initial = portfolio.initial(spec)
     if as_json:
@@ -266,7 +266,7 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
         if (said := searching.finite(spec)) is not None:
             print(said)
     # Last, so that what was asked for is seen; and it ends as the run would.
-    creation.check_free(where, spec)
+    filing.check_free(where, spec)
     return EXIT_OK
 
 

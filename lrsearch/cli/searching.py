@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from lrsearch.cli import interrupts
 from lrsearch.cli.log import Events
 from lrsearch.cli.options import print_json, stderr, stdout, tools
-from lrsearch.counting import counted
 from lrsearch.errors import (
     EXIT_INTERRUPTED,
     EXIT_NOTHING_FEASIBLE,
@@ -24,9 +23,12 @@ from lrsearch.errors import (
 )
 from lrsearch.events import EndReason
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     from rich.console import Console
 
     from lrsearch.events import Event, SearchEnded
@@ -94,58 +96,80 @@ def search(asked: Asked) -> int:
     from lrsearch.store import filing
     from lrsearch.store.keeper import Leave
 
-    leave, engine, spec = Leave(), None, asked.spec
-    alone = asked.ray is None and asked.n_workers == 1
-    if asked.ray is None and not alone:
-        from lrsearch.workers import local as local_workers
+    leave, spec = Leave(), asked.spec
+    if asked.ray is None and asked.n_workers == 1:
+        from lrsearch import run
 
-        local_workers.warm_up()
-    with ExitStack() as joined:
+        here = run.Here(asked.device, asked.threads, asked.data_dir, progress=live)
+        with ExitStack() as open_now:
+            with interrupts.raised():
+                session = open_now.enter_context(
+                    run.filed(
+                        spec,
+                        asked.where,
+                        here,
+                        artifacts=asked.artifacts,
+                        explicit_budget=asked.explicit_budget,
+                        explicit_workers=asked.explicit_workers,
+                        doing=lambda what: _doing(console, what, live=live),
+                    )
+                )
+            return _watch(asked, session.study, lambda: session.attend(leave), leave, console, begun, live=live)
+    if asked.ray is None:
+        from lrsearch.workers import local
+
+        local.warm_up()
+    # What is said goes to stderr until the cluster has been left, which keeps stdout from Ray.
+    with ExitStack() as study_open, ExitStack() as joined:
         with interrupts.raised():
             filing.check(spec, asked.where)
-            if alone:
-                with _doing(console, "loading PyTorch", live=live):
-                    from lrsearch import run as launch
-                with _doing(console, f"loading {spec.dataset.name}", live=live):
-                    here = launch.Here(asked.device, asked.threads, asked.data_dir, progress=live)
-                    engine = launch.prepare(spec, here)
         # An interrupt ends this process at once meanwhile: there is nothing to keep, and Ray does not expect one.
         cluster = (
             None if asked.ray is None else joined.enter_context(_cluster(asked.ray, asked.where, console, live=live))
         )
         with interrupts.raised():
             study = file(asked)
-        if not asked.quiet and (said := finite(spec)) is not None:
-            log.warning("%s", said)
-        with closing(study.database):
-            try:
-                artifacts = filing.artifacts_of(study, asked.artifacts)
-                if engine is not None:
-                    events = launch.search(study, engine, artifacts, leave, share_cores=asked.threads is None)
-                elif cluster is not None:
-                    events = _by_ray(asked, cluster, artifacts.where, leave)
-                else:
-                    events = _by_several(asked, leave, study)
-                with interrupts.asked(leave):
-                    end = follow(events, study, console, begun, live=live, quiet=asked.quiet)
-                if end is not None and end.reason == EndReason.LEFT:
-                    return _left(study, leave)
-                if engine is not None:
-                    with interrupts.raised(), _doing(console, "judging the winner by the test images", live=live):
-                        launch.test_winner(study, engine, artifacts)
-            except StorageError:
-                if leave.asked:
-                    # Left while the database did not answer.
-                    return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
-                raise
-            except KeyboardInterrupt:
-                return _left(study, leave)
-            except BrokenPipeError:
-                # Whoever read the progress has gone (`lrsearch run 2>&1 | head`), and there is nobody to say it to.
-                return EXIT_INTERRUPTED
-            # stdout is kept from Ray until here.
-            joined.close()
-            return _answer(study, asked)
+            study_open.callback(study.database.close)
+
+        def events() -> "Generator[Event]":
+            if cluster is None:
+                return _by_several(asked, leave, study)
+            return _by_ray(asked, cluster, filing.artifacts_of(study, asked.artifacts).where, leave)
+
+        return _watch(asked, study, events, leave, console, begun, live=live, before_answer=joined.close)
+
+
+def _watch(
+    asked: Asked,
+    study: "Study",
+    events: "Callable[[], Generator[Event]]",
+    leave: "Leave",
+    console: "Console",
+    begun: float,
+    *,
+    live: bool,
+    before_answer: "Callable[[], None]" = lambda: None,
+) -> int:
+    """Follow what the workers say to its end, and print the answer."""
+    if not asked.quiet and (said := finite(asked.spec)) is not None:
+        log.warning("%s", said)
+    try:
+        with interrupts.asked(leave):
+            end = follow(events(), study, console, begun, live=live, quiet=asked.quiet)
+        if end is not None and end.reason == EndReason.LEFT:
+            return _left(study, leave)
+    except StorageError:
+        if leave.asked:
+            # Left while the database did not answer.
+            return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
+        raise
+    except KeyboardInterrupt:
+        return _left(study, leave)
+    except BrokenPipeError:
+        # The reader of the progress has gone (`lrsearch run 2>&1 | head`); there is nobody to tell.
+        return EXIT_INTERRUPTED
+    before_answer()
+    return _answer(study, asked)
 
 
 def _cluster(address: str, where: "Place", console: "Console", *, live: bool) -> "AbstractContextManager[Cluster]":

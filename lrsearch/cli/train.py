@@ -24,9 +24,8 @@ from lrsearch.cli.options import (
     stderr,
     stdout,
 )
-from lrsearch.counting import counted
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
-from lrsearch.stored import file_name
+from lrsearch.text import counted, file_name
 from lrsearch.trial import EpochMetrics, Reason, State
 
 if TYPE_CHECKING:

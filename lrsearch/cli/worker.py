@@ -68,19 +68,19 @@ def worker(
             studies.get(database, study)
         # Loading takes seconds, and far more on a busy machine: who is asked to leave meanwhile ends at once, with
         # nothing in hand.
-        from lrsearch import run as launch
-        from lrsearch.store import processes
+        from lrsearch import run
+        from lrsearch.store import lease
 
         with interrupts.asked(leave):
             if max_hours is not None:
                 timer = threading.Timer(3600 * max_hours, leave_in_time)
                 timer.daemon = True
                 timer.start()
-            here = launch.Here(device, threads, data_dir, progress=False)
-            limits = launch.Limits(max_trials, exit_when_idle=exit_when_idle)
-            told = log.Events(begun, named=study is None, worker=str(processes.this_process()))
+            here = run.Here(device, threads, data_dir, progress=False)
+            limits = run.Limits(max_trials, exit_when_idle=exit_when_idle)
+            told = log.Events(begun, named=study is None, worker=str(lease.this_process()))
             try:
-                with closing(launch.serve(database, study, here, artifacts, leave, limits)) as stream:
+                with closing(run.serve(database, study, here, artifacts, leave, limits)) as stream:
                     for served, event in stream:
                         if not quiet:
                             told.tell(event, served.spec)

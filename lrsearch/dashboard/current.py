@@ -26,7 +26,7 @@ T = TypeVar("T")
 KEPT = 8
 """Studies of which the last state is kept in memory, some five megabytes each."""
 REST = 4.0
-"""A state is shown for at least so many times as long as it took to read: a large study that is being searched."""
+"""A state is kept for this many times the seconds that reading it took: a large study is not read all the time."""
 
 
 class Current:

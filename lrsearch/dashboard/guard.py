@@ -36,7 +36,7 @@ HEALTH = "/healthz"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 BUCKETS = 4096
-"""Addresses share so many counters of failures: whoever has many addresses cannot fill the memory."""
+"""All addresses share so many counters of failures, so that many addresses cannot fill the memory."""
 
 ALWAYS: dict[str, str] = {
     "X-Content-Type-Options": "nosniff",
@@ -146,7 +146,7 @@ class Guard:
     def _bucket(self, address: str) -> str:
         try:
             known = ipaddress.ip_address(address)
-            # Whoever has an address of IPv6 has 2**64 of them.
+            # Each owner of an IPv6 address has 2**64 of them.
             near = str(ipaddress.ip_network((known, 64), strict=False)) if known.version == 6 else address
         except ValueError:
             near = address

@@ -22,7 +22,7 @@ from lrsearch.version import __version__
 log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 2.0
-"""Whoever asks within so long is shown the same numbers."""
+"""Requests within this time get the same numbers."""
 REST = 4.0
 """Numbers are shown for at least so many times as long as it took to count them: many and large studies."""
 ENDINGS = tuple(state for state in State if state != State.RUNNING)

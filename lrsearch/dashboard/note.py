@@ -9,11 +9,10 @@ from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import Material
 from lrsearch.report import answer
 from lrsearch.report.status import counts_words
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.trial import State, Trial
 
 SYMBOLS: dict[State, str] = {State.COMPLETE: "circle", State.PRUNED: "triangle-down-open", State.DIVERGED: "x"}
-COLOURS = {"sgd": "#0072b2", "adam": "#d55e00", "adamw": "#009e73", "rmsprop": "#cc79a7"}
-"""Told apart by people who see colours in whichever way. Source: Okabe and Ito, 2008."""
 
 
 def markdown(material: Material, report_url: str) -> str:
@@ -38,7 +37,8 @@ def markdown(material: Material, report_url: str) -> str:
 def accuracy_against_lr(material: Material) -> str:
     """Return a Plotly figure as JSON: a point a trial, its peak learning rate and the accuracy that it came to."""
     traces: list[dict[str, Any]] = []
-    for optimizer, colour in COLOURS.items():
+    # Told apart by people who see colours in whichever way. Source: Okabe and Ito, 2008.
+    for optimizer, colour in {record.name: record.colour for record in OPTIMIZERS.values()}.items():
         for state, symbol in SYMBOLS.items():
             shown = [t for t in material.trials if t.config.optimizer.name == optimizer and t.state == state]
             if shown:

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from xml.sax.saxutils import escape
 
-from lrsearch import schedules
+from lrsearch import families, schedules
 from lrsearch.analysis.schedule_curve import planned_lrs
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import Axes, axes
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import plain
-from lrsearch.report.trace import FALLING_BY_FACTORS
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import EpochMetrics, State, Trial
 
 WIDTH, HEIGHT = 720, 560
@@ -100,7 +99,7 @@ def _rate(trial: Trial, spec: StudySpec) -> list[str]:
     count = min(len(lrs), POINTS)
     at = [round(i * (len(lrs) - 1) / max(count - 1, 1)) for i in range(count)]
     drawn = [lrs[i] for i in at]
-    ratio = 20 if config.schedule.family in FALLING_BY_FACTORS else math.inf
+    ratio = 20 if families.of(config.schedule).by_factors else math.inf
     frame = axes(drawn if len(set(drawn)) > 1 else [0.0, *drawn], config.epochs, log_ratio=ratio, label=words.rate)
     if frame is None:
         return []

@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
+from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
-from lrsearch.spec.domain import describe
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import SLOT_ATTR
 
 log = logging.getLogger(__name__)
 

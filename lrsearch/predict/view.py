@@ -11,11 +11,11 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.counting import counted
 from lrsearch.predict.traced import LayerTraced, Picture, Prediction
 from lrsearch.report import words
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.plain import plain
+from lrsearch.text import counted
 
 SCHEMA: Final = "lrsearch/prediction/1"
 

@@ -11,16 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch import schedules
-from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
-from lrsearch.analysis.precision import accuracy_error, n_test, n_validation, tolerance
-from lrsearch.analysis.ranking import once, ranked
-from lrsearch.counting import counted
+from lrsearch.analysis.answer import Findings, Score, find, value_of
+from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
+from lrsearch.analysis.precision import tolerance
 from lrsearch.report import words
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import State, Trial
 
 SCHEMA = "lrsearch/answer/1"
@@ -30,17 +30,30 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a study says; ``winner`` is None where no trial was trained through."""
+    """What a study says, in words."""
 
-    spec: StudySpec
-    trials: tuple[Trial, ...]
-    winner: Trial | None
-    why_none: str
-    """Why there is no winner, in words; empty where there is one."""
-    close: tuple[int, ...]
-    """Numbers of the other complete trials that cannot be told from the winner, best first."""
-    diagnosis: tuple[OptimizerDiagnosis, ...]
+    found: Findings
     next_steps: tuple[Step, ...]
+
+    @property
+    def spec(self) -> StudySpec:
+        """The study."""
+        return self.found.spec
+
+    @property
+    def winner(self) -> Trial | None:
+        """The best trial; None where no trial was trained through."""
+        return self.found.winner
+
+    @property
+    def diagnosis(self) -> tuple[OptimizerDiagnosis, ...]:
+        """What the trials of each optimizer say about its learning rate."""
+        return self.found.diagnosis
+
+    @property
+    def why_none(self) -> str:
+        """Why there is no winner, in words; empty where there is one."""
+        return "" if self.winner is not None else _why_none(self.found.trials)
 
     @property
     def snippet(self) -> str:
@@ -54,7 +67,7 @@ class Answer:
         """The answer in one sentence."""
         if self.winner is None:
             return f"No answer: {self.why_none}"
-        counts = Counter(t.state for t in self.trials)
+        counts = Counter(t.state for t in self.found.trials)
         finished = sum(n for state, n in counts.items() if state.counts)
         said = f"The best of {counted(finished, 'trial')} of {self.spec.name} ({counts_words(counts)})"
         return f"{said} is trial {self.winner.number}"
@@ -64,32 +77,30 @@ class Answer:
         """The winner's setting and its scores, each under its name; empty where there is no winner."""
         if self.winner is None:
             return {}
-        spec, winner, config = self.spec, self.winner, self.winner.config
-        last = winner.metrics[-1] if winner.metrics else None
+        facts, config = self.spec.facts, self.winner.config
         out = {
             "optimizer": words.optimizer(config.optimizer),
             "peak lr": words.rate(config.optimizer.peak_lr),
             "schedule": f"{schedules.describe(config.schedule)}; {counted(config.epochs, 'epoch')}",
             "batch size": str(config.batch_size),
         }
-        if last is not None:
-            out["validation"] = _score(last.val_accuracy, last.val_loss, n_validation(spec), "images", spec)
-        if winner.test_accuracy is not None:
-            out["test"] = _score(winner.test_accuracy, winner.test_loss, n_test(spec), "untouched images", spec)
+        if self.found.validation:
+            out["validation"] = f"{_scores(self.found.validation, facts.n_validation)} images"
+        if self.found.test:
+            out["test"] = f"{_scores(self.found.test, facts.n_test)} untouched images"
         return out
 
     def how_sure(self) -> list[str]:
         """Return in sentences how far the winner can be told from the other complete trials."""
         if self.winner is None:
             return []
-        n, n_close = n_validation(self.spec), len(self.close)
-        others = sum(t.state == State.COMPLETE for t in once(self.trials)) - 1
-        within = tolerance(self.spec).words(_value(self.winner))
+        n, n_close, others = self.spec.facts.n_validation, len(self.found.close), self.found.n_others
+        within = tolerance(self.spec).words(value_of(self.winner))
         if not others:
             said = "It is the only complete trial: there is nothing to compare it with."
         elif n_close:
             more = ["..."] if n_close > NAMED else []
-            named = ", ".join([*(str(number) for number in self.close[:NAMED]), *more])
+            named = ", ".join([*(str(number) for number in self.found.close[:NAMED]), *more])
             lie = "lies" if n_close == 1 else "lie"
             said = (
                 f"{n_close} of {counted(others, 'other complete trial')} ({named}) {lie} {within}: "
@@ -98,7 +109,7 @@ class Answer:
         else:
             what = "The one other complete trial does not lie" if others == 1 else f"None of {others} others lies"
             said = f"{what} {within}; yet it is one seed."
-        found = compared_across(self.trials)
+        found = compared_across(self.found.trials)
         across = [f"Results are compared across {'; and '.join(found)}."] if found else []
         if self.winner.test_accuracy is None:
             return [said, *across, "It has not been judged on the test images."]
@@ -107,17 +118,17 @@ class Answer:
     @property
     def against_baseline(self) -> str:
         """The setting of ``--baseline`` beside the winner, in a sentence; empty where there is none."""
-        baseline = next((t for t in self.trials if t.origin == "baseline" and t.outcome is not None), None)
+        baseline = self.found.baseline
         if baseline is None or baseline.outcome is None:
             return ""
         setting = f"{words.setting(baseline.config)} (trial {baseline.number})"
         if baseline.state != State.COMPLETE or self.winner is None:
             return f"{setting}: {baseline.outcome.message}."
-        value = words.objective_value(_value(baseline), self.spec)
+        value = words.objective_value(value_of(baseline), self.spec)
         if baseline.number == self.winner.number:
             return f"{setting} reached {value}: nothing beat it."
-        ahead = words.objective_value(_value(self.winner), self.spec)
-        close = baseline.number in self.close
+        ahead = words.objective_value(value_of(self.winner), self.spec)
+        close = baseline.number in self.found.close
         sure = ": within one standard error, so not a difference to act on" if close else ""
         return f"{setting} reached {value}, the winner {ahead}{sure}."
 
@@ -129,10 +140,10 @@ class Answer:
         if self.winner is not None:
             parts += [_heading("How sure"), *(_indented(text) for text in self.how_sure()), ""]
         parts.append(_heading("Too high, too low"))
-        for found in self.diagnosis:
-            counts = counts_words(Counter(found.counts))
-            parts.append(_indented(Text.assemble((found.optimizer, "bold"), f": {counts}")))
-            parts += [part for text in sentences(found) for part in _diagnosed(text)]
+        for one in self.diagnosis:
+            counts = counts_words(Counter(one.counts))
+            parts.append(_indented(Text.assemble((one.optimizer, "bold"), f": {counts}")))
+            parts += [part for text in sentences(one) for part in _diagnosed(text)]
         parts.append("")
         if self.winner is not None:
             # Not indented: it is there to be pasted.
@@ -145,33 +156,35 @@ class Answer:
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as JSON."""
-        counts = Counter(t.state for t in self.trials)
+        counts = Counter(t.state for t in self.found.trials)
         return {
             "schema": SCHEMA,
             "study": self.spec.name,
             "objective": {"metric": self.spec.objective.metric, "direction": self.spec.objective.direction},
             "counts": {state.value: counts[state] for state in State},
-            "n_validation": n_validation(self.spec),
-            "n_test": n_test(self.spec),
+            "n_validation": self.spec.facts.n_validation,
+            "n_test": self.spec.facts.n_test,
             "winner": None if self.winner is None else self._winner_json(self.winner),
             "why_none": self.why_none or None,
             "how_sure": self.how_sure(),
             "against_baseline": self.against_baseline or None,
-            "not_distinguishable": list(self.close),
+            "not_distinguishable": list(self.found.close),
             "diagnosis": [plain(asdict(d)) | {"sentences": sentences(d)} for d in self.diagnosis],
             "snippet": self.snippet or None,
             "next": [asdict(step) for step in self.next_steps],
         }
 
     def _winner_json(self, winner: Trial) -> dict[str, Any]:
-        last = winner.metrics[-1] if winner.metrics else None
-        accuracy = last.val_accuracy if last else None
-        out = nested(winner)
-        out["val_accuracy"], out["val_loss"] = plain(accuracy), plain(last.val_loss if last else None)
-        n = n_validation(self.spec)
-        out["val_accuracy_error"] = None if accuracy is None else plain(accuracy_error(accuracy, n))
-        test = winner.test_accuracy
-        out["test_accuracy_error"] = None if test is None else accuracy_error(test, n_test(self.spec))
+        last, metric, out = winner.metrics[-1] if winner.metrics else None, self.spec.metric, nested(winner)
+        out["val_accuracy"] = plain(last.val_accuracy if last else None)
+        out["val_loss"] = plain(last.val_loss if last else None)
+        if metric.column is None:
+            out["val_score"] = plain(metric.of(last) if last else None)
+        for part, scores in (("val", self.found.validation), ("test", self.found.test)):
+            errors = {one.metric.name: one.error for one in scores}
+            out[f"{part}_accuracy_error"] = plain(errors.get("accuracy"))
+            if metric.column is None and metric.is_share:
+                out[f"{part}_score_error"] = plain(errors.get(metric.name))
         out["schedule"] = schedules.describe(winner.config.schedule)
         return out
 
@@ -198,21 +211,11 @@ def build(
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.
     """
-    order = ranked(once(trials), spec.objective.direction)
-    winner = order[0] if order else None
-    close = tolerance(spec)
-    near = [t.number for t in order[1:] if winner is not None and close.is_close(_value(t), _value(winner))]
-    return Answer(
-        spec=spec,
-        trials=tuple(trials),
-        winner=winner,
-        why_none="" if winner is not None else _why_none(trials),
-        close=tuple(near),
-        diagnosis=diagnose(trials, spec),
-        next_steps=next_steps(
-            trials, spec, winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
-        ),
+    found = find(trials, spec)
+    steps = next_steps(
+        trials, spec, found.winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
     )
+    return Answer(found, steps)
 
 
 def _headline(answer: Answer) -> list[RenderableType]:
@@ -239,14 +242,13 @@ def _whole(line: Text) -> Text:
     return Text(line.plain, line.style, spans=line.spans, no_wrap=True, overflow="ignore")
 
 
-def _score(accuracy: float, loss: float | None, n: int, images: str, spec: StudySpec) -> str:
-    said = [
-        f"accuracy {words.accuracy(accuracy, n)} ± {words.number(accuracy_error(accuracy, n), 2)}",
-        f"loss {words.number(loss)}",
-    ]
-    if spec.objective.metric == "loss":
-        said.reverse()
-    return f"{', '.join(said)} on {n} {images}"
+def _scores(found: Sequence[Score], n: int) -> str:
+    """Say scores on so many images: ``accuracy 0.970 ± 0.012, loss 0.11 on 200``."""
+    said = []
+    for one in found:
+        error = "" if one.error is None else f" ± {words.number(one.error, 2)}"
+        said.append(f"{one.metric.label} {words.metric_value(one.metric, one.value, n)}{error}")
+    return f"{', '.join(said)} on {n}"
 
 
 def _why_none(trials: Sequence[Trial]) -> str:
@@ -262,12 +264,6 @@ def _why_none(trials: Sequence[Trial]) -> str:
     if all(t.state == State.DIVERGED for t in ended):
         return f"{said}: every learning rate was too high."
     return f"{said}."
-
-
-def _value(trial: Trial) -> float:
-    assert trial.outcome is not None
-    assert trial.outcome.value is not None
-    return trial.outcome.value
 
 
 def _heading(text: str) -> Text:

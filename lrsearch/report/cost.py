@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure
+from lrsearch.text import counted
 from lrsearch.trial import State, Trial
 
 

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
+from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import ImportanceTable, Material
-from lrsearch.analysis.precision import n_test, n_validation
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
+from lrsearch.text import counted
 from lrsearch.version import __version__
 
 SCHEMA = "lrsearch/report/1"
@@ -94,23 +94,22 @@ def _importance(table: ImportanceTable | None) -> dict[str, Any] | None:
 
 
 def _best(said: Contents) -> str:
-    spec = said.material.spec
+    spec, scores = said.material.spec, shown_metrics(said.material.spec)
     rows = []
     for trial in said.order[:SHOWN]:
         last, config = trial.metrics[-1] if trial.metrics else None, trial.config
         rows.append(
             (
                 str(trial.number),
-                words.accuracy(last.val_accuracy if last else None, n_validation(spec)),
-                words.number(last.val_loss if last else None),
-                words.accuracy(trial.test_accuracy, n_test(spec)),
+                *(words.metric_value(m, m.of(last) if last else None, spec.facts.n_validation) for m in scores),
+                words.accuracy(trial.test_accuracy, spec.facts.n_test),
                 config.optimizer.name,
                 words.rate(config.optimizer.peak_lr),
                 config.schedule.family.replace("_", " "),
                 str(config.batch_size),
             )
         )
-    header = ("trial", "accuracy", "loss", "test", "optimizer", "peak lr", "schedule", "batch")
+    header = ("trial", *(m.label for m in scores), "test", "optimizer", "peak lr", "schedule", "batch")
     return _table(header, rows)
 
 

@@ -5,12 +5,12 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from lrsearch import schedules
+from lrsearch import families, schedules
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.errors import UsageError
-from lrsearch.report.optimizer_code import CLASSES, optimizer_arguments
 from lrsearch.report.plain import plain
 from lrsearch.report.scheduler_code import plateau_arguments
+from lrsearch.spec.optimizers import OPTIMIZERS, arguments
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 from lrsearch.version import __version__
@@ -26,7 +26,7 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     """
     config, last = trial.config, trial.metrics[-1] if trial.metrics else None
     steps = spec.steps_per_epoch(config.batch_size)
-    is_planned = config.schedule.family != "plateau"
+    is_planned = not families.of(config.schedule).feedback
     return {
         "schema": SCHEMA,
         "made_by": f"lrsearch {__version__}",
@@ -39,8 +39,8 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "dataset": spec.dataset.model_dump(mode="json"),
         "model": {"name": spec.model.name, "hidden": list(spec.model.hidden_resolved)},
         "optimizer": {
-            "class": f"torch.optim.{CLASSES[config.optimizer.name]}",
-            "arguments": plain(optimizer_arguments(config.optimizer)),
+            "class": f"torch.optim.{OPTIMIZERS[config.optimizer.name].class_name}",
+            "arguments": plain(arguments(config.optimizer)),
         },
         "schedule": {
             **{name: plain(value) for name, value in asdict(config.schedule).items() if value is not None},
@@ -50,7 +50,7 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "drop_last": spec.training.drop_last,
         "epochs": config.epochs,
         "seed": config.seed,
-        "n_train": spec.dataset.n_train,
+        "n_train": spec.facts.n_train,
         "steps_per_epoch": steps,
         "n_steps": steps * config.epochs,
         "warmup_steps": schedules.warmup_steps(config.schedule, steps * config.epochs),
@@ -65,10 +65,11 @@ def to_csv(trial: Trial, spec: StudySpec) -> str:
     Raises:
         UsageError: the schedule is plateau, whose learning rate depends on validation results.
     """
-    if trial.config.schedule.family == "plateau":
+    if families.of(trial.config.schedule).feedback:
         raise UsageError(
-            f"trial {trial.number} has the schedule plateau, whose learning rate depends on validation results and is "
-            f"no list made beforehand; export it --to json (what it recorded), torch or lightning"
+            f"trial {trial.number} has the schedule {trial.config.schedule.family}, whose learning rate depends on "
+            f"validation results and is no list made beforehand; export it --to json (what it recorded), torch or "
+            f"lightning"
         )
     steps = spec.steps_per_epoch(trial.config.batch_size)
     out = io.StringIO()

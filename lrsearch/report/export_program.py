@@ -6,15 +6,15 @@ import textwrap
 from functools import cache
 from typing import TYPE_CHECKING, Final, Literal
 
-from lrsearch import schedules
-from lrsearch.analysis.precision import n_test, n_validation
-from lrsearch.counting import counted
+from lrsearch import families, schedules
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
-from lrsearch.spec.study import POOL_SIZE, DatasetName, StudySpec
-from lrsearch.stored import in_docstring
+from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.models import MODELS
+from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted, in_docstring
 from lrsearch.trial import Trial
 from lrsearch.version import __version__
 
@@ -26,35 +26,13 @@ Framework = Literal["torch", "lightning"]
 WIDTH: Final = 88
 """Characters beyond which a call is broken; what formatters have where nobody has told them."""
 
-TORCHVISION: Final[dict[DatasetName, str]] = {
-    "mnist": "MNIST",
-    "fashion-mnist": "FashionMNIST",
-    "cifar10": "CIFAR10",
-}
-"""Classes of torchvision.datasets; digits come with scikit-learn."""
-
-SHAPES: Final[dict[DatasetName, tuple[int, int, int]]] = {
-    "digits": (1, 28, 28),
-    "mnist": (1, 28, 28),
-    "fashion-mnist": (1, 28, 28),
-    "cifar10": (3, 32, 32),
-}
-"""Channels, height and width of an image [pixels]."""
-
-N_CLASSES: Final = 10
-"""Of all data sets."""
-
 PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 """Names that stand in the first line, which a program prints as its description."""
-
-CNN_CHANNELS: Final = 10
-CNN_KERNEL: Final = 5
-CNN_POOL: Final = 2
 
 
 def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
     """Return a program that trains the study's model with the trial's setting on the images that it was trained on."""
-    config = trial.config
+    config, known = trial.config, DATASETS[spec.dataset.name]
     code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs)
     optimizer = f"return {optimizer_code(config.optimizer, 'parameters', 'PEAK_LR')}"
     return (
@@ -72,29 +50,20 @@ def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
             setup=_block(_setup(code)),
             optimizer=_block([optimizer]),
             peak_lr=num(config.optimizer.peak_lr),
-            torchvision_class=TORCHVISION.get(spec.dataset.name),
-            colour=SHAPES[spec.dataset.name][0] > 1,
-            size=SHAPES[spec.dataset.name][1],
-            n_pool=POOL_SIZE[spec.dataset.name],
-            n_train=spec.dataset.n_train,
+            torchvision_class=known.torchvision,
+            colour=known.shape[0] > 1,
+            size=known.shape[1],
+            n_pool=known.n_pool,
+            n_train=spec.facts.n_train,
         )
     )
 
 
 def layers(spec: StudySpec) -> list[str]:
     """Return the modules of the study's model, as ``training.models`` builds it."""
-    channels, height, width = SHAPES[spec.dataset.name]
-    found = []
-    if spec.model.name == "cnn":
-        found += [f"nn.Conv2d({channels}, {CNN_CHANNELS}, {CNN_KERNEL})", "nn.ReLU()", f"nn.MaxPool2d({CNN_POOL})"]
-        channels = CNN_CHANNELS
-        height, width = (height - CNN_KERNEL + 1) // CNN_POOL, (width - CNN_KERNEL + 1) // CNN_POOL
-    found.append("nn.Flatten()")
-    n_in = channels * height * width
-    for n_out in spec.model.hidden_resolved:
-        found += [f"nn.Linear({n_in}, {n_out})", "nn.ReLU()"]
-        n_in = n_out
-    return [*found, f"nn.Linear({n_in}, {N_CLASSES})"]
+    facts = spec.facts
+    found = MODELS[spec.model.name].layers(spec.model.hidden_resolved, facts.shape, len(facts.classes))
+    return [f"nn.{layer.class_name}({', '.join(map(str, layer.arguments))})" for layer in found]
 
 
 def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
@@ -123,11 +92,11 @@ def score(trial: Trial, spec: StudySpec) -> str:
     """Return how good the trial was, in words."""
     if not trial.metrics:
         return f"none, the trial is {words.state(trial)}"
-    last, n = trial.metrics[-1], n_validation(spec)
+    last, n = trial.metrics[-1], spec.facts.n_validation
     said = f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)}"
     said += f" on {counted(n, 'image')}"
     if trial.test_accuracy is not None:
-        said += f"; test accuracy {words.accuracy(trial.test_accuracy, n_test(spec))} on {n_test(spec)}"
+        said += f"; test accuracy {words.accuracy(trial.test_accuracy, spec.facts.n_test)} on {spec.facts.n_test}"
     if last.epoch < trial.config.epochs:
         said += f"; {words.state(trial)} after epoch {last.epoch}"
     return said
@@ -135,11 +104,11 @@ def score(trial: Trial, spec: StudySpec) -> str:
 
 def _needs(trial: Trial, spec: StudySpec, framework: Framework) -> str:
     """Return what the program needs, and what it keeps of the search."""
-    packages = "torchvision" if spec.dataset.name in TORCHVISION else "scikit-learn"
+    packages = "scikit-learn" if DATASETS[spec.dataset.name].torchvision is None else "torchvision"
     if framework == "lightning":
         packages = f"lightning and {packages}"
     kept = "The learning rate of every update is that of the search (--lr-log writes it down)"
-    if trial.config.schedule.family == "plateau":
+    if families.of(trial.config.schedule).feedback:
         kept = "The learning rate follows the validation loss as it did in the search (--lr-log writes it down)"
     said = (
         f"It needs {packages}, and no lrsearch. {kept}. It begins with the weights of the search and sees the images "

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import ScheduleFamily, State, Trial
 
 N_COLOURS = 7

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from lrsearch.analysis.material import ImportanceRow, ImportanceTable, Material
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, short
+from lrsearch.text import counted
 
 WORTH_NAMING = 0.01
 """A smaller share is not named, even where it beats chance."""

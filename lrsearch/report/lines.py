@@ -3,7 +3,6 @@
 import math
 from typing import assert_never
 
-from lrsearch.analysis.precision import n_validation
 from lrsearch.events import (
     EpochDone,
     Event,
@@ -14,7 +13,7 @@ from lrsearch.events import (
     Waiting,
     WorkerReplaced,
 )
-from lrsearch.report.words import accuracy, number, rate, setting
+from lrsearch.report.words import objective_value, rate, setting
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Outcome, State
 
@@ -45,9 +44,8 @@ def words_of(event: Event, spec: StudySpec) -> str:
             said = f" ({', '.join(notes)})" if notes else ""
             return f"> trial {trial.number} {setting(trial.config)}{said}"
         case EpochDone(number=trial_number, metrics=row, again=again):
-            score = f"val_acc={accuracy(row.val_accuracy, n_validation(spec))}"
-            if spec.objective.metric == "loss":
-                score = f"val_loss={number(row.val_loss)}"
+            name = {"accuracy": "acc"}.get(spec.metric.name, spec.metric.name)
+            score = f"val_{name}={objective_value(spec.metric.of(row), spec)}"
             once_more = " again" if again else ""
             return f". {trial_number} epoch {row.epoch}/{spec.epochs}{once_more} {score} lr={rate(row.lr)}"
         case TrialEnded(number=trial_number, outcome=outcome):
@@ -69,8 +67,7 @@ def ending(outcome: Outcome, spec: StudySpec) -> str:
     match outcome.state:
         case State.COMPLETE:
             value = math.nan if outcome.value is None else outcome.value
-            digits = accuracy(value, n_validation(spec)) if spec.objective.metric == "accuracy" else number(value)
-            return f"complete {digits}"
+            return f"complete {objective_value(value, spec)}"
         case State.FAILED:
             kind = "out of memory: " if outcome.reason == "out_of_memory" else ""
             return f"failed: {kind}{outcome.message}"

@@ -11,8 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.analysis.precision import n_validation
-from lrsearch.counting import counted
+from lrsearch.analysis.answer import shown_metrics
 from lrsearch.events import Event
 from lrsearch.report import words
 from lrsearch.report.chart import sparkline
@@ -21,6 +20,7 @@ from lrsearch.report.live_state import RECENT, LiveState, Running, after, begin,
 from lrsearch.report.status import counts_words
 from lrsearch.report.tables import STYLES
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import Trial
 
 REFRESH_PER_SECOND = 6
@@ -132,10 +132,12 @@ def _running(running: Running, spec: StudySpec) -> tuple[Text, Text]:
     if not rows:
         return setting, Text(f"epoch 1/{trial.config.epochs} under way", style="dim")
     last = rows[-1]
-    score = words.accuracy(last.val_accuracy, n_validation(spec))
+    share = next(metric for metric in shown_metrics(spec) if metric.is_share)
+    score = words.accuracy(share.of(last), spec.facts.n_validation)
+    name = "acc" if share.name == "accuracy" else share.label
     curve = sparkline([row.train_loss for row in rows], 20)
     parts = f"epoch {last.epoch}/{trial.config.epochs}  loss ", (curve, "cyan"), f" {words.number(last.train_loss)}"
-    return setting, Text.assemble(*parts, f"  val acc {score}, loss {words.number(last.val_loss)}")
+    return setting, Text.assemble(*parts, f"  val {name} {score}, loss {words.number(last.val_loss)}")
 
 
 def _best(state: LiveState) -> Text:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrsearch.analysis.material import Material
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import (
     SYMBOLS,
@@ -15,6 +14,7 @@ from lrsearch.report.figure import (
     meta,
     short,
 )
+from lrsearch.text import counted
 from lrsearch.trial import State, Trial
 
 POINTS_SHOWN = 60_000

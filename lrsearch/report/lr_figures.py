@@ -4,14 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from lrsearch import domain
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.material import Material
-from lrsearch.analysis.precision import n_validation
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, families, grouped, hover, marker, meta, short
-from lrsearch.spec import domain
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import OptimizerName, State, Trial
 
 BAND = {
@@ -38,7 +37,7 @@ def score(trial: Trial, spec: StudySpec) -> float | None:
     if not trial.metrics or trial.state in (State.DIVERGED, State.FAILED):
         return None
     last = trial.metrics[-1]
-    return short(last.val_accuracy if spec.objective.metric == "accuracy" else last.val_loss)
+    return short(spec.metric.of(last))
 
 
 def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None) -> Figure:
@@ -65,7 +64,7 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
     waiting = len(mine) - n_marks
     return Figure(
         key=f"lr-{name}",
-        title=f"{name}: {spec.objective.metric} against peak learning rate",
+        title=f"{name}: {spec.metric.label} against peak learning rate",
         finding=_finding(found, spec),
         data=tuple(data),
         layout={
@@ -78,7 +77,7 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
             },
             "yaxis": {
                 "domain": [0.16 if banded else 0, 1],
-                "title": {"text": f"validation {spec.objective.metric}"},
+                "title": {"text": f"validation {spec.metric.label}"},
             },
             **({"yaxis2": BAND} if banded else {}),
             "shapes": _shades(found, 10**low, 10**high),
@@ -99,8 +98,9 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
         ),
         note=f"{counted(waiting, 'trial')} under way without an epoch: not drawn." if waiting else "",
         views={
-            "y": spec.objective.metric,
-            "floor": 0.5 / n_validation(spec),
+            "share": spec.metric.is_share,
+            "down": not spec.metric.maximize,
+            "floor": 0.5 / spec.facts.n_validation,
             "scores": [min(scores), max(scores)] if scores else None,
         },
     )

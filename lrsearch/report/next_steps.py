@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lrsearch import families
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
 
@@ -39,7 +40,7 @@ def next_steps(
         tools: what stands before ``lrsearch`` where it is not on the path.
         options: ``--storage`` as the commands need it, with a space before it.
     """
-    steps, name = [], shlex.quote(spec.name)  # Whoever renames a study in the dashboard is free to type anything.
+    steps, name = [], shlex.quote(spec.name)  # A study may be renamed to anything in the dashboard.
     looked_at = winner or (trials[-1] if trials else None)
     if looked_at is not None:
         steps.append(Step(f"{tools}lrsearch show {looked_at.number} {name}{options}", "its training, epoch by epoch"))
@@ -49,7 +50,7 @@ def next_steps(
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
     if winner is not None:
         # That schedule follows the validation loss.
-        on = " --on train" if winner.config.schedule.family == "plateau" else ""
+        on = " --on train" if families.of(winner.config.schedule).feedback else ""
         steps.append(Step(f"{tools}lrsearch train {name}{on}{options}", "train the winner for keeps"))
     steps.append(Step(f"{tools}lrsearch dashboard{options}", "look at it in a browser"))
     return tuple(steps)

@@ -1,13 +1,9 @@
-"""An optimizer as PyTorch code, and as the arguments that torch takes."""
-
-from typing import Any
+"""An optimizer as PyTorch code."""
 
 from lrsearch.report import words
 from lrsearch.report.scheduler_code import num
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.trial import OptimizerConfig
-
-CLASSES = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "rmsprop": "RMSprop"}
-"""In torch.optim."""
 
 
 def optimizer_code(config: OptimizerConfig, parameters: str, lr: str) -> str:
@@ -21,14 +17,4 @@ def optimizer_code(config: OptimizerConfig, parameters: str, lr: str) -> str:
     if "beta1" in settings or "beta2" in settings:
         arguments.append(f"betas=({num(config.beta1 or 0.0)}, {num(config.beta2 or 0.0)})")
     arguments += [f"{name}={num(value)}" for name, value in settings.items() if name not in ("beta1", "beta2")]
-    return f"torch.optim.{CLASSES[config.name]}({', '.join(arguments)})"
-
-
-def optimizer_arguments(config: OptimizerConfig) -> dict[str, Any]:
-    """Return every keyword argument that the search has given to torch's class."""
-    given = {name: getattr(config, name) for name in words.TORCH_DEFAULTS[config.name]}
-    defaults = words.TORCH_DEFAULTS[config.name]
-    found = {name: defaults[name] if value is None else value for name, value in given.items()}
-    if "beta1" in found:
-        found = {"betas": (found.pop("beta1"), found.pop("beta2")), **found}
-    return {"lr": config.peak_lr, **found}
+    return f"torch.optim.{OPTIMIZERS[config.name].class_name}({', '.join(arguments)})"

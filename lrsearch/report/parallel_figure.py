@@ -8,12 +8,11 @@ from sys import float_info
 from typing import Any
 
 from lrsearch.analysis.material import Material
-from lrsearch.analysis.precision import n_validation
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, grouped, hover, meta, short
 from lrsearch.report.lr_figures import score
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, Trial
 
 BEST = 0.1
@@ -177,10 +176,13 @@ def _axes(trials: Sequence[Trial], spec: StudySpec) -> list[Axis]:
     out += [Axis("batch size", lambda t: str(t.config.batch_size)), *found]
     out = [axis for axis in out if len({axis.read(t) for t in trials} - {None}) > 1][: MOST_AXES - 1]
     # The best at the top; by their errors, because accuracies near 1 lie close together.
-    least = 0.5 / n_validation(spec)
-    if spec.objective.metric == "loss":
-        return [*out, Axis("loss", lambda t: score(t, spec), lambda v: -_log(v), lambda y: 10**-y)]
-    ends = Axis("accuracy", lambda t: score(t, spec), lambda v: -log10(max(1 - v, least)), lambda y: 1 - 10**-y)
+    least = 0.5 / spec.facts.n_validation
+    metric = spec.metric
+    if not metric.is_share:
+        sign = 1 if metric.maximize else -1
+        ends = Axis(metric.label, lambda t: score(t, spec), lambda v: sign * _log(v), lambda y: 10 ** (sign * y))
+        return [*out, ends]
+    ends = Axis(metric.label, lambda t: score(t, spec), lambda v: -log10(max(1 - v, least)), lambda y: 1 - 10**-y)
     return [*out, ends]
 
 

@@ -1,13 +1,18 @@
 """A trial as plain values: what JSON and CSV are made of. Not a number is None."""
 
-import math
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from enum import Enum
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, State, Trial
+
+SCORES = (
+    *("train_loss", "val_loss", "val_accuracy", "averaged_val_loss", "averaged_val_accuracy"),
+    *("val_score", "averaged_val_score"),
+)
+"""Fields of what an epoch measured."""
 
 
 def plain(value: object) -> Any:
@@ -16,21 +21,9 @@ def plain(value: object) -> Any:
     >>> plain({"loss": float("nan"), "milestones": (0.5, 0.75), "n": 3})
     {'loss': None, 'milestones': [0.5, 0.75], 'n': 3}
     """
-    match value:
-        case bool() | int() | str() | None if not isinstance(value, Enum):
-            return value
-        case float():
-            return float(value) if math.isfinite(value) else None
-        case Enum():
-            return plain(value.value)
-        case datetime():
-            return value.isoformat()
-        case Mapping():
-            return {str(plain(k)): plain(v) for k, v in value.items()}
-        case Sequence():
-            return [plain(v) for v in value]
-        case _:
-            return str(value)
+    if isinstance(value, datetime):
+        return value.isoformat()  # pydantic would write UTC as Z
+    return to_jsonable_python(value, inf_nan_mode="null", fallback=str)
 
 
 def attempts(trial: Trial) -> int:
@@ -64,11 +57,12 @@ def flat(trial: Trial) -> dict[str, Any]:
     out |= {f.name: getattr(config.schedule, f.name) for f in fields(ScheduleConfig) if f.name != "family"}
     out |= {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
     last = trial.metrics[-1] if trial.metrics else None
-    for name in ("train_loss", "val_loss", "val_accuracy", "averaged_val_loss", "averaged_val_accuracy"):
+    for name in SCORES:
         out[name] = getattr(last, name) if last else None
     out |= {
         "test_loss": trial.test_loss,
         "test_accuracy": trial.test_accuracy,
+        "test_score": trial.test_score,
         "seconds": sum(row.seconds for row in trial.metrics),
         "worker": trial.worker,
         "device": trial.device,
@@ -102,11 +96,12 @@ def nested(trial: Trial) -> dict[str, Any]:
         "parent",
         "test_loss",
         "test_accuracy",
+        "test_score",
     )
     about = ("seconds", "worker", "device", "versions", "started_at", "ended_at", "attempts", "weights_sha256")
     out = {key: row[key] for key in keep} | {"config": plain(config), "params": plain(trial.params)}
     out |= {key: row[key] for key in about}
-    interruptions = [plain(asdict(one)) for one in trial.interruptions]
+    interruptions = [plain(asdict(one) | {"at": plain(one.at)}) for one in trial.interruptions]
     return out | {"interruptions": interruptions, "metrics": [epoch(m) for m in trial.metrics]}
 
 

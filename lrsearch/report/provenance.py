@@ -5,12 +5,11 @@ from collections import Counter
 import tomlkit
 
 from lrsearch.analysis.material import Material
-from lrsearch.analysis.precision import n_test, n_validation
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
 from lrsearch.spec.study import AshaSpec, StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import State
 
 NAMED = 6
@@ -21,11 +20,11 @@ def facts(material: Material) -> dict[str, str]:
     """Return how the study was run, each fact under its name."""
     spec, trials = material.spec, material.trials
     counts = Counter(t.state for t in trials)
-    goal = "accuracy, the higher the better" if spec.objective.metric == "accuracy" else "loss, the lower the better"
+    goal = f"{spec.metric.label}, the {'higher' if spec.metric.maximize else 'lower'} the better"
     out = {
-        "data": f"{spec.dataset.name}: {counted(spec.dataset.n_train, 'image')} to train on, "
-        f"{n_validation(spec)} to validate, "
-        f"{n_test(spec)} untouched ones to test",
+        "data": f"{spec.dataset.name}: {counted(spec.facts.n_train, 'image')} to train on, "
+        f"{spec.facts.n_validation} to validate, "
+        f"{spec.facts.n_test} untouched ones to test",
         "model": f"{spec.model.name}, hidden layers {', '.join(map(str, spec.model.hidden_resolved))}",
         "objective": f"{goal}, on the validation images after the last of {counted(spec.epochs, 'epoch')}",
         "budget": _budget(material),

@@ -9,13 +9,13 @@ import numpy as np
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from lrsearch import schedules
-from lrsearch.counting import counted
+from lrsearch import families, schedules
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.plain import plain
-from lrsearch.report.trace import FALLING_BY_FACTORS, WIDEST_CHART
+from lrsearch.report.trace import WIDEST_CHART
 from lrsearch.schedules import Factors
+from lrsearch.text import counted
 from lrsearch.trial import ScheduleConfig
 
 SCHEMA: Final = "lrsearch/schedules/1"
@@ -88,19 +88,20 @@ def _document(one: Drawn) -> dict[str, Any]:
 
 def turns(one: Drawn) -> list[Turn]:
     """Return the steps at which something happens, in order."""
-    lrs, family = one.lrs, one.schedule.family
+    lrs = one.lrs
     n_warmup = schedules.warmup_steps(one.schedule, one.steps_per_epoch * one.epochs)
     found = [("first", 0)]
     if 0 < n_warmup <= len(lrs):
         found.append(("warm-up ends", n_warmup - 1))
     change = np.diff(lrs)
     behind = np.arange(1, len(lrs)) > n_warmup
-    if family in ("step", "multistep", "plateau"):
-        found += [("drops to", int(i) + 1) for i in np.flatnonzero((change < 0) & behind)]
-    if family == "warm_restarts":
-        found += [("restarts", int(i) + 1) for i in np.flatnonzero((change > 0) & behind)]
-    if family == "wsd":
-        found += [("decay begins", int(i) + 1) for i in np.flatnonzero((change < 0) & behind)[:1]]
+    match families.of(one.schedule).turn:
+        case "drops to":
+            found += [("drops to", int(i) + 1) for i in np.flatnonzero((change < 0) & behind)]
+        case "restarts":
+            found += [("restarts", int(i) + 1) for i in np.flatnonzero((change > 0) & behind)]
+        case "decay begins":
+            found += [("decay begins", int(i) + 1) for i in np.flatnonzero((change < 0) & behind)[:1]]
     peak = int(np.argmax(lrs))
     if peak not in (0, n_warmup - 1):
         found.append(("peak", peak))
@@ -119,7 +120,7 @@ def render(drawn: Sequence[Drawn], width: int) -> RenderableType:
     x_high = max(one.epochs for one in drawn)
     every = [thinned(len(one.lrs), 4 * width) for one in drawn]
     lrs = [[float(one.lrs[i]) for i in at] for one, at in zip(drawn, every, strict=True)]
-    by_factors = any(one.schedule.family in FALLING_BY_FACTORS for one in drawn)
+    by_factors = any(families.of(one.schedule).by_factors for one in drawn)
     flat = all(len(set(values)) == 1 for values in lrs)
     values = [value for one in lrs for value in one]
     frame = axes(
@@ -161,7 +162,7 @@ def _told(one: Drawn) -> Iterator[str]:
         if n > MOST_TURNS:
             yield f"{what}: {n - MOST_TURNS} more"
     if len(one.lrs) < n_steps:
-        yield "what follows is not known: plateau decides after each epoch"
+        yield f"what follows is not known: {one.schedule.family} decides after each epoch"
 
 
 def _letter(number: int) -> str:

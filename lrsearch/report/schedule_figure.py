@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch import schedules
+from lrsearch import families, schedules
 from lrsearch.analysis.material import Material
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.report import words
@@ -25,7 +25,7 @@ def schedule_figure(material: Material, order: Sequence[Trial]) -> Figure:
     """Return the schedules of the winner and of those behind it; ``order`` is the complete trials, best first."""
     shown = order[: 1 + RUNNERS_UP]
     data = [_curve(trial, place, material) for place, trial in reversed(list(enumerate(shown)))]
-    plateaus = [t.number for t in shown if t.config.schedule.family == "plateau"]
+    plateaus = [t.number for t in shown if families.of(t.config.schedule).feedback]
     note = "Every point is the exact learning rate of an update; between two points the line is straight."
     if plateaus:
         note += " plateau decides by the validation loss: drawn is what the training did."

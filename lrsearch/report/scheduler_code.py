@@ -4,10 +4,11 @@ All numbers follow ``n_steps``, so that the code stays right where somebody trai
 that it has now stand beside it in comments.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from lrsearch import families
 from lrsearch.schedules import warmup_steps
 from lrsearch.shapes import round_half_up
 from lrsearch.trial import ScheduleConfig
@@ -58,36 +59,46 @@ class _Main:
 
 WARMUP: Final = "LinearLR(optimizer, start_factor=1 / ramp_steps, total_iters=ramp_steps - 1)"
 
-SHAPES: Final[dict[str, tuple[str, ...]]] = {
-    "polynomial": ("shape = final + (1 - final) * (1 - s / main_steps) ** power",),
-    "inverse_sqrt": ("shape = final / math.sqrt(final**2 + s / main_steps * (1 - final**2))",),
-    "one_cycle": (
-        "peak = rise * main_steps - 1",
-        "rising = s <= peak and peak > 0",
-        "low, span = (initial, peak) if rising else (final, main_steps - 1 - peak)",
-        "shape = low + (1 - low) * (1 + math.cos(math.pi * abs(s - peak) / span)) / 2",
-    ),
-    "triangular": (
-        "a = s * cycles % main_steps / main_steps",
-        "shape = final + (1 - final) * (1 - abs(2 * a - 1))",
-    ),
-}
-"""The body of ``factor(step)`` for what torch has no scheduler for, or none that starts after a warm-up."""
 
-NUMBERS: Final[dict[str, dict[str, str]]] = {
-    "polynomial": {"final": "final_fraction", "power": "power"},
-    "inverse_sqrt": {"final": "final_fraction"},
-    "one_cycle": {"final": "final_fraction", "rise": "rise_fraction", "initial": "initial_fraction"},
-    "triangular": {"final": "final_fraction", "cycles": "cycles"},
+class Formula(NamedTuple):
+    """A schedule as a function of the update: the body of ``factor(step)``, which sets ``shape`` from ``s``."""
+
+    body: tuple[str, ...]
+    """``s`` counts the updates after warm-up, of which there are ``main_steps``."""
+    numbers: Mapping[str, str]
+    """The names in it, and the fields of the schedule that they stand for."""
+
+
+FORMULAS: Final[dict[str, Formula]] = {
+    "polynomial": Formula(
+        ("shape = final + (1 - final) * (1 - s / main_steps) ** power",),
+        {"final": "final_fraction", "power": "power"},
+    ),
+    "inverse_sqrt": Formula(
+        ("shape = final / math.sqrt(final**2 + s / main_steps * (1 - final**2))",), {"final": "final_fraction"}
+    ),
+    "one_cycle": Formula(
+        (
+            "peak = rise * main_steps - 1",
+            "rising = s <= peak and peak > 0",
+            "low, span = (initial, peak) if rising else (final, main_steps - 1 - peak)",
+            "shape = low + (1 - low) * (1 + math.cos(math.pi * abs(s - peak) / span)) / 2",
+        ),
+        {"final": "final_fraction", "rise": "rise_fraction", "initial": "initial_fraction"},
+    ),
+    "triangular": Formula(
+        ("a = s * cycles % main_steps / main_steps", "shape = final + (1 - final) * (1 - abs(2 * a - 1))"),
+        {"final": "final_fraction", "cycles": "cycles"},
+    ),
 }
-"""The names in those bodies, and the fields of the schedule that they stand for."""
+"""What torch has no scheduler for, or none that starts after a warm-up; the others are written in ``_native``."""
 
 
 def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return the code that sets the learning rate of ``n_steps`` updates as ``lrsearch.schedules`` does."""
     # Whether there is a warm-up is the schedule's word, not that of its length now: it may come to no update at all.
     warms = schedule.warmup_fraction > 0
-    if schedule.family == "plateau":
+    if families.of(schedule).feedback:
         return _plateau(schedule, n_steps)
     if schedule.family == "one_cycle" and not warms:
         return _one_cycle(schedule)
@@ -204,7 +215,7 @@ def _one_cycle(schedule: ScheduleConfig) -> SchedulerCode:
 
 def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return a LambdaLR over the formula of ``lrsearch.shapes``."""
-    body, numbers = SHAPES[schedule.family], NUMBERS[schedule.family]
+    body, numbers = FORMULAS[schedule.family]
     values = ", ".join(num(getattr(schedule, field) or 0.0) for field in numbers.values())
     warms = schedule.warmup_fraction > 0
     begin, ramp = ("max(step - warmup_steps, 0)", " * min((step + 1) / ramp_steps, 1)") if warms else ("step", "")

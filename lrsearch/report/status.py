@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.analysis.ranking import best
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import Reason, Refused, State, Trial
 
 SCHEMA = "lrsearch/status/1"
@@ -121,8 +121,7 @@ def status_table(
     grid.add_column(overflow="fold")
     about = f"{spec.model.name} on {spec.dataset.name}, {counted(spec.epochs, 'epoch')} a trial"
     grid.add_row("study", Text(f"{spec.name}: {about}"))
-    goal = "most accurate" if spec.objective.metric == "accuracy" else "lowest loss"
-    grid.add_row("objective", f"{goal} on the validation images after the last epoch")
+    grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))
     if stopped is not None:
         how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"

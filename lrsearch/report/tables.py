@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from rich import box
 from rich.text import Text
 
-from lrsearch.analysis.precision import n_validation
+from lrsearch import domain
+from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.ranking import best
+from lrsearch.domain import Domain
 from lrsearch.report import words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import attempts, flat, nested, plain
-from lrsearch.spec import domain
-from lrsearch.spec.domain import Domain
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import OptimizerConfig, Reason, Refused, ScheduleConfig, State, Trial, TrialConfig
 
@@ -89,7 +89,9 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     for name in ("", "#"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("state", gives_way=1, no_wrap=True)
-    for name, gives_way in (("accuracy", 2), ("val loss", 8), ("epochs", 6)):
+    scores = shown_metrics(spec)
+    named = [("val loss", 8) if metric.name == "loss" else (metric.label, 2) for metric in scores]
+    for name, gives_way in (*named, ("epochs", 6)):
         table.add_column(name, gives_way=gives_way, justify="right", no_wrap=True)
     table.add_column("optimizer", gives_way=4, no_wrap=True)
     table.add_column("peak lr", gives_way=3, justify="right", no_wrap=True)
@@ -98,10 +100,10 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
-    winner, n = best(trials, spec.objective.direction), n_validation(spec)
+    winner, n = best(trials, spec.objective.direction), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
-            cells = [words.NOTHING] * (8 if again else 7)
+            cells = [words.NOTHING] * (5 + len(scores) + again)
             table.add_row("", str(trial.number), Text("refused", STYLES[State.FAILED]), *cells)
             continue
         last = trial.metrics[-1] if trial.metrics else None
@@ -110,8 +112,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
             "*" if won else "",
             str(trial.number),
             Text(words.state(trial), STYLES[trial.state]),
-            words.accuracy(last.val_accuracy if last else None, n),
-            words.number(last.val_loss if last else None),
+            *(words.metric_value(metric, metric.of(last) if last else None, n) for metric in scores),
             f"{len(trial.metrics)}/{trial.config.epochs}",
             trial.config.optimizer.name,
             words.rate(trial.config.optimizer.peak_lr),

@@ -32,7 +32,7 @@ def check_folder(path: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text; whoever reads the file meanwhile finds what was there or all of what is new.
+    """Write a text; a reader of the file finds what was there before, or all of what is new.
 
     Raises:
         UsageError: the file cannot be written.

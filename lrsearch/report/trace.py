@@ -10,18 +10,18 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch import schedules
+from lrsearch import families, schedules
+from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.observations import observe
-from lrsearch.analysis.precision import n_test, n_validation
 from lrsearch.analysis.schedule_curve import planned_lrs
-from lrsearch.counting import counted
 from lrsearch.report import words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import epoch, nested, plain
+from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.study import StudySpec
-from lrsearch.stored import shown
+from lrsearch.text import counted, shown
 from lrsearch.trial import Reason, Refused, State, Trial
 
 SCHEMA = "lrsearch/trial/1"
@@ -32,14 +32,14 @@ WIDEST_CHART = 100
 POINTS = 400
 """Updates of the schedule that are drawn: two to a dot of the widest chart, so that a staircase keeps its corners."""
 
-FALLING_BY_FACTORS = frozenset({"step", "multistep", "exponential", "inverse_sqrt", "plateau"})
 """Families whose shape is seen on a logarithmic axis."""
 
 
 def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     """Return the trial with its epochs, each with its observation, as JSON."""
     out = nested(trial)
-    out["metrics"] = [epoch(m) | {"observation": o} for m, o in zip(trial.metrics, observe(trial), strict=True)]
+    said = observe(trial, len(spec.facts.classes))
+    out["metrics"] = [epoch(m) | {"observation": o} for m, o in zip(trial.metrics, said, strict=True)]
     steps = spec.steps_per_epoch(trial.config.batch_size)
     about = {"study": spec.name, "steps_per_epoch": steps, "schedule": schedules.describe(trial.config.schedule)}
     return {"schema": SCHEMA, **about, "trial": out}
@@ -50,9 +50,9 @@ def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool
     parts: list[RenderableType] = [_header(trial, spec, weights_kept=weights_kept), ""]
     if trial.metrics:
         parts.append(_table(trial, spec, width))
-        averaged = spec.objective.metric == "accuracy" and trial.metrics[-1].averaged_val_accuracy is not None
+        averaged = spec.metric.averaged and spec.metric.of_averaged(trial.metrics[-1]) is not None
         if averaged and trial.state == State.PRUNED:
-            parts.append(Text("Rungs compare the accuracy of the averaged weights, not that of the table."))
+            parts.append(Text(f"Rungs compare the {spec.metric.label} of the averaged weights, not that of the table."))
     else:
         parts.append(Text("No epoch was completed: there is no loss to show."))
     if trial.interruptions:
@@ -87,7 +87,7 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "optimizer": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}",
         "schedule": schedules.describe(config.schedule),
         "batch size": f"{config.batch_size} ({counted(steps, 'update')} an epoch)",
-        "data, model": f"{spec.dataset.name}, {spec.model.name}; judged on {n_validation(spec)} validation images",
+        "data, model": f"{spec.dataset.name}, {spec.model.name}; judged on {spec.facts.n_validation} validation images",
         "seed": f"{config.seed} (initial weights and batch order)",
         "origin": trial.origin,
         "device": trial.device or words.NOTHING,
@@ -103,8 +103,12 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
             for m in judged
         )
     if trial.test_accuracy is not None:
-        test = words.accuracy(trial.test_accuracy, n_test(spec))
-        rows["test"] = f"accuracy {test}, loss {words.number(trial.test_loss)} on {n_test(spec)} untouched images"
+        said: list[tuple[Metric, float | None]] = []
+        said += [] if trial.test_score is None else [(spec.metric, trial.test_score)]
+        said += [(METRICS["accuracy"], trial.test_accuracy), (METRICS["loss"], trial.test_loss)]
+        n = spec.facts.n_test
+        scores = ", ".join(f"{metric.label} {words.metric_value(metric, value, n)}" for metric, value in said)
+        rows["test"] = f"{scores} on {n} untouched images"
     if trial.weights_sha256:
         rows["weights"] = f"sha256 {trial.weights_sha256}"
     if weights_kept:
@@ -147,15 +151,18 @@ def _interruptions(trial: Trial) -> FittedTable:
 
 def _table(trial: Trial, spec: StudySpec, width: int) -> FittedTable:
     table = FittedTable("--json has all", box=box.MARKDOWN, header_style="bold")
-    for name, gives_way in {"Epoch": 0, "Train loss": 3, "Val loss": 2, "Accuracy": 1, "lr": 4}.items():
+    scores = [metric for metric in shown_metrics(spec) if metric.name != "loss"]
+    named = {metric.label.capitalize(): 1 for metric in scores}
+    for name, gives_way in {"Epoch": 0, "Train loss": 3, "Val loss": 2, **named, "lr": 4}.items():
         # Where there is little room, the words take it.
         heading = name if width >= 100 else name.replace(" ", "\n")
         table.add_column(heading, gives_way=gives_way, justify="right", no_wrap=True)
     table.add_column("Observation", gives_way=5, overflow="fold", ratio=1)
-    n = n_validation(spec)
-    for row, observation in zip(trial.metrics, observe(trial), strict=True):
+    n = spec.facts.n_validation
+    for row, observation in zip(trial.metrics, observe(trial, len(spec.facts.classes)), strict=True):
         losses = (words.number(row.train_loss), words.number(row.val_loss))
-        cells = (str(row.epoch), *losses, words.accuracy(row.val_accuracy, n), words.rate(row.lr))
+        scored = (words.metric_value(metric, metric.of(row), n) for metric in scores)
+        cells = (str(row.epoch), *losses, *scored, words.rate(row.lr))
         table.add_row(*cells, observation)
     return table
 
@@ -187,7 +194,7 @@ def _schedule_chart(trial: Trial, spec: StudySpec) -> Chart | None:
     lrs = planned_lrs(trial, steps)
     at = thinned(len(lrs), POINTS)
     drawn = [float(lrs[i]) for i in at]
-    ratio = 20 if config.schedule.family in FALLING_BY_FACTORS else math.inf
+    ratio = 20 if families.of(config.schedule).by_factors else math.inf
     frame = axes(drawn if len(set(drawn)) > 1 else [0.0, *drawn], config.epochs, log_ratio=ratio, label=words.rate)
     if frame is None:
         return None

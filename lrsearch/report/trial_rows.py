@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from lrsearch.analysis.precision import n_validation
+from lrsearch.analysis.answer import shown_metrics
 from lrsearch.report import words
 from lrsearch.report.figure import short
 from lrsearch.report.lines import ending
@@ -12,11 +12,8 @@ from lrsearch.report.plain import attempts
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 
-COLUMNS: tuple[tuple[str, str], ...] = (
-    ("trial", "count"),
-    ("state", "text"),
-    ("accuracy", "accuracy"),
-    ("loss", "number"),
+FIRST: tuple[tuple[str, str], ...] = (("trial", "count"), ("state", "text"))
+REST: tuple[tuple[str, str], ...] = (
     ("epochs", "count"),
     ("optimizer", "text"),
     ("peak lr", "number"),
@@ -33,11 +30,12 @@ COLUMNS: tuple[tuple[str, str], ...] = (
 
 def trial_rows(trials: Sequence[Trial], spec: StudySpec, winner: Trial | None) -> dict[str, Any]:
     """Return headings and rows, by number; scores are those of the last epoch."""
+    scores = [(metric.label, "share" if metric.is_share else "number") for metric in shown_metrics(spec)]
     return {
-        "columns": [{"name": name, "kind": kind} for name, kind in COLUMNS],
+        "columns": [{"name": name, "kind": kind} for name, kind in (*FIRST, *scores, *REST)],
         "rows": [_row(t, spec) for t in trials],
         "winner": None if winner is None else winner.number,
-        "digits": len(words.accuracy(0.5, n_validation(spec))) - 2,
+        "digits": len(words.accuracy(0.5, spec.facts.n_validation)) - 2,
     }
 
 
@@ -47,8 +45,7 @@ def _row(trial: Trial, spec: StudySpec) -> list[Any]:
     return [
         trial.number,
         "interrupted" if trial.interrupted else trial.state.value,
-        short(last.val_accuracy if last else None),
-        short(last.val_loss if last else None),
+        *(short(metric.of(last) if last else None) for metric in shown_metrics(spec)),
         len(trial.metrics),
         config.optimizer.name,
         short(config.optimizer.peak_lr),

@@ -3,20 +3,13 @@
 import math
 from datetime import datetime
 
-from lrsearch.analysis.precision import n_validation
+from lrsearch.spec.metrics import Metric
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, Outcome, Reason, Trial, TrialConfig
 
 NOTHING = "-"
 """Stands where there is no value."""
-
-TORCH_DEFAULTS: dict[str, dict[str, float | bool]] = {
-    "sgd": {"momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0},
-    "adam": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
-    "adamw": {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01},
-    "rmsprop": {"alpha": 0.99, "momentum": 0.0, "eps": 1e-8, "weight_decay": 0.0},
-}
-"""What torch.optim takes when it is not told; a setting that equals it needs no word."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -56,7 +49,16 @@ def accuracy(value: float | None, n_images: int) -> str:
 
 def objective_value(value: float | None, spec: StudySpec) -> str:
     """Return a value of the study's objective."""
-    return accuracy(value, n_validation(spec)) if spec.objective.metric == "accuracy" else number(value)
+    return metric_value(spec.metric, value, spec.facts.n_validation)
+
+
+def metric_value(metric: Metric, value: float | None, n_images: int) -> str:
+    """Return a value of a metric on so many images: a share to the digits that they can show, a loss to three.
+
+    >>> metric_value(METRICS["balanced_accuracy"], 0.97, 200), metric_value(METRICS["loss"], 0.97, 200)
+    ('0.970', '0.970')
+    """
+    return accuracy(value, n_images) if metric.is_share else number(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -96,7 +98,7 @@ def state(trial: Trial) -> str:
     """Return how a trial stands in a word: how it ended, or ``interrupted`` where nobody works on it now."""
     if trial.outcome is not None:
         return ended_as(trial.outcome)
-    return "interrupted" if trial.interrupted else trial.state.value
+    return "interrupted" if trial.interrupted else "paused" if trial.paused else trial.state.value
 
 
 def setting(config: TrialConfig) -> str:
@@ -114,8 +116,9 @@ def setting(config: TrialConfig) -> str:
 
 def optimizer_settings(config: OptimizerConfig) -> dict[str, float | bool]:
     """Return the settings in which an optimizer differs from torch's defaults, the learning rate apart."""
-    found = {name: getattr(config, name) for name in TORCH_DEFAULTS[config.name]}
-    return {n: v for n, v in found.items() if v is not None and v != TORCH_DEFAULTS[config.name][n]}
+    defaults = OPTIMIZERS[config.name].defaults
+    found = {name: getattr(config, name) for name in defaults}
+    return {n: v for n, v in found.items() if v is not None and v != defaults[n]}
 
 
 def optimizer(config: OptimizerConfig) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lrsearch import schedules
+from lrsearch import families, schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
 from lrsearch.retrain import record
@@ -43,7 +43,7 @@ def job(study: Study, trial: Trial, on: On, *, seed: int | None = None, epochs: 
     Raises:
         UsageError: on all images a schedule that follows the validation loss.
     """
-    if on == "train+validation" and trial.config.schedule.family == "plateau":
+    if on == "train+validation" and families.of(trial.config.schedule).feedback:
         raise UsageError(
             f"trial {trial.number} of '{study.name}' has the schedule plateau, which follows the validation loss and "
             f"needs images to validate on: add --on train"
@@ -183,7 +183,7 @@ def _finish(
     about = {"study": order.study, "study_id": order.study_id, "trial": order.trial, "on": order.on}
     about |= {"model": spec.model.name, "lrsearch": __version__, "torch": torch.__version__, "sha256": digest}
     file = with_metadata(weights, about)
-    loss, accuracy = training.evaluate(splits.test_images, splits.test_labels)
+    test = training.evaluate(splits.test_images, splits.test_labels)
     n_test = len(splits.test_labels)
     trained = Trained(
         schema=record.SCHEMA,
@@ -197,7 +197,7 @@ def _finish(
         n_images=len(splits.train_labels),
         n_validation=len(splits.validation_labels),
         n_steps=training.n_steps,
-        test=Judged(accuracy, accuracy_error(accuracy, n_test), n_test, record.finite(loss)),
+        test=Judged(test.accuracy, accuracy_error(test.accuracy, n_test), n_test, record.finite(test.loss)),
         epochs=so_far.epochs,
         places=so_far.places,
         seconds=sum(row.seconds for row in so_far.epochs),

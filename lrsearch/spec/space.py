@@ -3,50 +3,22 @@
 A table of the file is a class here and a key is a field, so that defaults, bounds and errors stand in one place.
 """
 
-from typing import Annotated, Any, ClassVar, Self, get_args
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, create_model, field_validator, model_validator
+from pydantic_core import core_schema
 
+from lrsearch.domain import Choice, Domain, Range, integer, low_end, number
 from lrsearch.errors import nearest
-from lrsearch.spec.domain import (
-    Choice,
-    Domain,
-    Fixed,
-    Range,
-    boolean,
-    contains,
-    fractions,
-    high_end,
-    integer,
-    low_end,
-    number,
-)
+from lrsearch.families import ABOVE_ZERO, FAMILIES, Family
+from lrsearch.records import Records
+from lrsearch.spec.optimizers import OPTIMIZERS, Optimizer
 from lrsearch.trial import OptimizerName, ScheduleFamily
-
-OPTIMIZERS: tuple[OptimizerName, ...] = get_args(OptimizerName)
-SCHEDULES: tuple[ScheduleFamily, ...] = get_args(ScheduleFamily)
-
-SELF_RISING: frozenset[ScheduleFamily] = frozenset({"one_cycle", "triangular"})
-"""Families that start low by themselves; the search gives them no warm-up."""
 
 DEFAULT_OPTIMIZERS: tuple[OptimizerName, ...] = ("sgd", "adamw")
 DEFAULT_SCHEDULES: tuple[ScheduleFamily, ...] = ("constant", "step", "linear", "cosine", "one_cycle", "wsd")
-
-
-NEUTRAL_SHAPE: dict[str, Any] = {
-    "final_fraction": 1e-3,
-    "drops": 2,
-    "milestones": (0.5, 0.75),
-    "power": 1.0,
-    "rise_fraction": 0.3,
-    "initial_fraction": 0.04,
-    "cycles": 1,
-    "cycle_mult": 1,
-    "decay_fraction": 0.2,
-    "drop_factor": 0.1,
-    "patience_epochs": 2,
-}
-"""What a setting takes for a field of its schedule that it does not name."""
 
 SHORT = {"lr": "peak_lr", "batch": "batch_size", "warmup": "warmup_fraction", "final": "final_fraction"}
 """Words of a setting that may be typed for a field: ``"sgd lr=0.1 cosine warmup=0.05"``."""
@@ -58,142 +30,60 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def _lr(low: float, high: float) -> Domain:
-    return Range(low, high, log=True)
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The metadata of a field that is a name: it must be that of a record."""
+
+    records: Records[Any]
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: Callable[[Any], core_schema.CoreSchema]
+    ) -> core_schema.CoreSchema:
+        """Tell pydantic to look the name up first."""
+        return core_schema.no_info_before_validator_function(self.known, handler(source))
+
+    def known(self, raw: object) -> object:
+        """Return a name that is known.
+
+        Raises:
+            ValueError: it is not.
+        """
+        names = tuple(self.records)
+        if raw not in names:
+            raise ValueError(f"unknown name {raw!r}{nearest(str(raw), names)}; known: {', '.join(names)}")
+        return raw
 
 
-PeakLr = Annotated[Domain, number(0, 1e6, low_open=True, hint="a learning rate is positive")]
-WeightDecay = Annotated[Domain, number(0, 1e3)]
-Beta = Annotated[Domain, number(0, 1, high_open=True)]
-Epsilon = Annotated[Domain, number(0, 1, low_open=True)]
+def _fields(table: Strict) -> dict[str, Domain]:
+    return {name: getattr(table, name) for name in type(table).model_fields}
 
 
-class SgdSpace(Strict):
-    """torch.optim.SGD."""
+def _table(record: Optimizer | Family) -> type[Strict]:
+    """Return the table of a study file that says what the parameters of one optimizer or family may be."""
 
-    peak_lr: PeakLr = _lr(1e-3, 3.0)
-    momentum: Annotated[Domain, number(0, 1, high_open=True)] = Fixed(0.9)
-    dampening: Annotated[Domain, number(0, 1)] = Fixed(0.0)
-    nesterov: Annotated[Domain, boolean()] = Fixed(value=False)
-    weight_decay: WeightDecay = Fixed(5e-4)
+    def fit_together(table: Strict) -> Strict:
+        if isinstance(record, Optimizer) and (wrong := record.check(_fields(table))) is not None:
+            raise ValueError(wrong)
+        return table
 
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Self:
-        if contains(self.nesterov, True) and (low_end(self.momentum) <= 0 or high_end(self.dampening) > 0):  # noqa: FBT003
-            raise ValueError("nesterov = true needs momentum above 0 and dampening = 0 in every trial")
-        return self
-
-
-class AdamSpace(Strict):
-    """torch.optim.Adam."""
-
-    peak_lr: PeakLr = _lr(1e-5, 1e-1)
-    beta1: Beta = Fixed(0.9)
-    beta2: Beta = Fixed(0.999)
-    eps: Epsilon = Fixed(1e-8)
-    weight_decay: WeightDecay = Fixed(0.0)
+    fields = {key: (Annotated[Domain, field.parameter], field.default) for key, field in record.fields.items()}
+    validators: dict[str, Any] = {"fit_together": model_validator(mode="after")(fit_together)}
+    made: type[Strict] = create_model(
+        f"Space of {record.name}", __base__=Strict, __validators__=validators, **cast("dict[str, Any]", fields)
+    )
+    return made
 
 
-class AdamWSpace(Strict):
-    """torch.optim.AdamW."""
-
-    peak_lr: PeakLr = _lr(1e-5, 1e-1)
-    beta1: Beta = Fixed(0.9)
-    beta2: Beta = Fixed(0.999)
-    eps: Epsilon = Fixed(1e-8)
-    weight_decay: WeightDecay = Fixed(0.01)
+def _tables(what: str, records: Records[Any]) -> type[Strict]:
+    """Return the table of all tables of a kind; those that are None are not in the search."""
+    # From here on a record that is added would have no key in a study file.
+    records.close()
+    typed: dict[str, Any] = {name: (_table(record) | None, None) for name, record in records.items()}
+    return create_model(what, __base__=Strict, **typed)
 
 
-class RmspropSpace(Strict):
-    """torch.optim.RMSprop."""
-
-    peak_lr: PeakLr = _lr(1e-5, 1e-1)
-    alpha: Beta = Fixed(0.99)
-    momentum: Annotated[Domain, number(0, 1, high_open=True)] = Fixed(0.0)
-    eps: Epsilon = Fixed(1e-8)
-    weight_decay: WeightDecay = Fixed(0.0)
-
-
-class Shapeless(Strict):
-    """A family without parameters of its own."""
-
-
-class StepSpace(Strict):
-    """Equal drops at equal distances."""
-
-    drops: Annotated[Domain, integer(1, 20)] = Range(1, 4, integer=True)
-
-
-class MultistepSpace(Strict):
-    """Equal drops at chosen fractions of the training after warm-up."""
-
-    milestones: Annotated[Domain, fractions()] = Choice(("0.5,0.75", "0.6,0.9", "0.3,0.6,0.9"))
-
-
-class PolynomialSpace(Strict):
-    """Decay by a power of what is left."""
-
-    power: Annotated[Domain, number(0, 10, low_open=True)] = Range(0.5, 3.0)
-
-
-class OneCycleSpace(Strict):
-    """Up, then down below where it began (torch's OneCycleLR)."""
-
-    rise_fraction: Annotated[Domain, number(0, 1, low_open=True, high_open=True)] = Range(0.1, 0.45)
-    initial_fraction: Annotated[Domain, number(0, 1, low_open=True)] = Fixed(0.04)
-
-
-class TriangularSpace(Strict):
-    """Up and down in straight lines (torch's CyclicLR)."""
-
-    cycles: Annotated[Domain, integer(1, 100)] = Range(1, 4, integer=True)
-
-
-class WarmRestartsSpace(Strict):
-    """Cosine cycles (SGDR)."""
-
-    cycles: Annotated[Domain, integer(1, 20)] = Range(1, 3, integer=True)
-    cycle_mult: Annotated[Domain, integer(1, 4)] = Choice((1, 2))
-
-
-class WsdSpace(Strict):
-    """Stable, then a straight decay at the end."""
-
-    decay_fraction: Annotated[Domain, number(0, 1, low_open=True)] = Range(0.1, 0.5)
-
-
-class PlateauSpace(Strict):
-    """torch's ReduceLROnPlateau on the validation loss."""
-
-    drop_factor: Annotated[Domain, number(0, 1, low_open=True, high_open=True)] = Fixed(0.1)
-    patience_epochs: Annotated[Domain, integer(0, 1000)] = Range(1, 5, integer=True)
-
-
-class OptimizerSpace(Strict):
-    """The optimizers to choose from; those that are None are not in the search."""
-
-    sgd: SgdSpace | None = None
-    adam: AdamSpace | None = None
-    adamw: AdamWSpace | None = None
-    rmsprop: RmspropSpace | None = None
-
-
-class ScheduleSpace(Strict):
-    """The schedule families to choose from; those that are None are not in the search."""
-
-    constant: Shapeless | None = None
-    step: StepSpace | None = None
-    multistep: MultistepSpace | None = None
-    exponential: Shapeless | None = None
-    linear: Shapeless | None = None
-    cosine: Shapeless | None = None
-    polynomial: PolynomialSpace | None = None
-    inverse_sqrt: Shapeless | None = None
-    one_cycle: OneCycleSpace | None = None
-    triangular: TriangularSpace | None = None
-    warm_restarts: WarmRestartsSpace | None = None
-    wsd: WsdSpace | None = None
-    plateau: PlateauSpace | None = None
+OptimizerSpace = _tables("OptimizerSpace", OPTIMIZERS)
+ScheduleSpace = _tables("ScheduleSpace", FAMILIES)
 
 
 def _named(raw: object, known: tuple[str, ...], what: str) -> object:
@@ -217,8 +107,6 @@ def _named(raw: object, known: tuple[str, ...], what: str) -> object:
 class SearchSpace(Strict):
     """What may vary, and how."""
 
-    NEEDS_POSITIVE_FLOOR: ClassVar[tuple[str, ...]] = ("step", "multistep", "exponential", "inverse_sqrt", "one_cycle")
-
     batch_size: Annotated[Domain, integer(1, hint="[examples]")] = Choice((32, 64, 128))
     warmup_fraction: Annotated[
         Domain, number(0, 1, high_open=True, hint="warm-up cannot be longer than the training")
@@ -226,24 +114,24 @@ class SearchSpace(Strict):
     final_fraction: Annotated[Domain, number(0, 1)] = Range(1e-3, 0.1, log=True)
     seed: Annotated[Domain, integer(0, 10**9)] | None = None
     """Of a trial; None: that of the study. Several train each setting with each of them."""
-    optimizer: OptimizerSpace = OptimizerSpace(sgd=SgdSpace(), adamw=AdamWSpace())
-    schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})
+    optimizer: OptimizerSpace = OptimizerSpace.model_validate({name: {} for name in DEFAULT_OPTIMIZERS})  # type: ignore[valid-type]
+    schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})  # type: ignore[valid-type]
 
     @field_validator("optimizer", mode="before")
     @classmethod
     def _optimizer_names(cls, raw: object) -> object:
-        return _named(raw, OPTIMIZERS, "optimizer")
+        return _named(raw, tuple(OPTIMIZERS), "optimizer")
 
     @field_validator("schedule", mode="before")
     @classmethod
     def _schedule_names(cls, raw: object) -> object:
-        return _named(raw, SCHEDULES, "schedule")
+        return _named(raw, tuple(FAMILIES), "schedule")
 
     @model_validator(mode="after")
     def _floor(self) -> Self:
         if low_end(self.final_fraction) <= 0:
-            for family in self.NEEDS_POSITIVE_FLOOR:
-                if family in self.schedules:
+            for family in self.schedules:
+                if FAMILIES[family].floor is ABOVE_ZERO:
                     raise ValueError(
                         f"final_fraction must be above 0 for the schedule '{family}', which never reaches 0, "
                         f"got {low_end(self.final_fraction):g}"
@@ -258,8 +146,4 @@ class SearchSpace(Strict):
     @property
     def schedules(self) -> dict[ScheduleFamily, dict[str, Domain]]:
         """The schedule families in the search, each with its own shape's parameters."""
-        return {n: _fields(getattr(self.schedule, n)) for n in SCHEDULES if getattr(self.schedule, n) is not None}
-
-
-def _fields(table: Strict) -> dict[str, Domain]:
-    return {name: getattr(table, name) for name in type(table).model_fields}
+        return {n: _fields(getattr(self.schedule, n)) for n in FAMILIES if getattr(self.schedule, n) is not None}

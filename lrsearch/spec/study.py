@@ -1,7 +1,7 @@
 """The spec: one study, parsed, validated and frozen.
 
 The classes below are the study file's format, the table [space] apart (``search_space.py``): a key of the file is a
-field here. They are torch-free and Optuna-free; the known names of data sets and models are the literals of this file.
+field here. They are torch-free and Optuna-free; what may be named stands in the records beside this file.
 """
 
 import hashlib
@@ -9,22 +9,17 @@ import json
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from lrsearch.spec.domain import high_end
-from lrsearch.spec.space import SearchSpace, Strict
-
-DatasetName = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
-ModelName = Literal["mlp", "cnn"]
-
-POOL_SIZE: dict[DatasetName, int] = {"digits": 1000, "mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000}
-"""Images that a search may draw from [examples]; the test sets lie apart."""
+from lrsearch.domain import high_end
+from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.metrics import METRICS, Metric
+from lrsearch.spec.models import MODELS
+from lrsearch.spec.space import OneOf, SearchSpace, Strict
+from lrsearch.trial import Facts
 
 LEAST_TRAIN_IMAGES = 2
 """[examples]"""
-
-DEFAULT_HIDDEN: dict[ModelName, tuple[int, ...]] = {"mlp": (128,), "cnn": (50,)}
-"""Sizes of the hidden dense layers where a study names none."""
 
 MOST = 1_000_000
 """Of anything that is counted: what is more is a slip of the keys, and finds no room in a database's columns."""
@@ -40,7 +35,7 @@ NOT_IDENTITY = ("name", "budget", "workers")
 class DatasetSpec(Strict):
     """The images; validation is taken out of what the search draws, the test set lies apart."""
 
-    name: DatasetName = "digits"
+    name: Annotated[str, OneOf(DATASETS)] = "digits"
     limit: Annotated[int, Field(ge=3, le=MOST)] | None = None
     """Images drawn for training and validation together [examples]; all of them by default."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -50,17 +45,23 @@ class DatasetSpec(Strict):
     @property
     def pool(self) -> int:
         """Images for training and validation together [examples]."""
-        return POOL_SIZE[self.name] if self.limit is None else self.limit
+        return DATASETS[self.name].n_pool if self.limit is None else self.limit
 
     @property
     def n_train(self) -> int:
         """Training images [examples]."""
         return self.pool - max(1, round(self.pool * self.validation_fraction))
 
+    @property
+    def expected(self) -> Facts:
+        """What the images should be, by what was published; nobody has measured them."""
+        known = DATASETS[self.name]
+        return Facts(self.n_train, self.pool - self.n_train, known.n_test, known.shape, known.classes)
+
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        if self.pool > POOL_SIZE[self.name]:
-            raise ValueError(f"limit must be at most {POOL_SIZE[self.name]} for {self.name}, got {self.limit}")
+        if self.pool > DATASETS[self.name].n_pool:
+            raise ValueError(f"limit must be at most {DATASETS[self.name].n_pool} for {self.name}, got {self.limit}")
         if self.n_train < LEAST_TRAIN_IMAGES:
             raise ValueError(
                 f"validation_fraction must leave at least {LEAST_TRAIN_IMAGES} of {self.pool} images to train on, "
@@ -72,14 +73,14 @@ class DatasetSpec(Strict):
 class ModelSpec(Strict):
     """The network, sized from the data's shape and classes."""
 
-    name: ModelName = "mlp"
+    name: Annotated[str, OneOf(MODELS)] = "mlp"
     hidden: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] | None = None
-    """Sizes of the hidden dense layers; ``DEFAULT_HIDDEN`` of the model by default."""
+    """Sizes of the hidden dense layers; those of the model's record by default."""
 
     @property
     def hidden_resolved(self) -> tuple[int, ...]:
         """The sizes, the default filled in."""
-        return DEFAULT_HIDDEN[self.name] if self.hidden is None else self.hidden
+        return MODELS[self.name].hidden if self.hidden is None else self.hidden
 
     @field_validator("hidden", mode="before")
     @classmethod
@@ -90,12 +91,17 @@ class ModelSpec(Strict):
 class ObjectiveSpec(Strict):
     """What the best trial is best at, on the validation images after the last epoch."""
 
-    metric: Literal["accuracy", "loss"] = "accuracy"
+    metric: Annotated[str, OneOf(METRICS)] = "accuracy"
+
+    @property
+    def record(self) -> Metric:
+        """What there is to know of the metric."""
+        return METRICS[self.metric]
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
         """Optuna's word for it."""
-        return "maximize" if self.metric == "accuracy" else "minimize"
+        return self.record.direction
 
 
 class BudgetSpec(Strict):
@@ -253,7 +259,7 @@ class TrainingSpec(Strict):
     drop_last: bool = False
     """Whether the last, smaller batch of an epoch is left out."""
     divergence_watch: bool = True
-    """Whether a trial whose loss leaves the realm of sense ends at once."""
+    """Whether a trial that diverges ends at once."""
     averaging: Literal["auto", "on", "off"] = "auto"
     """Moving average of the weights for the rung score; auto: when a pruner uses it."""
 
@@ -316,6 +322,24 @@ class StudySpec(Strict):
     workers: WorkersSpec = WorkersSpec()
     space: SearchSpace = SearchSpace()
 
+    _facts: Facts | None = PrivateAttr(None)
+
+    @property
+    def facts(self) -> Facts:
+        """What the study's images are: as measured when it was filed; before that, as they should be."""
+        return self.dataset.expected if self._facts is None else self._facts
+
+    @property
+    def metric(self) -> Metric:
+        """What there is to know of the metric that the best trial is best at."""
+        return self.objective.record
+
+    def measured(self, facts: Facts | None) -> Self:
+        """Return the same spec, of images that were measured; None: nobody has."""
+        out = self.model_copy()
+        out._facts = facts  # noqa: SLF001 - of the same class
+        return out
+
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
     def _named(cls, raw: object, info: ValidationInfo) -> object:
@@ -361,12 +385,12 @@ class StudySpec(Strict):
     def averaging(self) -> bool:
         """Whether trials keep a moving average of their weights."""
         if self.training.averaging == "auto":
-            return self.pruner.name != "none" and self.objective.metric == "accuracy"
+            return self.pruner.name != "none" and self.objective.record.averaged
         return self.training.averaging == "on"
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the updates that one pass makes."""
-        n = self.dataset.n_train
+        n = self.facts.n_train
         return n // batch_size if self.training.drop_last else -(-n // batch_size)
 
     @classmethod

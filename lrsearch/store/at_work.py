@@ -8,12 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from lrsearch import cores
-from lrsearch.counting import counted
-from lrsearch.store import budget, processes, tables
-from lrsearch.store.clock import now
+from lrsearch.store import budget, lease, tables
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
-from lrsearch.stored import shown
+from lrsearch.store.tables import now
+from lrsearch.text import counted, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def on_this_machine(database: Database, without: str = "") -> list[str]:
     query = (
         sa.select(mine, now().label("read_at"), leases.c.expires_at.label("lease_expires_at"))
         .outerjoin(leases, leases.c.worker_id == mine.c.id)
-        .where(mine.c.machine == processes.machine(), mine.c.id != without)
+        .where(mine.c.machine == lease.machine(), mine.c.id != without)
     )
     rows = database.read(lambda connection: connection.execute(query).all())
     whole = cores.available() >= (os.cpu_count() or 1)
@@ -77,7 +76,7 @@ def on_this_machine(database: Database, without: str = "") -> list[str]:
         row.id: row.device
         for row in rows
         if threads_of(row.device) is not None
-        and (whole or row.process_space == processes.process_space())
+        and (whole or row.process_space == lease.process_space())
         and max(row.expires_at, row.lease_expires_at or row.expires_at) > row.read_at
         and not _has_died(row)
     }
@@ -113,5 +112,5 @@ def stopped(study: Study) -> str | None:
 
 
 def _has_died(row: Any) -> bool:
-    same = row.process_space == processes.process_space()
-    return bool(same and not processes.lives(row.pid, row.process_started))
+    same = row.process_space == lease.process_space()
+    return bool(same and not lease.lives(row.pid, row.process_started))

@@ -1,14 +1,15 @@
 """The exact budget: claim a trial, have its epochs accepted, tell how it ended.
 
-A claim (a) reserves a slot of the budget in one short transaction, (b) samples outside any lock, (c) writes the
-RUNNING trial and its slot together. Every report and every ending checks the lease in the transaction that writes it,
-our rows and Optuna's. A process may be killed between any two lines of this file, and a transaction that was committed
-may be run again because its answer was lost: whoever claims next finds the slot without a living lease and goes on with
-it, under the trial's own number, from its last checkpoint.
+Seven steps make a claim, in three transactions and one look (``Claims.claim``). A process may be killed between any two
+of them, and a transaction that was committed may be run again because its answer was lost: the next claim finds
+the slot without a living lease and goes on with it, under the trial's own number, from its last checkpoint. Every
+report and every ending checks the lease in the transaction that writes it, our rows and Optuna's.
 """
 
 import logging
-from collections import Counter
+import math
+import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,23 +21,26 @@ from sqlalchemy import bindparam
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.store import best, budget, endings, lease, optuna_private, optuna_rows, pruners, retries, rung, samplers
+from lrsearch.schedules import comparable_from
+from lrsearch.store import budget, endings, lease, optuna_private, optuna_rows, progress, slots
 from lrsearch.store import space as spaces
-from lrsearch.store.clock import now
-from lrsearch.store.mirror import SLOT_ATTR, Mirror
-from lrsearch.store.reservations import Initial, Reservations, Reserved
+from lrsearch.store.proposals import Proposals
+from lrsearch.store.slots import Initial, Reserved, Worker
 from lrsearch.store.study import Study
-from lrsearch.store.tables import epochs, slots
-from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial, TrialConfig
+from lrsearch.store.tables import SLOT_ATTR, epochs, now
+from lrsearch.store.tables import slots as slot_rows
+from lrsearch.strategy.strategy import Strategy, exhausted
+from lrsearch.strategy.view import Fail, Resume, Settle
+from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
 log = logging.getLogger(__name__)
 
-DRAWS = 16
-"""Settings that a sampler draws for one slot before the untried ones of a finite space are looked through."""
+LOOK_SECONDS = 5.0
+"""Between two looks at whether the processes of this machine that hold leases still run."""
 
-_this_slot = slots.c.id == bindparam("slot")
-_RUN = slots.update().where(_this_slot).values(state="running", started_at=now())
-_STATE = sa.select(slots).where(_this_slot)
+_this_slot = slot_rows.c.id == bindparam("slot")
+_RUN = slot_rows.update().where(_this_slot).values(state="running", started_at=now())
+_STATE = sa.select(slot_rows).where(_this_slot)
 _ACCEPTED = sa.select(epochs).where(epochs.c.slot_id == bindparam("slot")).order_by(epochs.c.epoch)
 
 
@@ -65,7 +69,7 @@ class Claim:
 class Decision:
     """What the study says to an epoch that was reported."""
 
-    kind: Literal["keep", "prune", "out_of_budget", "lost", "told_elsewhere"]
+    kind: Literal["keep", "pause", "prune", "out_of_budget", "lost", "told_elsewhere"]
     epoch: EpochMetrics
     """As it was accepted: with its rung score, and the cut that decided."""
     outcome: Outcome | None = None
@@ -87,47 +91,57 @@ class Told:
 
 
 class Claims:
-    """One worker's dealings with a study."""
+    """One worker's dealings with a study.
 
-    def __init__(self, study: Study, initial: Sequence[Initial], device: str, versions: str) -> None:
-        self.study = study
-        self._reservations = Reservations(study, initial, device, versions)
-        self._versions = versions
-        self._mirror = Mirror(study.spec.objective.direction)
-        self._after, self._unfinished = 0, dict[int, FrozenTrial]()
-        self._read_of = study.optuna_id
-        self._size = spaces.size(study.spec.space)
-        self._configs: dict[int, TrialConfig] = {}
-        self._tried: Counter[TrialConfig] = Counter()
-        self._moved: dict[str, int] = {}
+    Args:
+        study: which.
+        initial: settings that are tried before the sampler is asked.
+        device: what this worker trains on, in words.
+        versions: what bitwise repetition depends on.
+        strategy: who decides.
+    """
 
-    @property
-    def worker(self) -> str:
+    def __init__(
+        self, study: Study, initial: Sequence[Initial], device: str, versions: str, strategy: Strategy | None = None
+    ) -> None:
+        self.study, self.device = study, device
+        self.worker = str(uuid.uuid4())
         """The id of this worker."""
-        return self._reservations.worker
-
-    @property
-    def device(self) -> str:
-        """What this worker trains on, in words; it may get more or fewer threads between two trials."""
-        return self._reservations.device
-
-    @device.setter
-    def device(self, device: str) -> None:
-        self._reservations.device = device
+        self.holder = lease.this_process()
+        self.strategy = strategy or Strategy()
+        self._initial, self._versions = initial, versions
+        self._proposals = Proposals(study)
+        self._entered: str | None = None
+        """With which device this worker is written down."""
+        self._looked = -math.inf
+        self._moved: dict[str, int] = {}
 
     @property
     def lease_seconds(self) -> float:
         """For how long a lease holds without a sign of life."""
         return self.study.spec.workers.lease_seconds
 
+    @property
+    def _me(self) -> Worker:
+        return Worker(self.worker, str(self.holder), self.device, self._versions, self.lease_seconds)
+
     def claim(self) -> Claim | SearchEnded:
-        """Take the next trial: one that was interrupted, one that a person enqueued, or a new one."""
+        """Take the next trial: one that was interrupted, one that a person enqueued, or a new one.
+
+        1. Every few seconds, outside any lock, look which processes of this machine have ended, and free their slots.
+        2. Lock the budget: n workers never exceed it, because one at a time decides.
+        3. Remove the leases that have expired, and write down whose attempts they were.
+        4. Read what the strategy may look at, and have it decide.
+        5. Lease the slot that it names, or open the next one; commit. The slot is ours, its trial not begun.
+        6. Read what is new and ask the sampler, in memory, while others claim.
+        7. Write the RUNNING trial, Optuna's and our slot, if the lease is still ours; commit.
+        """
         while True:
-            reserved = self._reservations.reserve()
+            reserved = self._reserve()  # steps 1 to 5
             if isinstance(reserved, SearchEnded):
                 return reserved
             try:
-                claim = self._begin(reserved)
+                claim = self._begin(reserved)  # steps 6 and 7
             except BaseException:
                 # An interrupt ends a search, not always the process, which would hold on to the slot.
                 with suppress(StorageError):
@@ -136,12 +150,96 @@ class Claims:
             if claim is not None:
                 return claim  # or why there is none
 
+    def _reserve(self) -> Reserved | SearchEnded:
+        """Take a slot of the budget, in one transaction."""
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._free_dead_processes()  # step 1
+        # Made here, so that a transaction that is run again because its answer was lost knows its own.
+        slot, token, me = str(uuid.uuid4()), lease.new_token(), self._me
+        again = False
+
+        def work(connection: sa.Connection) -> Reserved | SearchEnded | None:
+            nonlocal again
+            row = budget.lock(connection, self.study.id)  # step 2
+            if row is None or not self.study.home.check(connection):
+                return None
+            mine = slots.of_token(connection, self.study, token, self._initial) if again else None
+            again = True
+            if mine is not None:
+                return mine
+            self._enter(connection, me)
+            for dead in lease.drop_dead(connection, self.study.id, look_at_processes=False):  # step 3
+                progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
+            return self._decide(connection, row, slot, token, me)
+
+        taken = self.study.database.write(work)
+        if taken is None:
+            raise self.study.gone()
+        self._entered = me.device
+        held = isinstance(taken, SearchEnded) and taken.reason == EndReason.HELD_ELSEWHERE
+        # All that is left hangs on others: whether they live is worth another look.
+        return self._reserve() if held and self._free_dead_processes() else taken
+
+    def _decide(
+        self, connection: sa.Connection, row: sa.Row[Any], slot: str, token: str, me: Worker
+    ) -> Reserved | SearchEnded:
+        """Have the strategy decide and do what it says: steps 4 and 5 of a claim."""
+        while True:
+            view = slots.view(connection, self.study, row, self._initial)
+            step = self.strategy.what_next(view)
+            match step:
+                case Fail():
+                    slots.fail(connection, self.study, step)
+                case Settle():
+                    slots.settle(connection, self.study, step.slot)
+                case Resume():
+                    return slots.take_over(connection, self.study, step.slot, token, me, self._initial)
+                case SearchEnded():
+                    return step
+                case _:
+                    position = view.standing.total
+                    return slots.insert(connection, self.study, slot, token, me, position, step, self._initial)
+
+    def _enter(self, connection: sa.Connection, me: Worker) -> None:
+        """Write this worker down, or what it trains on now."""
+        if self._entered is None:
+            lease.check_one_machine(connection, self.study.database.place, self.holder, me.lease_seconds)
+            lease.enter(
+                connection,
+                self.worker,
+                self.holder,
+                self.study.id,
+                me.lease_seconds,
+                device=me.device,
+                versions=me.versions,
+            )
+        elif self._entered != me.device:
+            lease.changed(connection, self.worker, me.device)
+
+    def _free_dead_processes(self) -> bool:
+        """Free the slots of workers of this machine whose processes have ended; return whether there were any.
+
+        Outside the lock of the budget, because it asks the system about every process.
+        """
+        self._looked = time.monotonic()
+        dead = self.study.database.read(lambda connection: lease.of_dead_processes(connection, self.study.id))
+
+        def work(connection: sa.Connection) -> None:
+            for one in dead:
+                if lease.drop(connection, one.slot, one.token):
+                    progress.write_down(connection, one.slot, Reason.LOST, one.why)
+
+        if dead:
+            self.study.database.write(work)
+        return bool(dead)
+
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Decision:
         """Record an epoch and decide whether the trial goes on."""
         reached = self._scored(claim, metrics)
 
         def work(connection: sa.Connection) -> Decision:
-            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
+            ours, hours = self._renew(connection, claim)
+            if not ours:
                 return Decision("lost", reached)
             trial = self._at(connection, claim)
             if trial is None:
@@ -149,21 +247,23 @@ class Claims:
             if trial.state != TrialState.RUNNING:
                 lease.drop(connection, claim.slot, claim.token)
                 return Decision("told_elsewhere", reached, self._told_elsewhere(connection, claim, trial))
-            rung.add_epoch(connection, claim.slot, self.study.id, reached)
+            progress.add_epoch(connection, claim.slot, self.study.id, reached)
             assert reached.rung_score is not None
             optuna_rows.report(connection, trial.trial_id, reached.epoch, reached.rung_score)
-            return self._judge(connection, claim, reached)
+            return self._judge(connection, claim, reached, hours)
 
         return self.study.database.write(work)
+
+    def _renew(self, connection: sa.Connection, claim: Claim) -> tuple[bool, float | None]:
+        return lease.renew_and_look(connection, claim.slot, self.study.id, claim.token, self.lease_seconds)
 
     def judge(self, claim: Claim) -> Decision:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
         reached = claim.trial.metrics[-1]
 
         def work(connection: sa.Connection) -> Decision:
-            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
-                return Decision("lost", reached)
-            return self._judge(connection, claim, reached)
+            ours, hours = self._renew(connection, claim)
+            return self._judge(connection, claim, reached, hours) if ours else Decision("lost", reached)
 
         return self.study.database.write(work)
 
@@ -196,14 +296,16 @@ class Claims:
                 kept = (claim.checkpoint, weights)
                 return Told(True, unused=tuple(name for name in kept if name), outcome=instead)  # noqa: FBT003
             if outcome.state == State.FAILED:
-                retries.write_down(connection, claim.slot, outcome.reason, outcome.message)
-                past = retries.of_slot(connection, claim.slot)
-                if retries.exhausted(past, self.study.spec.workers.retries) is None:
+                progress.write_down(connection, claim.slot, outcome.reason, outcome.message)
+                past = progress.of_slot(connection, claim.slot)
+                if exhausted(past, self.study.spec.workers.retries) is None:
                     return Told(accepted=True, starts_again=True)
             endings.write(connection, claim.slot, trial.trial_id, outcome, claim.token, weights_sha256)
             unused = [] if claim.checkpoint is None else [claim.checkpoint]
             if weights is not None:
-                unused += endings.keep_best(connection, self.study, claim.slot, weights)
+                unused += endings.keep_best(
+                    connection, self.study.id, claim.slot, weights, maximize=self.study.maximize
+                )
             return Told(accepted=True, unused=tuple(unused))
 
         return self.study.database.write(work)
@@ -219,8 +321,19 @@ class Claims:
             if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
                 return False
             values = {"checkpoint": artifact, "checkpoint_step": step}
-            connection.execute(slots.update().where(slots.c.id == claim.slot).values(values))
+            connection.execute(slot_rows.update().where(slot_rows.c.id == claim.slot).values(values))
             return True
+
+        return self.study.database.write(work)
+
+    def pause(self, claim: Claim, epoch: int) -> bool:
+        """Let a trial stand still at its checkpoint, until the strategy goes on with it; False when it was not ours."""
+
+        def work(connection: sa.Connection) -> bool:
+            ours = lease.drop(connection, claim.slot, claim.token)
+            if ours:
+                slots.pause(connection, claim.slot, epoch)
+            return ours
 
         return self.study.database.write(work)
 
@@ -234,7 +347,7 @@ class Claims:
                 trial = self._at(connection, claim)
                 ours = trial is not None and trial.state == TrialState.RUNNING
                 if trial is not None and not ours:
-                    # Whoever claims next says how it ended.
+                    # The next claim says how it ended.
                     lease.drop(connection, claim.slot, claim.token)
             return ours, budget.stopped(connection, self.study.id)
 
@@ -244,12 +357,14 @@ class Claims:
         """Whether a complete trial of this value could be the best one: its weights are worth keeping."""
         if outcome.state != State.COMPLETE or outcome.value is None:
             return False
-        stands = self.study.database.read(lambda c: best.value(c, self.study.id, maximize=self.study.maximize))
+        stands = self.study.database.read(lambda c: endings.best_value(c, self.study.id, maximize=self.study.maximize))
         return stands is None or outcome.value == stands or (outcome.value > stands) == self.study.maximize
 
     def leave(self) -> None:
         """Take this worker out of the list of those at work."""
-        self._reservations.leave()
+        if self._entered is not None:
+            self.study.database.write(lambda connection: lease.leave(connection, self.worker), patience_seconds=0)
+            self._entered = None
 
     def _at(self, connection: sa.Connection, claim: Claim) -> optuna_rows.Marked | None:
         """Return the trial as Optuna has it, wherever it was moved; None where the claim is worth nothing any more.
@@ -279,35 +394,28 @@ class Claims:
 
     def _scored(self, claim: Claim, epoch: EpochMetrics) -> EpochMetrics:
         """Return an epoch with what pruners compare, and whether it may be: the rise to the peak must be over."""
-        first = pruners.comparable_from(claim.trial.config.schedule, self.study.spec.epochs)
-        score = rung.score(self.study.spec.objective.metric, epoch)
+        first = comparable_from(claim.trial.config.schedule, self.study.spec.epochs)
+        score = self.study.spec.metric.rung_score(epoch)
         return replace(epoch, rung_score=score, comparable=epoch.epoch >= first)
 
-    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics) -> Decision:
+    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
         spec = self.study.spec
         if reached.epoch == spec.epochs:
             return Decision("keep", reached)
-        hours = budget.hours_left(connection, self.study.id) if self._reservations.by_the_hour else None
-        if hours is not None and hours <= 0:
-            return Decision("out_of_budget", reached)
-        if not (reached.comparable and spec.pruner.compares_at(reached.epoch, spec.epochs)):
-            return Decision("keep", reached)
-        found = rung.verdict(connection, spec, self.study.id, claim.slot, reached.epoch)
-        rung.note(connection, claim.slot, reached.epoch, found)
-        judged = replace(reached, cut=found.cut, n_compared=found.n_compared)
-        return Decision("prune" if found.prune else "keep", judged)
+        found = progress.judged(connection, self.strategy, spec, self.study.id, claim.slot, reached, hours)
+        return Decision(found.fate, replace(reached, cut=found.cut, n_compared=found.n_compared))
 
     def _give_back(self, slot: str, token: str, reason: Reason | None, message: str) -> None:
         def work(connection: sa.Connection) -> None:
             if lease.drop(connection, slot, token) and reason is not None:
-                retries.write_down(connection, slot, reason, message)
+                progress.write_down(connection, slot, reason, message)
 
         self.study.database.write(work)
 
     def _begin(self, reserved: Reserved) -> Claim | SearchEnded | None:
         """Start or go on with the trial of a slot; None when the slot was lost or its trial cannot be."""
-        self._read_news()
-        enqueued = None if reserved.number is None else self._by_number(reserved.number)
+        self._proposals.read_news()
+        enqueued = None if reserved.number is None else self._proposals.by_number(reserved.number)
         if reserved.running:
             if enqueued is None:
                 self._settle(reserved)
@@ -322,82 +430,21 @@ class Claims:
             if isinstance(fixed, str):
                 self._refuse(reserved, enqueued, fixed)
                 return None
-            drawn = self._draw(reserved, fixed)
-            assert drawn is not None, "what a person asks for is trained"
+            drawn = self._proposals.asked_for(reserved.slot, reserved.position, fixed)
             return self._start(reserved, drawn, enqueued)
-        drawn = self._draw(reserved, None)
-        return self._used_up(reserved) if drawn is None else self._start(reserved, drawn, None)
-
-    def _read_news(self) -> None:
-        """Bring the mirror up to date with what has been written since the last look."""
-        if self._read_of != self.study.optuna_id:
-            # The study was renamed: its trials are others for Optuna.
-            self._after, self._unfinished, self._read_of = 0, {}, self.study.optuna_id
-        open_now = list(self._unfinished)
-        news = self.study.database.read(lambda c: optuna_rows.news(c, self.study.optuna_id, self._after, open_now))
-        self._mirror.sync(news)
-        for trial in news:
-            trial_id = optuna_private.trial_id(trial)
-            self._after = max(self._after, trial_id)
-            if trial.state.is_finished():
-                self._unfinished.pop(trial_id, None)
-            else:
-                self._unfinished[trial_id] = trial
-            self._note(trial)
-
-    def _note(self, trial: FrozenTrial) -> None:
-        """Remember whose setting is trained, or in training."""
-        if SLOT_ATTR not in trial.user_attrs or trial.state == TrialState.WAITING:
-            return
-        if trial.state == TrialState.FAIL:
-            config = self._configs.pop(trial.number, None)
-            if config is not None:
-                self._tried[config] -= 1
-        elif trial.number not in self._configs:
-            config = spaces.config(self.study.spec, trial.params)
-            self._configs[trial.number] = config
-            self._tried[config] += 1
-
-    def _by_number(self, number: int) -> FrozenTrial | None:
-        """Return an unfinished trial, or None where plain Optuna has finished it."""
-        return next((trial for trial in self._unfinished.values() if trial.number == number), None)
-
-    def _draw(self, reserved: Reserved, fixed: Mapping[str, Any] | None) -> FrozenTrial | None:
-        """Ask the sampler, in memory, for a setting that is not trained yet; None where there is none left.
-
-        A person's own setting is trained whatever was trained before.
-        """
-        spec, position, asked = self.study.spec, reserved.position, fixed is not None
-        if fixed is None and reserved.origin in ("baseline", "portfolio"):
-            fixed = self._reservations.first_setting(position)
-        for attempt in range(DRAWS):
-            sampler = samplers.build(spec.sampler, spec.seed, position, attempt)
-            drawn = self._mirror.ask(reserved.slot, sampler, spec.space, fixed)
-            if asked or not self._tried[spaces.config(spec, drawn.params)]:
-                return drawn
-            fixed = None  # a first setting that a person was quicker to enqueue
-        if self._size is None:
-            return drawn
-        left = [one for one in spaces.settings(spec.space) if not self._tried[spaces.config(spec, one)]]
-        if not left:
-            return None
-        sampler = samplers.build(spec.sampler, spec.seed, position, DRAWS)
-        return self._mirror.ask(reserved.slot, sampler, spec.space, left[position % len(left)])
+        found = self._proposals.untried(reserved.slot, reserved.position, reserved.params)
+        return self._used_up(reserved) if found is None else self._start(reserved, found, None)
 
     def _used_up(self, reserved: Reserved) -> SearchEnded:
         """Leave a slot to whom there may be something to train for later, and say why there is nothing now."""
         self._give_back(reserved.slot, reserved.token, None, "")
-        n = sum(SLOT_ATTR in trial.user_attrs for trial in self._unfinished.values())
+        n, size = self._proposals.n_in_training, self._proposals.size
         if n:
             are = "the last is" if n == 1 else f"the last {n} are"
             return SearchEnded(
-                EndReason.HELD_ELSEWHERE, f"of the {self._size} settings of the space {are} in training elsewhere"
+                EndReason.HELD_ELSEWHERE, f"of the {size} settings of the space {are} in training elsewhere"
             )
-        some = (
-            "the one setting of the search space is"
-            if self._size == 1
-            else f"all {self._size} settings of the search space are"
-        )
+        some = "the one setting of the search space is" if size == 1 else f"all {size} settings of the search space are"
         seeds = (
             ""
             if self.study.spec.space.seed is not None
@@ -420,7 +467,7 @@ class Claims:
             optuna_rows.lock_numbers(connection, self.study.optuna_id)
             if not self.study.home.check(connection):
                 return None
-            if self._size is not None and enqueued is None and self._taken_meanwhile(connection, drawn):
+            if enqueued is None and self._proposals.taken_meanwhile(connection, drawn):
                 self._unlink(connection, reserved)
                 return None
             if enqueued is None:
@@ -436,21 +483,11 @@ class Claims:
         started = self.study.database.write(work)
         return None if started is None else self._claim(reserved, *started, drawn.params, ())
 
-    def _taken_meanwhile(self, connection: sa.Connection, drawn: FrozenTrial) -> bool:
-        """Whether another worker began with that setting since the last look; under the lock of trial numbers."""
-        config = spaces.config(self.study.spec, drawn.params)
-        return any(
-            SLOT_ATTR in trial.user_attrs
-            and trial.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
-            and spaces.config(self.study.spec, trial.params) == config
-            for trial in optuna_rows.news(connection, self.study.optuna_id, self._after, [])
-        )
-
     def _unlink(self, connection: sa.Connection, reserved: Reserved) -> None:
         """Open the slot of an enqueued trial for whatever comes next: a plain Optuna script was quicker."""
         if lease.drop(connection, reserved.slot, reserved.token):
             unlinked = {"number": None, "origin": "sampler"}
-            connection.execute(slots.update().where(slots.c.id == reserved.slot).values(unlinked))
+            connection.execute(slot_rows.update().where(slot_rows.c.id == reserved.slot).values(unlinked))
 
     def _restart(self, reserved: Reserved, trial: FrozenTrial) -> Claim | None:
         """Go on with an interrupted trial."""
@@ -464,7 +501,7 @@ class Claims:
         accepted = self.study.database.write(work)
         if accepted is None:
             return None
-        metrics = tuple(rung.metrics(row) for row in accepted)
+        metrics = tuple(progress.metrics(row) for row in accepted)
         return self._claim(reserved, optuna_private.trial_id(trial), trial.number, trial.params, metrics)
 
     def _claim(
@@ -481,7 +518,7 @@ class Claims:
             state=State.RUNNING,
             outcome=None,
             metrics=metrics,
-            worker=str(self._reservations.holder),
+            worker=str(self.holder),
             device=self.device,
             versions=self._versions,
             origin=reserved.origin,
@@ -495,7 +532,7 @@ class Claims:
         self, connection: sa.Connection, reserved: Reserved, number: int, seed: int | None = None
     ) -> None:
         more = {} if seed is None else {"seed": seed}
-        connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._reservations.columns, **more})
+        connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._me.columns, **more})
 
     def _settle(self, reserved: Reserved) -> None:
         """End a slot whose trial another program has ended; one that was only renamed meanwhile is free again."""

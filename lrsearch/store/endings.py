@@ -1,15 +1,49 @@
 """How a trial ended, written into our slot and Optuna's trial at once; and which weights are worth keeping."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from lrsearch.store import best, optuna_rows
-from lrsearch.store.clock import now
+from lrsearch.store import optuna_rows
 from lrsearch.store.homes import MESSAGE_ATTR, OPTUNA_STATES
-from lrsearch.store.mirror import OUTCOME_ATTR
-from lrsearch.store.study import Study
-from lrsearch.store.tables import finite, slots
+from lrsearch.store.tables import OUTCOME_ATTR, epochs, finite, now, slots
 from lrsearch.trial import Outcome, Reason, State
+
+_COMPLETE = sa.and_(
+    slots.c.study_id == bindparam("study"),
+    slots.c.state == "ended",
+    slots.c.outcome == State.COMPLETE.value,
+    slots.c.value.is_not(None),
+)
+_LAST = sa.and_(epochs.c.slot_id == slots.c.id, epochs.c.epoch == slots.c.epoch)
+# Equal values: the lower validation loss, then the earlier trial.
+_TIES = (sa.func.coalesce(epochs.c.val_loss, 1e300), slots.c.number)
+_VALUES = {
+    True: sa.select(sa.func.max(slots.c.value)).where(_COMPLETE),
+    False: sa.select(sa.func.min(slots.c.value)).where(_COMPLETE),
+}
+_SLOTS: dict[bool, sa.Select[Any]] = {
+    maximize: sa.select(slots.c.id)
+    .outerjoin(epochs, _LAST)
+    .where(_COMPLETE, slots.c.value == values.scalar_subquery())
+    .order_by(*_TIES)
+    .limit(1)
+    for maximize, values in _VALUES.items()
+}
+
+
+def best_value(connection: sa.Connection, study: str, *, maximize: bool) -> float | None:
+    """Return the best best_value, or None where no trial is complete."""
+    found: float | None = connection.scalar(_VALUES[maximize], {"study": study})
+    return found
+
+
+def best_slot(connection: sa.Connection, study: str, *, maximize: bool) -> str | None:
+    """Return the best_slot of the best trial, or None where no trial is complete."""
+    found: str | None = connection.scalar(_SLOTS[maximize], {"study": study})
+    return found
+
 
 _END = slots.update().where(slots.c.id == bindparam("slot")).values(state="ended", ended_at=now())
 _WITH_WEIGHTS = sa.select(slots.c.id, slots.c.weights).where(
@@ -68,11 +102,11 @@ def told_elsewhere(trial: optuna_rows.Marked | None, epoch: int) -> Outcome:
     return Outcome(State.FAILED, Reason.TOLD_ELSEWHERE, None, epoch, message=message)
 
 
-def keep_best(connection: sa.Connection, study: Study, slot: str, weights: str) -> list[str]:
+def keep_best(connection: sa.Connection, study: str, slot: str, weights: str, *, maximize: bool) -> list[str]:
     """Keep the weights if the trial is the best one; return the artifacts that are needed no longer."""
-    if best.slot(connection, study.id, maximize=study.maximize) != slot:
+    if best_slot(connection, study, maximize=maximize) != slot:
         return [weights]
-    before = connection.execute(_WITH_WEIGHTS, {"study": study.id}).all()
+    before = connection.execute(_WITH_WEIGHTS, {"study": study}).all()
     for row in before:
         connection.execute(slots.update().where(slots.c.id == row.id).values(weights=None))
     connection.execute(slots.update().where(slots.c.id == slot).values(weights=weights))

@@ -1,16 +1,128 @@
 """File a study, or find it again and bring its budget up to date."""
 
+import uuid
+from collections.abc import Collection
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
-from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.store import creation, leftovers, portfolio
+from optuna.study import StudyDirection
+
+from lrsearch.errors import IdentityError, UsageError
+from lrsearch.spec.study import BudgetSpec, StudySpec, differences
+from lrsearch.store import homes, leftovers, optuna_rows, portfolio, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts, default_for
+from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
+from lrsearch.store.opening import check_new, has_studies, study_names
 from lrsearch.store.places import Place
 from lrsearch.store.storage import PATIENCE_SECONDS, Database
-from lrsearch.store.study import Study
+from lrsearch.store.study import Study, find
+from lrsearch.store.tables import now
+from lrsearch.version import __version__
+
+METRIC_NAMES_ATTR = "study:metric_names"
+"""Optuna's own: where ``Study.set_metric_names`` keeps them."""
+
+
+def check_free(place: Place, spec: StudySpec) -> None:
+    """Make sure that the spec could be filed or resumed at the place, without changing anything.
+
+    Raises:
+        IdentityError: another study has the name.
+        UsageError: a study that is not lrsearch's has the name.
+        StorageError: no studies can be kept there.
+    """
+    check_new(place)
+    taken = study_names(place)
+    if spec.name not in taken:
+        return
+    if not has_studies(place):
+        raise _not_ours(place, spec.name, taken)
+    with closing(Database(place)) as database:
+        existing = find(database, spec.name)
+        if existing is None:
+            raise _not_ours(place, spec.name, taken)
+        existing.check_original()
+        check_identity(existing, spec)
+
+
+def check_identity(study: Study, spec: StudySpec) -> None:
+    """Make sure that a spec is that of the study.
+
+    Raises:
+        IdentityError: it is another one under the same name; with the differences and a free name.
+    """
+    changed = differences(study.spec, spec)
+    if not changed:
+        return
+    free = _free_name(study.name, study_names(study.database.place))
+    shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
+    more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
+    raise IdentityError(
+        f"the study '{study.spec.name}' in {study.database.place} is another one: {shown}{more}. "
+        f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
+    )
+
+
+def create(database: Database, spec: StudySpec, artifacts: str | None = None) -> Study:
+    """Return the study of the spec, made if there is none of that name yet.
+
+    Raises:
+        IdentityError: another study has the name.
+        UsageError: a study that is not lrsearch's has the name.
+    """
+    found = find(database, spec.name)
+    if found is None:
+        # In one transaction: several processes may file the same study at once, and any of them may be killed.
+        with database.writing() as connection:
+            study_id = str(uuid.uuid4())
+            made = optuna_rows.create_study(
+                connection,
+                spec.name,
+                StudyDirection[spec.objective.direction.upper()],
+                {SPEC_ATTR: spec.to_json(), ID_ATTR: study_id},
+                {METRIC_NAMES_ATTR: [f"validation {spec.metric.label}"]},
+            )
+            if made:
+                connection.execute(
+                    tables.studies.insert().values(
+                        id=study_id,
+                        budget_trials=spec.budget.trials,
+                        budget_hours=spec.budget.hours,
+                        max_failures=spec.budget.max_failures,
+                        revision=0,
+                        created_at=now(),
+                        version=__version__,
+                        artifacts=artifacts,
+                        optuna_id=homes.carriers(connection, study_id)[0],
+                    )
+                )
+        found = find(database, spec.name)
+    if found is None:
+        raise _not_ours(database.place, spec.name, study_names(database.place))
+    found.check_original()
+    check_identity(found, spec)
+    return found
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    n = 2
+    while f"{name}-{n}" in taken:
+        n += 1
+    return f"{name}-{n}"
+
+
+def _not_ours(place: Place, name: str, taken: Collection[str]) -> UsageError:
+    return UsageError(
+        f"{place} holds an Optuna study '{name}' that lrsearch did not make, or a copy without what lrsearch "
+        f"knows of it: add --name {_free_name(name, taken)}"
+    )
+
+
+def _show(value: object) -> str:
+    return "absent" if value is None else str(value)
+
 
 N = TypeVar("N", int, float)
 
@@ -23,7 +135,7 @@ def check(spec: StudySpec, place: Place) -> None:
         StorageError: no database can be at the place.
     """
     portfolio.initial(spec)
-    creation.check_free(place, spec)
+    check_free(place, spec)
 
 
 def file_study(
@@ -42,7 +154,7 @@ def file_study(
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
         leftovers.sweep(database)
-        study = creation.create(database, spec, None if artifacts is None else _anywhere(artifacts))
+        study = create(database, spec, None if artifacts is None else _anywhere(artifacts))
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget
         if not explicit_budget:

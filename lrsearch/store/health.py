@@ -15,17 +15,17 @@ from datetime import UTC
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
-from lrsearch.counting import counted
 from lrsearch.errors import LrsearchError, StorageError
-from lrsearch.store import at_work, budget, lease, leftovers, look, retries, tables
+from lrsearch.store import at_work, budget, lease, leftovers, opening, progress, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import default_for
 from lrsearch.store.check import Check, Level, disk
-from lrsearch.store.clock import now
-from lrsearch.store.connecting import connected, reading_uri, writable
 from lrsearch.store.explain import explained
+from lrsearch.store.opening import connected, reading_uri, writable
 from lrsearch.store.places import Place, PostgresServer, SqliteFile, network_file_system
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import now
+from lrsearch.text import counted
 from lrsearch.trial import Reason
 
 SKEW_SECONDS = 1.0
@@ -46,7 +46,7 @@ def examine(place: Place, artifacts: str | None, *, fix: bool) -> Iterator[Check
         if isinstance(place, SqliteFile):
             yield _local(place)
             yield disk("disk of the database", place.path)
-        there = look.has_studies(place)
+        there = opening.has_studies(place)
         if isinstance(place, PostgresServer):
             with _looking(place) as connection:
                 yield from _server(place, connection)
@@ -90,7 +90,7 @@ def _looking(place: Place) -> Iterator[sa.Connection]:
 
 def _none_yet(place: Place) -> Check:
     try:
-        look.check_new(place)
+        opening.check_new(place)
     except StorageError as error:
         return Check("database", Level.PROBLEM, str(error), "name another --storage")
     what = "there is no study database yet" if isinstance(place, SqliteFile) and not place.path.exists() else ""
@@ -286,10 +286,10 @@ def _of_study(database: Database, name: str, *, fix: bool) -> Iterator[Check]:
     )
     if fix:
         with database.writing() as connection:
-            # SQLite queues whoever begins with a write.
+            # SQLite queues transactions that begin with a write.
             budget.lock(connection, study.id)
             freed = lease.drop_dead(connection, study.id, look_at_processes=True)
             for one in freed:
-                retries.write_down(connection, one.slot, Reason.LOST, one.why)
+                progress.write_down(connection, one.slot, Reason.LOST, one.why)
         found = replace(found, said=f"{found.said}: {counted(len(freed), 'trial')} freed", fixed=True)
     yield found

@@ -19,9 +19,8 @@ from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.store import optuna_private, optuna_rows, tables
-from lrsearch.store.clock import later
-from lrsearch.store.mirror import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.stored import shown
+from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR, later
+from lrsearch.text import shown
 from lrsearch.trial import Reason, State
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ _specs = _attrs.alias()
 _ALL = (
     # In one statement: between two another program might rename the study, and it would be in neither.
     sa.select(_optunas.c.study_id, _optunas.c.study_name, tables.studies.c.id, tables.studies.c.optuna_id)
-    .add_columns(_specs.c.value_json.label("spec"))
+    .add_columns(_specs.c.value_json.label("spec"), tables.studies.c.facts)
     .join(_attrs, sa.and_(_attrs.c.study_id == _optunas.c.study_id, _attrs.c.key == ID_ATTR))
     .join(tables.studies, _attrs.c.value_json == sa.literal('"') + tables.studies.c.id + sa.literal('"'))
     .outerjoin(_specs, sa.and_(_specs.c.study_id == _optunas.c.study_id, _specs.c.key == SPEC_ATTR))
@@ -142,6 +141,8 @@ class Carrier:
     """As JSON; empty where the attribute is gone."""
     copy_of: str | None
     """The name of the original, of a copy."""
+    facts: str | None = None
+    """As JSON; None where nobody has measured them."""
 
 
 def all_carriers(connection: sa.Connection) -> list[Carrier]:
@@ -158,7 +159,7 @@ def all_carriers(connection: sa.Connection) -> list[Carrier]:
         for row in group:
             spec = "" if row.spec is None else json.loads(row.spec)
             copy_of = None if row.study_id == at else names[at]
-            out.append(Carrier(row.study_id, row.study_name, ours, spec, copy_of))
+            out.append(Carrier(row.study_id, row.study_name, ours, spec, copy_of, row.facts))
     return sorted(out, key=lambda one: one.name)
 
 

@@ -6,19 +6,74 @@ former holder hears that it lost the trial. As long as nobody has removed it, ev
 the slot there is, and its holder may go on (docs/decisions/0008-fence-by-token.md).
 """
 
+import os
+import socket
 import uuid
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import psutil
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from lrsearch.errors import StorageError
-from lrsearch.store import processes
-from lrsearch.store.clock import later, now
 from lrsearch.store.places import Place, SqliteFile
-from lrsearch.store.processes import Holder
-from lrsearch.store.tables import insert_if_absent, leases, workers
+from lrsearch.store.tables import insert_if_absent, later, leases, now, studies, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A process that may hold leases."""
+
+    host: str
+    pid: int
+    process_space: str
+    """Processes with the same one see each other's process ids: a container has its own."""
+    machine: str
+    """One running kernel; containers of a host share it, and so may share a SQLite file."""
+    process_started: float
+    """Seconds since the epoch, by its host; a process id is used again."""
+
+    def __str__(self) -> str:
+        """Return the worker's name: ``host:pid``."""
+        return f"{self.host}:{self.pid}"
+
+
+def this_process() -> Holder:
+    """Return the holder that this process is."""
+    started = psutil.Process().create_time()
+    return Holder(socket.gethostname(), os.getpid(), process_space(), machine(), started)
+
+
+@cache
+def machine() -> str:
+    """Return what tells this running kernel from any other."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        # No Linux: there are no containers with a kernel of another host either.
+        return f"{socket.gethostname()}/{psutil.boot_time():.0f}"
+
+
+@cache
+def process_space() -> str:
+    """Return what tells this namespace of process ids from any other."""
+    try:
+        return f"{machine()}/{Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return machine()
+
+
+def lives(pid: int, process_started: float) -> bool:
+    """Whether that very process still runs; a dead child that nobody waits for stays as a zombie."""
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - process_started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
 
 _seconds: sa.BindParameter[float] = bindparam("lease_seconds", type_=sa.Float)
 _mine = sa.and_(leases.c.slot_id == bindparam("slot"), leases.c.token == bindparam("its_token"))
@@ -30,6 +85,9 @@ _TAKE = leases.insert().values(
     expires_at=later(_seconds),
 )
 _RENEW = leases.update().where(_mine).values(expires_at=later(_seconds))
+_RENEW_AND_LOOK = _RENEW.returning(
+    sa.select(studies.c.budget_hours).where(studies.c.id == bindparam("study")).scalar_subquery().label("hours")
+)
 _DROP = leases.delete().where(_mine)
 _LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
 _SEEN = workers.update().where(workers.c.id == bindparam("worker")).values(expires_at=later(_seconds))
@@ -127,6 +185,18 @@ def renew(connection: sa.Connection, slot: str, token: str, lease_seconds: float
     return connection.execute(_RENEW, row).rowcount == 1
 
 
+def renew_and_look(
+    connection: sa.Connection, slot: str, study: str, token: str, lease_seconds: float
+) -> tuple[bool, float | None]:
+    """Renew the lease; return whether it is still ours, and the hours of the study's budget as they stand now, if any.
+
+    One statement, because every epoch asks for both.
+    """
+    row = {"slot": slot, "study": study, "its_token": token, "lease_seconds": lease_seconds}
+    found = connection.execute(_RENEW_AND_LOOK, row).first()
+    return found is not None, None if found is None else found.hours
+
+
 def seen(connection: sa.Connection, worker: str, lease_seconds: float) -> None:
     """Note that a worker lives."""
     connection.execute(_SEEN, {"worker": worker, "lease_seconds": lease_seconds})
@@ -159,5 +229,5 @@ def held(connection: sa.Connection, study: str) -> set[str]:
 
 def process_ended(row: sa.Row[Any]) -> bool:
     """Whether the process of a row of our workers can be seen to have ended; False where it cannot be seen."""
-    visible = row.process_space == processes.process_space()
-    return bool(visible and not processes.lives(row.pid, row.process_started))
+    visible = row.process_space == process_space()
+    return bool(visible and not lives(row.pid, row.process_started))

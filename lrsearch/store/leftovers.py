@@ -11,17 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from lrsearch.counting import counted
 from lrsearch.errors import LrsearchError
-from lrsearch.store import budget, homes, lease, optuna_private, optuna_rows, processes, tables
+from lrsearch.store import budget, homes, lease, optuna_private, optuna_rows, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import PREFIX, Artifacts, default_for
 from lrsearch.store.check import Check, Level, disk
-from lrsearch.store.clock import later, now
 from lrsearch.store.homes import ID_ATTR
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.places import Place, PostgresServer, SqliteFile, network_file_system
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import SLOT_ATTR, later, now
+from lrsearch.text import counted
 
 FORGOTTEN_SECONDS = 3600.0
 """After so long an artifact that nothing names, and a worker that was not heard of, are given up."""
@@ -164,7 +163,8 @@ def untold(database: Database, *, fix: bool) -> Check:
 def sweep(database: Database) -> int:
     """Remove what is left of studies that another program deleted, files too; return how many studies they were.
 
-    For whoever opens the database to write: nobody works on them any more, or will hear so at the next word.
+    Called where the database is opened to write. Nobody works on them any more, or a worker hears of it at its next
+    report.
     """
     default, names = default_for(database.place), list[tuple[str, str]]()
     with database.reading() as connection:
@@ -251,8 +251,8 @@ def workers(database: Database, *, fix: bool) -> Check:
 
 
 def _seen_alive(row: Any) -> bool:
-    same = row.process_space == processes.process_space()
-    return bool(same and processes.lives(row.pid, row.process_started))
+    same = row.process_space == lease.process_space()
+    return bool(same and lease.lives(row.pid, row.process_started))
 
 
 # --- artifacts -------------------------------------------------------------------------------------------------------

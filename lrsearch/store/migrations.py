@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 
-from lrsearch.store import homes, processes, tables
+from lrsearch.store import homes, lease, tables
 from lrsearch.trial import Role
 
 
@@ -32,7 +32,7 @@ def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
     """Leases expire, trials go on from checkpoints, workers and interruptions are written down."""
     old = sa.table("lrsearch_leases", sa.column("pid"), sa.column("process_started"), sa.column("host"))
     for row in connection.execute(sa.select(old)).all():
-        if processes.lives(row.pid, row.process_started):
+        if lease.lives(row.pid, row.process_started):
             return f"the process {row.pid} works on it with an older lrsearch"
     operations.drop_table("lrsearch_leases")
     new = {
@@ -92,15 +92,31 @@ def _to_4(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_5(connection: sa.Connection, operations: Operations) -> str | None:
+    """File the facts of a study's images, and metrics that are neither loss nor accuracy."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    new = (
+        (tables.studies, sa.Column("facts", sa.Text)),
+        (tables.slots, sa.Column("test_score", sa.Float)),
+        (tables.epochs, sa.Column("val_score", sa.Float)),
+        (tables.epochs, sa.Column("averaged_val_score", sa.Float)),
+    )
+    for table, column in new:
+        operations.add_column(table.name, column)
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
-        tables.workers.c.process_space == processes.process_space()
+        tables.workers.c.process_space == lease.process_space()
     )
     for row in connection.execute(living).all():
-        if row.pid != os.getpid() and processes.lives(row.pid, row.process_started):
+        if row.pid != os.getpid() and lease.lives(row.pid, row.process_started):
             return f"the process {row.pid} works on it with an older lrsearch"
     return None
 
 
-_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3, 3: _to_4}
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}

@@ -1,28 +1,145 @@
 """Opening a database, its tables made if they are not there: Optuna's own storage, and our tables beside it."""
 
 import logging
+import os
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import exc
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 
 from lrsearch.errors import StorageError
 from lrsearch.store import explain, migrations, optuna_private, tables
-from lrsearch.store.connecting import connected, reading_uri, settings
-from lrsearch.store.look import has_studies
+from lrsearch.store.explain import explained
 from lrsearch.store.places import Place, PostgresServer, SqliteFile, check_local
 from lrsearch.store.tables import insert_if_absent
+
+
+def has_studies(place: Place) -> bool:
+    """Look, without changing anything, whether our tables are in the database.
+
+    Raises:
+        StorageError: it is no database, or cannot be reached or read.
+    """
+    return {tables.schema.name, tables.studies.name, tables.slots.name} <= _tables_in(place)
+
+
+def study_names(place: Place) -> set[str]:
+    """Return the names of all studies in the database, Optuna's own too, without changing anything."""
+    return _column(place, "SELECT study_name FROM studies") if "studies" in _tables_in(place) else set()
+
+
+def check_new(place: Place) -> None:
+    """Make sure that studies could be kept at the place, without changing anything.
+
+    Raises:
+        StorageError: its folder does not exist, lies on a network, or the database there is another program's.
+    """
+    if isinstance(place, SqliteFile):
+        folder = place.path.resolve().parent
+        if not folder.is_dir():
+            raise StorageError(f"{place}: the folder {folder} does not exist; make it, or name another --storage")
+        check_local(place)
+    there, optunas = _tables_in(place), set(optuna_private.METADATA.tables)
+    others = there - optunas - set(tables.metadata.tables) - {"alembic_version"}
+    if others and not optunas <= there:
+        shown = ", ".join(sorted(others)[:3])
+        raise StorageError(f"{place} is another program's database (with {shown}); name another one with --storage")
+
+
+def _tables_in(place: Place) -> set[str]:
+    if isinstance(place, PostgresServer):
+        return _column(place, "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()")
+    if not place.path.exists():
+        return set()
+    if place.path.is_dir():
+        raise StorageError(f"{place} is a folder, and a study database is a file: name a file in it with --storage")
+    return _column(place, "SELECT name FROM sqlite_master WHERE type = 'table'")
+
+
+def _column(place: Place, query: str) -> set[str]:
+    if isinstance(place, PostgresServer):
+        with explained(place), closing(connected(place)) as connection:
+            return {value for (value,) in connection.exec_driver_sql(query)}
+    # The plain driver: SQLAlchemy would open the file for writing.
+    uri = reading_uri(place.path)
+    with (
+        explained(place),
+        closing(sqlite3.connect(uri, uri=True, timeout=explain.BUSY_TIMEOUT_SECONDS)) as sqlite_connection,
+    ):
+        return {value for (value,) in sqlite_connection.execute(query)}
+
+
+SETTINGS: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A link that is cut sends no word: give up on a server that acknowledges nothing for so long.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "lrsearch",
+    # A worker that is paused (SIGSTOP, a laptop's lid) within a transaction must not hold the budget's lock.
+    "options": "-c idle_in_transaction_session_timeout=20s -c timezone=UTC",
+}
+
+
+def writable(file: Path) -> bool:
+    """Whether SQLite could write a file that is there: it, and beside it."""
+    return os.access(file, os.W_OK) and os.access(file.resolve().parent, os.W_OK)
+
+
+def reading_uri(file: Path) -> str:
+    """Return the URI with which SQLite opens a file to read, be the file, its folder or its file system read-only.
+
+    In WAL mode SQLite makes files beside it even to read. Where it may not, the file is all there is, if nothing waits
+    in the log beside it; then nobody who could write is at work, and SQLite need not look for one (``immutable``).
+
+    Raises:
+        StorageError: what is in the log beside the file cannot be read from here.
+    """
+    path = file.resolve()
+    log = path.with_name(f"{path.name}-wal")
+    uri = f"{path.as_uri()}?mode=ro"
+    if not path.exists() or os.access(path.parent, os.W_OK):
+        return uri
+    if not log.exists() or log.stat().st_size == 0:
+        return f"{uri}&immutable=1"
+    if path.with_name(f"{path.name}-shm").exists():
+        return uri
+    raise StorageError(
+        f"{SqliteFile(file)} has changes that wait in {log.name} beside it, and in a folder that cannot be written "
+        f"SQLite cannot read them: copy the file and {log.name} into another folder, and name that with --storage"
+    )
+
+
+def connected(place: PostgresServer) -> sa.Connection:
+    """Return a connection of one's own; closing it ends it."""
+    return sa.create_engine(place.url, poolclass=NullPool, connect_args=settings(place)).connect()
+
+
+def settings(place: PostgresServer) -> dict[str, Any]:
+    """Return our settings of a connection, those that stand in the URL left to it."""
+    query = place.url.query
+    ours = {key: value for key, value in SETTINGS.items() if key not in query}
+    if "options" in query:
+        ours["options"] = f"{SETTINGS['options']} {query['options']}"
+    if "prepare_threshold" in query:
+        # psycopg's own: it takes no text.
+        threshold = str(query["prepare_threshold"])
+        ours["prepare_threshold"] = None if threshold.lower() == "none" else int(threshold)
+    return ours
+
 
 log = logging.getLogger(__name__)
 
 LOCK_POLL_SECONDS = 0.05
 ADVISORY_LOCK = 0x6C72736561726368
-"""Of whoever makes or changes tables: "lrsearch" in ASCII."""
+"""The key of the lock for making and changing tables: "lrsearch" in ASCII."""
 
 
 def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
@@ -30,7 +147,7 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
 
     Args:
         place: where it is.
-        connections: that are kept open; for a moment there may be twice as many.
+        connections: size of the pool; for a moment there may be twice as many.
 
     Raises:
         StorageError: it is of another version of lrsearch or Optuna.
@@ -38,9 +155,9 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     """
     with closing(connected(place)) as connection:
         while not _is_complete(connection):
-            # Workers that start together must not make the same tables at the same time. The lock is a transaction's,
-            # which stands open meanwhile, and who waits has none open: connections may be a pooler's, and few. That of
-            # one who is paused the server ends; whoever comes next finds what is there, and makes the rest.
+            # Workers that start together must not make the same tables at the same time. One of them holds an advisory
+            # lock for the length of a transaction; the others wait without a transaction, so that a small pooler is not
+            # exhausted. If the holder hangs, the server ends its transaction, and the next worker makes what is missing.
             connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
                 connection.rollback()
@@ -171,7 +288,7 @@ def _make_tables(place: Place, engine: sa.Engine) -> None:
     """
     version = _version(engine)
     if version is None:
-        # The tables may be there without a version: whoever made them was killed over it.
+        # The tables may be there without a version, if the process that made them was killed meanwhile.
         first = sa.inspect(engine).has_table(tables.studies.name) and not _has_column(engine, tables.studies.c.stopped)
         if not first:
             tables.metadata.create_all(engine)
@@ -181,7 +298,7 @@ def _make_tables(place: Place, engine: sa.Engine) -> None:
         version = _version(engine)
     if version is not None and version < tables.SCHEMA_VERSION:
         with engine.begin() as connection:
-            # Takes SQLite's write lock; whoever waited for it finds the new version.
+            # This takes SQLite's write lock; a process that waited for it finds the new version.
             connection.execute(tables.schema.update().values(id=tables.schema.c.id))
             version = connection.scalar(sa.select(tables.schema.c.version))
             refusal = migrations.upgrade(connection, version or 0)

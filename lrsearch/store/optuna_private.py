@@ -46,7 +46,7 @@ def use_engine(storage: RDBStorage, engine: sa.Engine) -> None:
 
 
 class PointOfSequence(QMCSampler):
-    """Of a quasi-random sequence the point at one position, whoever asks.
+    """Gives the point of a quasi-random sequence at one position, whichever process asks.
 
     Optuna counts the points in an attribute of the study, which two workers may read at once, and which a worker that
     is killed while it samples has already raised.

@@ -22,7 +22,7 @@ from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lrsearch.store import optuna_private
-from lrsearch.store.clock import now
+from lrsearch.store.tables import now
 
 _studies = optuna_private.STUDIES
 _directions = optuna_private.DIRECTIONS

@@ -10,10 +10,11 @@ from typing import TypeVar
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from lrsearch.store import explain
-from lrsearch.store.connecting import connected
 from lrsearch.store.explain import explained, passes
+from lrsearch.store.opening import connected
 from lrsearch.store.places import Place, PostgresServer
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,11 @@ T = TypeVar("T")
 LONGEST_DELAY_SECONDS = 5.0
 """Between two tries."""
 
+TRANSIENT = (exc.DBAPIError, StorageInternalError)
+"""What may pass; ``explain.passes`` says whether it does."""
+
 COLLISIONS = 8
-"""So often in a row a transaction is begun again at once that another one was in the way of, whoever waits for it."""
+"""A transaction that collides with another one is begun again at once so many times in a row."""
 REFUSED_SECONDS = 60.0
 """For so long a server is waited for that was not reached before and where nothing listens: it may be restarting, and
 the port may be a wrong one."""
@@ -72,44 +76,95 @@ def again(
     Raises:
         StorageError: it did not answer by then, or said what does not pass.
     """
-    lost_at: float | None = None
-    renewed, collisions = False, 0
-    delay = 0.05
     with explained(place):
-        while True:
-            try:
-                result = once()
-            except (exc.DBAPIError, StorageInternalError) as error:
-                if not passes(error):
-                    raise
-                if not renewed and _was_cut(error):
-                    # While it lay in the pool, most often: all of the pool's are new now. (pool_pre_ping would ask
-                    # before every transaction, and make half of all that a worker has.)
-                    renewed = True
-                    continue
-                if collisions < COLLISIONS and explain.collided(error):
-                    collisions += 1
-                    time.sleep(0.01 * random.random() * 2**collisions)  # noqa: S311 - no secret
-                    continue
-                if new:
-                    seconds = min(seconds, _first_seconds(error, seconds))
-                if lost_at is None:
-                    lost_at = time.monotonic()
-                    if seconds:
-                        said = explain.sentence(place, error)
-                        log.warning("%s; trying again for %.0f s", said, seconds)
-                if time.monotonic() - lost_at >= seconds or leaving():
-                    give_up()
-                    raise
-            else:
-                if lost_at is not None:
-                    log.warning("%s answers again after %.1f s", place, time.monotonic() - lost_at)
-                return result
+        try:
+            return once()
+        except TRANSIENT as error:
+            if not passes(error):
+                raise
+            first: Exception | None = error
+
+        def after_the_first() -> T:
+            nonlocal first
+            if first is not None:
+                error, first = first, None
+                raise error
+            return once()
+
+        patience = _Patience(place, seconds, leaving, new=new)
+        retrying = Retrying(
+            retry=retry_if_exception(patience.allows),
+            stop=patience.is_at_its_end,
+            wait=patience.until_the_next,
+            sleep=patience.sleep,
+            reraise=True,
+        )
+        try:
+            result = retrying(after_the_first)
+        except TRANSIENT:
+            if patience.lost_at is not None:
+                give_up()
+            raise
+        if patience.lost_at is not None:
+            log.warning("%s answers again after %.1f s", place, time.monotonic() - patience.lost_at)
+        return result
+
+
+class _Patience:
+    """How long to wait, and for how long in all: what ``tenacity`` asks after each try that failed."""
+
+    def __init__(self, place: Place, seconds: float, leaving: Callable[[], bool], *, new: bool) -> None:
+        self.lost_at: float | None = None
+        """When the database was first found not to answer."""
+        self._place, self._seconds, self._leaving, self._new = place, seconds, leaving, new
+        self._renewed, self._collisions, self._delay = False, 0, 0.05
+        self._at_once, self._wait = False, 0.0
+
+    def allows(self, error: BaseException) -> bool:
+        """Whether an error is one to try again after, and how: asked first, after each try that failed."""
+        if not isinstance(error, TRANSIENT) or not passes(error):
+            return False
+        collided = self._collisions < COLLISIONS and explain.collided(error)
+        self._at_once = collided or (not self._renewed and _was_cut(error))
+        if not self._renewed and _was_cut(error):
+            # While it lay in the pool, most often: all of the pool's are new now. (pool_pre_ping would ask before
+            # every transaction, and make half of all that a worker has.)
+            self._renewed = True
+            self._wait = 0.0
+        elif collided:
+            self._collisions += 1
+            self._wait = 0.01 * random.random() * 2**self._collisions  # noqa: S311 - no secret
+        else:
+            if self._new:
+                self._seconds = min(self._seconds, _first_seconds(error, self._seconds))
+            if self.lost_at is None:
+                self.lost_at = time.monotonic()
+                if self._seconds:
+                    said = explain.sentence(self._place, error)
+                    log.warning("%s; trying again for %.0f s", said, self._seconds)
             # Not all workers at once: a server that has just started is slow.
-            until = time.monotonic() + delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
-            while time.monotonic() < until and not leaving():
-                time.sleep(min(0.1, max(0.0, until - time.monotonic())))
-            delay = min(2 * delay, LONGEST_DELAY_SECONDS)
+            self._wait = self._delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            self._delay = min(2 * self._delay, LONGEST_DELAY_SECONDS)
+        return True
+
+    def until_the_next(self, _tried: RetryCallState) -> float:
+        """Return the seconds until the next try."""
+        return self._wait
+
+    def is_at_its_end(self, _tried: RetryCallState) -> bool:
+        """Whether to give up."""
+        if self._at_once or self.lost_at is None:
+            return False
+        return time.monotonic() - self.lost_at >= self._seconds or self._leaving()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so long, or until this process is asked to leave."""
+        if self._at_once:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._leaving():
+            time.sleep(min(0.1, max(0.0, until - time.monotonic())))
 
 
 def _first_seconds(error: Exception, seconds: float) -> float:

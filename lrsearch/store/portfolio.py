@@ -4,44 +4,23 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
 from lrsearch.errors import UsageError, nearest
-from lrsearch.spec.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
-from lrsearch.spec.space import NEUTRAL_SHAPE, OPTIMIZERS, SCHEDULES, SELF_RISING, SHORT, SearchSpace
+from lrsearch.families import FAMILIES, NEUTRAL_FLOOR
+from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.spec.space import SHORT, SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
-from lrsearch.store.reservations import Initial
+from lrsearch.store.slots import Initial
 from lrsearch.trial import OptimizerName, ScheduleFamily
 
 Settings = Mapping[str, Any]
 
-PORTFOLIO: tuple[tuple[OptimizerName, float, ScheduleFamily], ...] = (
-    # Peak learning rates that the libraries' own examples and the recorded curves of DeepOBS (arXiv 1903.05499) agree
-    # on for small image classifiers, within a factor of 3; cosine first, because it has least to choose.
-    ("sgd", 0.1, "cosine"),
-    ("adamw", 3e-3, "cosine"),
-    ("adam", 3e-3, "cosine"),
-    ("sgd", 0.05, "linear"),
-    ("adamw", 1e-3, "linear"),
-    ("sgd", 0.2, "one_cycle"),
-    ("adamw", 1e-2, "one_cycle"),
-    ("rmsprop", 1e-3, "cosine"),
-)
-"""(optimizer, peak learning rate, schedule); whatever else there is takes its neutral value."""
-
 MAX_PORTFOLIO = 6
 
-NEUTRAL: dict[str, Any] = {
-    "batch_size": 64,
-    "warmup_fraction": 0.05,
-    "momentum": 0.9,
-    "dampening": 0.0,
-    "nesterov": 0,
-    "weight_decay": 5e-4,
-    "beta1": 0.9,
-    "beta2": 0.999,
-    "alpha": 0.99,
-    "eps": 1e-8,
-    **NEUTRAL_SHAPE,
+_FIELDS = [record.fields for record in OPTIMIZERS.values()] + [record.fields for record in FAMILIES.values()]
+NEUTRAL: dict[str, Any] = {"batch_size": 64, "warmup_fraction": 0.05, "final_fraction": NEUTRAL_FLOOR} | {
+    name: field.neutral for fields in _FIELDS for name, field in fields.items()
 }
 """What a setting that does not say takes: the value of its domain that is nearest to this."""
 
@@ -56,9 +35,8 @@ def initial(spec: StudySpec) -> list[Initial]:
     if not spec.sampler.portfolio:
         return out
     room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
-    for optimizer, peak_lr, schedule in PORTFOLIO:
-        if optimizer not in spec.space.optimizers:
-            continue
+    known_to_work = [(start, name) for name in spec.space.optimizers for start in OPTIMIZERS[name].starts]
+    for (_, peak_lr, schedule), optimizer in sorted(known_to_work):
         family = schedule if schedule in spec.space.schedules else next(iter(spec.space.schedules))
         params = _near(spec.space, optimizer, family, peak_lr)
         if all(params != known.params for known in out):
@@ -90,10 +68,10 @@ def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = Fal
             given[SHORT.get(key, key)] = _number(what, text, key, raw)
         elif word in OPTIMIZERS:
             optimizer = word
-        elif word in SCHEDULES:
+        elif word in FAMILIES:
             schedule = word
         else:
-            known: list[str] = [*OPTIMIZERS, *SCHEDULES]
+            known: list[str] = [*OPTIMIZERS, *FAMILIES]
             raise UsageError(f"{what} \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
     for kind, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
         names = [str(n) for n in table]
@@ -126,7 +104,8 @@ def _resolve(
     out = _near(space, optimizer, schedule, given["peak_lr"])
     for field, value in given.items():
         if field not in fields:
-            why = f" ({schedule} rises by itself)" if field == "warmup_fraction" and schedule in SELF_RISING else ""
+            rises = field == "warmup_fraction" and FAMILIES[schedule].rise is not None
+            why = f" ({schedule} rises by itself)" if rises else ""
             raise UsageError(
                 f'{what} "{text}": {field} is not a parameter of {optimizer} with {schedule}{why}'
                 f"{nearest(field, list(fields))}; known: {', '.join(fields)}"
@@ -174,9 +153,9 @@ def _field(name: str, optimizer: str, schedule: str) -> str:
 
 
 def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:
-    if field in space.optimizers[optimizer]:  # type: ignore[index]
+    if field in space.optimizers[optimizer]:
         return f"optimizer.{optimizer}.{field}"
-    if field in space.schedules[schedule]:  # type: ignore[index]
+    if field in space.schedules[schedule]:
         return f"schedule.{schedule}.{field}"
     return field
 

@@ -8,14 +8,12 @@ from typing import Any, assert_never
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
 from lrsearch.errors import nearest
-from lrsearch.spec.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
-from lrsearch.spec.space import SELF_RISING, SearchSpace
+from lrsearch.families import FAMILIES
+from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
-
-NO_FLOOR: frozenset[ScheduleFamily] = frozenset({"constant"})
-"""Families that take no final_fraction."""
 
 
 def distribution(domain: Domain) -> BaseDistribution | None:
@@ -55,9 +53,9 @@ def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: Schedule
     warm-up and floor keep theirs across families, so that the sampler models them jointly.
     """
     out: dict[str, Domain] = {}
-    if schedule not in SELF_RISING:
+    if FAMILIES[schedule].rise is None:
         out["warmup_fraction"] = space.warmup_fraction
-    if schedule not in NO_FLOOR:
+    if FAMILIES[schedule].floor is not None:
         out["final_fraction"] = space.final_fraction
     out |= {f"{field}_{optimizer}": domain for field, domain in space.optimizers[optimizer].items()}
     out |= {f"{field}_{schedule}": domain for field, domain in space.schedules[schedule].items()}
@@ -220,9 +218,9 @@ def rows(space: SearchSpace) -> Iterator[tuple[str, Domain, str]]:
     """Yield ``(name, domain, when it applies)`` for every parameter, for a table."""
     for name, domain in shared(space).items():
         yield name, domain, "always"
-    rising = [s for s in space.schedules if s in SELF_RISING]
+    rising = [s for s in space.schedules if FAMILIES[s].rise is not None]
     yield "warmup_fraction", space.warmup_fraction, f"not for {', '.join(rising)}" if rising else "always"
-    flat = [s for s in space.schedules if s in NO_FLOOR]
+    flat = [s for s in space.schedules if FAMILIES[s].floor is None]
     yield "final_fraction", space.final_fraction, f"not for {', '.join(flat)}" if flat else "always"
     for kind, tables in (("optimizer", space.optimizers), ("schedule", space.schedules)):
         for owner, fields in tables.items():

@@ -9,9 +9,8 @@ import sqlalchemy as sa
 
 from lrsearch.errors import StorageError
 from lrsearch.store import opening, patience, tables
-from lrsearch.store.connecting import writable
 from lrsearch.store.explain import explained
-from lrsearch.store.look import check_new, has_studies
+from lrsearch.store.opening import check_new, has_studies, writable
 from lrsearch.store.places import Place, SqliteFile
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ class Database:
         place: where it is; it is made if nothing is there.
         patience_seconds: for how long a lost connection is tried again; a command that a person waits for fails at
             once, a worker has patience.
-        connections: to a server, that are kept open; for a moment there may be twice as many.
+        connections: size of the pool of a server; for a moment there may be twice as many.
         read_only: whether it is a SQLite file that cannot be written, and is opened to read.
     """
 
@@ -40,7 +39,7 @@ class Database:
         self.read_only = read_only
         self.patience_seconds = patience_seconds
         self._pool_asks = connections > 1
-        """Whether a connection is asked whether it answers before it is handed out, as ``opening`` has it."""
+        """Whether the pool pings a connection before it hands it out; ``opening`` sets it so."""
         self.leaving: Callable[[], bool] = lambda: False
         """Asked while the database does not answer: whether to give up on it."""
         self.optuna = self.patiently(

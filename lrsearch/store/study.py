@@ -7,21 +7,23 @@ from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.errors import DataError, StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
-from lrsearch.store import homes, lease, optuna_private, optuna_rows, retries, rung, tables
+from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
 from lrsearch.store import space as spaces
 from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
-from lrsearch.store.mirror import SLOT_ATTR
 from lrsearch.store.storage import Database
-from lrsearch.stored import shown
-from lrsearch.trial import EpochMetrics, Interruption, Outcome, Reason, Refused, Role, State, Trial
+from lrsearch.store.tables import SLOT_ATTR
+from lrsearch.text import shown
+from lrsearch.trial import EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
 from lrsearch.version import __version__
 
 T = TypeVar("T")
+
+_FACTS = TypeAdapter(Facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +143,10 @@ class Study:
         params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in read.frozen}
         by_slot: dict[str, list[EpochMetrics]] = {}
         for row in read.epochs:
-            by_slot.setdefault(row.slot_id, []).append(rung.metrics(row))
+            by_slot.setdefault(row.slot_id, []).append(progress.metrics(row))
         before: dict[str, list[Interruption]] = {}
         for row in read.interruptions:
-            before.setdefault(row.slot_id, []).append(retries.interruption(row))
+            before.setdefault(row.slot_id, []).append(progress.interruption(row))
         return [
             _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in read.held)
             for s in read.slots
@@ -219,15 +221,32 @@ class Study:
         row = self.database.read(lambda connection: connection.execute(query).one())
         return row.weights, row.weights_sha256 or ""
 
-    def record_test(self, number: int, loss: float, accuracy: float) -> None:
-        """Keep what a winner scored on the test set."""
-        statement = (
-            tables.slots.update()
-            .where(tables.slots.c.study_id == self.id, tables.slots.c.number == number)
-            .values(test_loss=tables.finite(loss), test_accuracy=tables.finite(accuracy))
-        )
-        with self.database.writing() as connection:
-            connection.execute(statement)
+    def measured(self, facts: Facts) -> "Study":
+        """Return the study with the facts of its images, which the first worker that has read them files.
+
+        Raises:
+            DataError: the study was filed with other images.
+        """
+        if not self.spec.facts.fingerprint:
+            mine = tables.studies.c.id == self.id
+            file = tables.studies.update().where(mine, tables.studies.c.facts.is_(None))
+            said = _FACTS.dump_json(facts).decode()
+
+            def work(connection: sa.Connection) -> str | None:
+                connection.execute(file.values(facts=said))
+                return connection.scalar(sa.select(tables.studies.c.facts).where(mine))
+
+            there = self.database.write(work)
+            filed = facts if there is None else _FACTS.validate_json(there)
+        else:
+            filed = self.spec.facts
+        if filed.fingerprint != facts.fingerprint:
+            raise DataError(
+                f"the images of {self.spec.dataset.name} here are not those that the study '{self.spec.name}' was "
+                f"filed with ({_images(facts)} here, {_images(filed)} there), so that its trials could not be "
+                f"compared: name their folder with --data-dir, or add a --name to start a study of its own"
+            )
+        return replace(self, spec=self.spec.measured(filed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,14 +416,19 @@ def _ours(database: Database) -> list[Carrier]:
 def _load(database: Database, one: Carrier) -> Study:
     try:
         spec = StudySpec.from_json(one.spec)
+        facts = None if one.facts is None else _FACTS.validate_json(one.facts)
     except ValidationError as error:
         raise StorageError(
             f"the spec of the study '{shown(one.name)}' in {database.place} was written by another version of lrsearch "
             f"and cannot be read by this one: {str(error).splitlines()[0]}"
         ) from error
-    # Whoever renames a study in the dashboard renames it here too.
-    spec = spec.model_copy(update={"name": shown(one.name)})
+    # A study that was renamed in the dashboard has that name here too.
+    spec = spec.model_copy(update={"name": shown(one.name)}).measured(facts)
     return Study(database, one.study, one.name, spec, Home(one.study, one.optuna_id), one.copy_of)
+
+
+def _images(facts: Facts) -> str:
+    return f"{facts.n_train} to train on, {facts.n_validation} to validate, SHA-256 {facts.fingerprint[:8]}"
 
 
 def _budget(row: Any) -> BudgetSpec:
@@ -433,7 +457,8 @@ def _trial(
         state=outcome.state if outcome else State.RUNNING,
         outcome=outcome,
         metrics=tuple(metrics),
-        interrupted=outcome is None and not held,
+        interrupted=outcome is None and not held and row.state != "paused",
+        paused=row.state == "paused",
         worker=shown(row.worker),
         device=shown(row.device),
         versions=shown(row.versions),
@@ -444,6 +469,7 @@ def _trial(
         ended_at=_utc(row.ended_at) if row.ended_at else None,
         test_accuracy=row.test_accuracy,
         test_loss=row.test_loss,
+        test_score=row.test_score,
         interruptions=tuple(interruptions),
         weights_sha256=row.weights_sha256 or "",
         params=dict(params),

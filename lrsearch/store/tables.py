@@ -6,15 +6,70 @@ changes them raises SCHEMA_VERSION and writes the way there into ``migrations.py
 """
 
 import math
+from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from lrsearch.trial import Role
 
-SCHEMA_VERSION = 4
+_SQLITE_FORMAT = "'%Y-%m-%d %H:%M:%f000'"
+
+
+class _Now(FunctionElement[datetime]):
+    type = sa.DateTime()
+    inherit_cache = True
+
+
+class _Later(FunctionElement[datetime]):
+    type = sa.DateTime()
+    inherit_cache = True
+
+
+@compiles(_Now, "sqlite")
+def _now_sqlite(_element: _Now, _compiler: Any, **_: Any) -> str:
+    return f"strftime({_SQLITE_FORMAT}, 'now')"
+
+
+@compiles(_Now, "postgresql")
+def _now_postgresql(_element: _Now, _compiler: Any, **_: Any) -> str:
+    # Not now(), which is the time at which the transaction began: it may have waited for a lock since.
+    return "timezone('utc', clock_timestamp())"
+
+
+@compiles(_Later, "sqlite")
+def _later_sqlite(element: _Later, compiler: Any, **kwargs: Any) -> str:
+    seconds = compiler.process(element.clauses, **kwargs)
+    return f"strftime({_SQLITE_FORMAT}, 'now', ({seconds}) || ' seconds')"
+
+
+@compiles(_Later, "postgresql")
+def _later_postgresql(element: _Later, compiler: Any, **kwargs: Any) -> str:
+    seconds = compiler.process(element.clauses, **kwargs)
+    return f"timezone('utc', clock_timestamp()) + make_interval(secs => CAST({seconds} AS double precision))"
+
+
+def now() -> sa.SQLColumnExpression[datetime]:
+    """Return the database's time in UTC, to the millisecond."""
+    return _Now()
+
+
+def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[datetime]:
+    """Return the database's time in UTC, ``seconds`` from now."""
+    return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
+
+
+SCHEMA_VERSION = 5
+
+SLOT_ATTR = "lrsearch:slot"
+"""On Optuna's trial: the id of our slot."""
+OUTCOME_ATTR = "lrsearch:outcome"
+"""On Optuna's trial: how it ended in our words."""
 
 metadata = MetaData()
 
@@ -32,7 +87,7 @@ studies = Table(
     Column("budget_trials", Integer),
     Column("budget_hours", Float),
     Column("max_failures", Integer, nullable=False),
-    # Raised by whoever reserves a slot: the row lock that makes the budget exact.
+    # Each reservation of a slot raises it: the row lock that makes the budget exact.
     Column("revision", Integer, nullable=False, default=0),
     Column("created_at", DateTime, nullable=False),
     # A person asked for it: "drain" lets the trials under way end, "now" has them released.
@@ -41,6 +96,8 @@ studies = Table(
     Column("version", String(40)),
     # Where checkpoints and weights lie.
     Column("artifacts", Text),
+    # What the images are, as JSON, measured by the worker that was the first to read them.
+    Column("facts", Text),
     # Optuna's id of the study that is meant: others that carry our id are copies (``homes``).
     Column("optuna_id", Integer),
 )
@@ -74,6 +131,7 @@ slots = Table(
     Column("message", Text),
     Column("test_loss", Float),
     Column("test_accuracy", Float),
+    Column("test_score", Float),
     # Of the lease under which it ended: a commit whose answer was lost is known again.
     Column("ended_token", String(36)),
     # The artifact from which the trial goes on, with the updates it holds.
@@ -129,6 +187,9 @@ epochs = Table(
     Column("val_accuracy", Float),
     Column("averaged_val_loss", Float),
     Column("averaged_val_accuracy", Float),
+    # The study's metric, where it is neither of these.
+    Column("val_score", Float),
+    Column("averaged_val_score", Float),
     # What pruners compare, whether it may be compared, and where it was: the score to reach and among how many.
     Column("rung_score", Float),
     Column("comparable", Boolean, nullable=False),

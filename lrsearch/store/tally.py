@@ -5,19 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason
-from lrsearch.spec.study import BudgetSpec, ObjectiveSpec
+from lrsearch.spec.metrics import METRICS, Metric
+from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import lease, optuna_private, tables
-from lrsearch.store.budget import Standing
-from lrsearch.store.clock import later, now
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
+from lrsearch.store.tables import later, now
+from lrsearch.strategy.view import Standing
 from lrsearch.trial import Reason, State
 
 RECENT_SECONDS = 300.0
@@ -83,7 +84,7 @@ class Tally:
     trials: Mapping[State, int]
     """Of every state, as ``lrsearch status`` counts them: without what a person enqueued outside the space."""
     interrupted: int
-    """Of the running ones: nobody works on them, and whoever claims next goes on with one."""
+    """Running trials that nobody works on; the next claim goes on with one."""
     open: bool
     """Whether anything more will come, unless the budget is raised."""
     epochs: int
@@ -154,7 +155,6 @@ def _tally(
     at_work: list[Any],
 ) -> Tally:
     metric = _metric(spec)
-    direction: Literal["maximize", "minimize"] = ObjectiveSpec(metric=metric).direction
     held = [row for row in leases if not row.expired and not lease.process_ended(row)]
     counts = dict.fromkeys(State, 0)
     ended = [row for row in trials if row.state == "ended" and row.reason != Reason.NOT_IN_SPACE]
@@ -162,7 +162,7 @@ def _tally(
         counts[State(row.outcome)] += row.n
     counts[State.RUNNING] = sum(row.n for row in trials if row.state == "running")
     complete = [row for row in ended if row.outcome == State.COMPLETE]
-    values = [row.highest if direction == "maximize" else row.lowest for row in complete]
+    values = [row.highest if metric.maximize else row.lowest for row in complete]
     seconds = sum(float(row.seconds) for row in trained)
     budget = BudgetSpec(trials=filed.budget_trials, hours=filed.budget_hours, max_failures=filed.max_failures)
     standing = Standing(
@@ -176,8 +176,8 @@ def _tally(
     )
     return Tally(
         name=name,
-        metric=metric,
-        direction=direction,
+        metric=metric.name,
+        direction=metric.direction,
         budget=budget,
         trials=counts,
         interrupted=max(0, counts[State.RUNNING] - sum(row.state == "running" for row in held)),
@@ -195,9 +195,9 @@ def _tally(
 
 
 @lru_cache(maxsize=1024)
-def _metric(spec: str) -> Literal["accuracy", "loss"]:
+def _metric(spec: str) -> Metric:
     """Return the metric of a spec, also of one that another version wrote."""
-    return "loss" if json.loads(spec).get("objective", {}).get("metric") == "loss" else "accuracy"
+    return METRICS.get(json.loads(spec).get("objective", {}).get("metric"), METRICS["accuracy"])
 
 
 def _is_open(standing: Standing, held: int) -> bool:

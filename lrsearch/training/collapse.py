@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.trial import OptimizerConfig
 
 FLAT = 1e-6
@@ -209,15 +210,14 @@ def may_come_back(optimizer: OptimizerConfig) -> bool:
     learning rate, whatever the decay, and swings around 0. Such networks were seen to come back after epochs of death.
     SGD and AdamW shrink all weights by one factor, which ``stays_dead`` follows.
     """
-    return optimizer.name in ("adam", "rmsprop") and optimizer.weight_decay > 0
+    return OPTIMIZERS[optimizer.name].decay_in_gradient and optimizer.weight_decay > 0
 
 
 def moves_for(optimizer: OptimizerConfig, n_left: int) -> int:
     """Return for how many updates the optimizer moves weights that have no gradient, at most ``n_left``."""
     if optimizer.weight_decay > 0:
         return n_left
-    beta1 = 0.9 if optimizer.beta1 is None else optimizer.beta1
-    momentum = beta1 if optimizer.name in ("adam", "adamw") else optimizer.momentum or 0.0
+    momentum = OPTIMIZERS[optimizer.name].momentum(optimizer)
     return min(n_left, math.ceil(math.log(STILL) / math.log(momentum)) if momentum > 0 else 0)
 
 

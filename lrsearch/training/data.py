@@ -1,27 +1,27 @@
 """Data sets as uint8 tensors that lie on the device: three sets, drawn once, normalised where they are used."""
 
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, assert_never, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from lrsearch.errors import DataError, StudyFileError, nearest
+from lrsearch.spec.datasets import DATASETS
 from lrsearch.training.download import OfficialSets, default_data_dir
-from lrsearch.training.download import read as read_remote
+from lrsearch.trial import Facts
 
-DatasetName = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
 Scaling = Literal["standard", "unit"]
 
-NAMES: tuple[DatasetName, ...] = get_args(DatasetName)
 SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 
-DIGITS_SEARCH_IMAGES = 1000
-"""Of scikit-learn's 1,797 digits; the others are the test set [examples]."""
 DIGITS_TEST_SEED = 0
 """Which 797 digits are the test set: no setting, so that every study is judged on the same ones."""
 DIGITS_BRIGHTEST = 16
@@ -37,7 +37,7 @@ LARGEST_SEED = 2**32 - 1
 class DataConfig:
     """Which images, how many of them for the search, and how they are scaled."""
 
-    name: DatasetName = "digits"
+    name: str = "digits"
     limit: int | None = None
     """Images drawn for training and validation together [examples]; None draws all. The test set is never cut."""
     validation_fraction: float = 0.2
@@ -96,6 +96,26 @@ class ImageSplits:
             test_labels=self.test_labels.to(device),
         )
 
+    def facts(self) -> Facts:
+        """Return what these images are: the same facts wherever they lie, the same fingerprint for the same bytes."""
+        content = hashlib.sha256()
+        for part in (self.train_images, self.train_labels, self.validation_images, self.validation_labels):
+            content.update(part.cpu().numpy().data)
+        for part in (self.test_images, self.test_labels):
+            content.update(part.cpu().numpy().data)
+        counts = torch.bincount(self.validation_labels, minlength=self.n_classes).tolist()
+        return Facts(
+            n_train=len(self.train_labels),
+            n_validation=len(self.validation_labels),
+            n_test=len(self.test_labels),
+            shape=self.shape,
+            classes=self.classes,
+            mean=self.mean,
+            std=self.std,
+            validation_counts=tuple(counts),
+            fingerprint=content.hexdigest(),
+        )
+
     def together(self) -> "ImageSplits":
         """Return splits that train on the training and the validation images together, and validate on none.
 
@@ -149,15 +169,10 @@ def load(
         DataError: images that are missing and not to be had, or corrupt, or a folder that cannot be written.
     """
     check(config)
-    match config.name:
-        case "digits":
-            official = _digits()
-        case "mnist" | "fashion-mnist" | "cifar10":
-            folder = default_data_dir() if data_dir is None else data_dir.expanduser()
-            official = read_remote(config.name, folder, download=download, progress=progress)
-        case _:
-            assert_never(config.name)
-    return split(official, config)
+    folder = default_data_dir() if data_dir is None else data_dir.expanduser()
+    module, _, function = DATASETS[config.name].reader.partition(":")
+    read: Callable[..., OfficialSets] = getattr(import_module(module), function)
+    return split(read(config.name, folder, download=download, progress=progress), config)
 
 
 def check(config: DataConfig) -> None:
@@ -166,10 +181,9 @@ def check(config: DataConfig) -> None:
     Raises:
         StudyFileError: naming the key.
     """
-    if config.name not in NAMES:
-        raise StudyFileError(
-            f"dataset.name: unknown data set {config.name!r}{nearest(config.name, NAMES)}; known: {', '.join(NAMES)}"
-        )
+    if config.name not in DATASETS:
+        hint = nearest(config.name, tuple(DATASETS))
+        raise StudyFileError(f"dataset.name: unknown data set {config.name!r}{hint}; known: {', '.join(DATASETS)}")
     if config.scaling not in SCALINGS:
         raise StudyFileError(
             f"dataset.scaling: unknown scaling {config.scaling!r}{nearest(config.scaling, SCALINGS)}; "
@@ -261,12 +275,13 @@ def _permutation(n: int, seed: int) -> torch.Tensor:
     return torch.from_numpy(order).long()
 
 
-def _digits() -> OfficialSets:
+def digits(name: str, data_dir: Path, *, download: bool, progress: bool) -> OfficialSets:
     """Return scikit-learn's 1,797 handwritten digits (8x8, 0..16) as bytes of 28x28; 797 of them are the test set.
 
     Source: Alpaydin, Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
     """
-    rows = _digit_rows()
+    del data_dir, download, progress  # they come with scikit-learn
+    known, rows = DATASETS[name], _digit_rows()
     eights = torch.from_numpy(rows[:, :-1]).view(-1, 1, 8, 8)
     resized = functional.interpolate(eights, size=(DIGITS_SIZE, DIGITS_SIZE), mode="bilinear", align_corners=False)
     # Values are multiples of 255/3136, among them 127.5. The nudge, far below one multiple, lets it round up on every
@@ -274,8 +289,8 @@ def _digits() -> OfficialSets:
     images = resized.mul_(255 / DIGITS_BRIGHTEST).add_(0.5 + 1e-6).to(torch.uint8)
     labels = torch.from_numpy(rows[:, -1]).long()
     order = _permutation(len(rows), DIGITS_TEST_SEED)
-    search, test = order[:DIGITS_SEARCH_IMAGES], order[DIGITS_SEARCH_IMAGES:]
-    return OfficialSets(images[search], labels[search], images[test], labels[test], tuple("0123456789"))
+    search, test = order[: known.n_pool], order[known.n_pool :]
+    return OfficialSets(images[search], labels[search], images[test], labels[test], known.classes)
 
 
 def _digit_rows() -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":

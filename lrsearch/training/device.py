@@ -9,6 +9,7 @@ import torch
 
 from lrsearch import cores
 from lrsearch.errors import DeviceError
+from lrsearch.spec.models import MODELS
 from lrsearch.version import __version__
 
 
@@ -41,7 +42,7 @@ def resolve(name: str = "auto") -> torch.device:
 def prepare(device: torch.device, threads: int) -> None:
     """Set this process up for bitwise repetition: thread count, rounding of tiny numbers and deterministic kernels.
 
-    Process-wide state: called once by whoever owns the process, before the first training. Numbers below float32's
+    This changes process-wide state: the owner of the process calls it once, before the first training. Numbers below float32's
     smallest normal one (1.2e-38) count as zero: weights that decay to nothing would make a training on a CPU up to ten
     times slower.
     """
@@ -67,7 +68,7 @@ def threads_for(model_name: str, n_workers: int = 1) -> int:
 
     A dense network's update is too short to share; a convolution's is worth it (docs/benchmarks.md).
     """
-    return 1 if model_name == "mlp" else cores.share(n_workers)
+    return 1 if MODELS[model_name].one_thread else cores.share(n_workers)
 
 
 def describe(device: torch.device) -> str:

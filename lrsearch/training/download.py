@@ -12,18 +12,17 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any
 from urllib.error import URLError
 
 import torch
 
 from lrsearch.errors import DataError
+from lrsearch.spec.datasets import DATASETS
 from lrsearch.training import idx
-
-RemoteName = Literal["mnist", "fashion-mnist", "cifar10"]
 
 WHERE = "--data-dir or LRSEARCH_DATA_DIR"
 
@@ -68,30 +67,24 @@ class Layout:
     archives: tuple[Path, ...]
     """What torchvision downloads and unpacks."""
     classes: tuple[str, ...]
+    read: "Callable[[Layout, Path], OfficialSets]"
+    """From the layout and the data folder to the sets."""
 
 
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
-def _idx_layout(class_name: str, classes: tuple[str, ...]) -> Layout:
-    folder = Path(class_name, "raw")
-    return Layout(class_name, folder, IDX_FILES, tuple(folder / f"{f}.gz" for f in IDX_FILES), classes)
-
-
-LAYOUTS: dict[RemoteName, Layout] = {
-    "mnist": _idx_layout("MNIST", tuple("0123456789")),
-    "fashion-mnist": _idx_layout(
-        "FashionMNIST",
-        ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-    ),
-    "cifar10": Layout(
-        "CIFAR10",
-        Path("cifar-10-batches-py"),
-        (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
-        (Path("cifar-10-python.tar.gz"),),
-        ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    ),
-}
+def layout_of(name: str) -> Layout:
+    """Return where torchvision keeps a data set."""
+    known = DATASETS[name]
+    assert known.torchvision is not None, f"{name} is none of torchvision's"
+    if known.torchvision == "CIFAR10":
+        files = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
+        folder, archives = Path("cifar-10-batches-py"), (Path("cifar-10-python.tar.gz"),)
+        return Layout(known.torchvision, folder, files, archives, known.classes, _read_cifar10)
+    folder = Path(known.torchvision, "raw")
+    packed = tuple(folder / f"{f}.gz" for f in IDX_FILES)
+    return Layout(known.torchvision, folder, IDX_FILES, packed, known.classes, _read_idx)
 
 
 def default_data_dir() -> Path:
@@ -101,24 +94,18 @@ def default_data_dir() -> Path:
     return platformdirs.user_cache_path("lrsearch")
 
 
-def read(name: RemoteName, data_dir: Path, *, download: bool, progress: bool) -> OfficialSets:
+def read(name: str, data_dir: Path, *, download: bool, progress: bool) -> OfficialSets:
     """Return a data set from ``data_dir``, downloading what is missing if ``download``.
 
     Raises:
         DataError: missing and not to be had, a folder that cannot be written, or a corrupt file.
     """
-    layout = LAYOUTS[name]
+    layout = layout_of(name)
     if missing := _missing(layout, data_dir):
         if not download:
             raise DataError(_unobtainable(name, data_dir, missing, "was not to be downloaded"))
         _download(name, data_dir, missing, progress=progress)
-    match name:
-        case "mnist" | "fashion-mnist":
-            return _read_idx(layout, data_dir / layout.folder)
-        case "cifar10":
-            return _read_cifar10(layout, data_dir)
-        case _:
-            assert_never(name)
+    return layout.read(layout, data_dir)
 
 
 def _missing(layout: Layout, data_dir: Path) -> tuple[str, ...]:
@@ -131,8 +118,8 @@ def _missing(layout: Layout, data_dir: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _unobtainable(name: RemoteName, data_dir: Path, missing: tuple[str, ...], why: str) -> str:
-    layout = LAYOUTS[name]
+def _unobtainable(name: str, data_dir: Path, missing: tuple[str, ...], why: str) -> str:
+    layout = layout_of(name)
     others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return (
         f"the data set {name} is not in {data_dir} ({layout.folder / missing[0]}{others} missing) and {why}: put its "
@@ -141,9 +128,9 @@ def _unobtainable(name: RemoteName, data_dir: Path, missing: tuple[str, ...], wh
     )
 
 
-def _download(name: RemoteName, data_dir: Path, missing: tuple[str, ...], *, progress: bool) -> None:
+def _download(name: str, data_dir: Path, missing: tuple[str, ...], *, progress: bool) -> None:
     """Have torchvision download the whole set into a folder of its own, then move in the files that are missing."""
-    layout = LAYOUTS[name]
+    layout = layout_of(name)
     target = data_dir / layout.folder
     try:
         with _folder(target), tempfile.TemporaryDirectory(prefix=f".{name}-download-", dir=data_dir) as temporary:
@@ -179,7 +166,7 @@ def _folder(path: Path) -> Iterator[None]:
         raise
 
 
-def _fetch(name: RemoteName, data_dir: Path, arrivals: Path, missing: tuple[str, ...], *, progress: bool) -> None:
+def _fetch(name: str, data_dir: Path, arrivals: Path, missing: tuple[str, ...], *, progress: bool) -> None:
     """Run torchvision's download of one data set into ``arrivals``.
 
     Raises:
@@ -188,7 +175,7 @@ def _fetch(name: RemoteName, data_dir: Path, arrivals: Path, missing: tuple[str,
     """
     from torchvision import datasets
 
-    dataset: Any = getattr(datasets, LAYOUTS[name].class_name)
+    dataset: Any = getattr(datasets, layout_of(name).class_name)
     try:
         with _bar(shown=progress and sys.stderr.isatty()), _timeout(NETWORK_TIMEOUT_SECONDS):
             dataset(arrivals, download=True)
@@ -229,9 +216,9 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^\[Errno -?\d+\] ", "", words.removeprefix("<urlopen error ").removesuffix(">")).rstrip(".")
 
 
-def _read_idx(layout: Layout, folder: Path) -> OfficialSets:
+def _read_idx(layout: Layout, data_dir: Path) -> OfficialSets:
     n_classes = len(layout.classes)
-    paths = [folder / f for f in layout.files]
+    paths = [data_dir / layout.folder / f for f in layout.files]
     train_images = idx.read_images(paths[0])
     train_labels = idx.read_labels(paths[1], len(train_images), n_classes)
     test_images = idx.read_images(paths[2])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
+from lrsearch.trial import Divergence, EpochMetrics, Facts, TrialConfig
 
 
 class CheckpointError(ValueError):
@@ -41,6 +41,8 @@ class TestResult:
     """[nats/example]"""
     test_accuracy: float
     """[0..1]"""
+    test_score: float | None = None
+    """The study's metric, where it is neither of these."""
 
 
 class Training(Protocol):
@@ -79,6 +81,11 @@ class Engine(Protocol):
         """What bitwise repetition depends on."""
         ...
 
+    @property
+    def facts(self) -> Facts:
+        """What was measured of the images that it trains on."""
+        ...
+
     def start(
         self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
     ) -> Training:
@@ -92,8 +99,12 @@ class Engine(Protocol):
         """
         ...
 
-    def test(self, config: TrialConfig, weights: bytes | None = None) -> TestResult | Divergence:
+    def test(
+        self, config: TrialConfig, weights: bytes | None = None, attention: Attention | None = None
+    ) -> TestResult | Divergence | None:
         """Judge ``weights``, what ``Training.weights`` returned; None trains ``config`` through for them.
+
+        Returns None where attention was asked for before it was through.
 
         Raises:
             CheckpointError: bytes that are not weights of this model.

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lrsearch.counting import counted
 from lrsearch.errors import DataError
+from lrsearch.text import counted
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"

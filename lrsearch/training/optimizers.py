@@ -3,11 +3,12 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, assert_never
+from typing import Any
 
 import torch
 from torch import nn
 
+from lrsearch.spec.optimizers import OPTIMIZERS, arguments
 from lrsearch.trial import OptimizerConfig
 
 FUSED_DEVICES = ("cpu", "cuda")
@@ -71,35 +72,7 @@ def build(config: OptimizerConfig, parameters: Iterable[nn.Parameter], device: t
 
     torch has fused SGD, Adam and AdamW for the CPU and CUDA; RMSprop has none.
     """
-    fused = device.type in FUSED_DEVICES
-    lr, decay = config.peak_lr, config.weight_decay
-    match config.name:
-        case "sgd":
-            return torch.optim.SGD(
-                parameters,
-                lr=lr,
-                momentum=_or(config.momentum, 0.0),
-                dampening=_or(config.dampening, 0.0),
-                nesterov=bool(config.nesterov),
-                weight_decay=decay,
-                fused=fused,
-            )
-        case "adam" | "adamw":
-            kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-            betas = (_or(config.beta1, 0.9), _or(config.beta2, 0.999))
-            return kind(parameters, lr=lr, betas=betas, eps=_or(config.eps, 1e-8), weight_decay=decay, fused=fused)
-        case "rmsprop":
-            return torch.optim.RMSprop(
-                parameters,
-                lr=lr,
-                alpha=_or(config.alpha, 0.99),
-                momentum=_or(config.momentum, 0.0),
-                eps=_or(config.eps, 1e-8),
-                weight_decay=decay,
-            )
-        case _:
-            assert_never(config.name)
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
+    kind = getattr(torch.optim, OPTIMIZERS[config.name].class_name)
+    more = {"fused": device.type in FUSED_DEVICES} if "fused" in inspect.signature(kind).parameters else {}
+    optimizer: torch.optim.Optimizer = kind(parameters, **arguments(config), **more)
+    return optimizer

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lrsearch import families
 from lrsearch.training.optimizers import without_the_compiler
 from lrsearch.trial import ScheduleConfig
 
@@ -39,7 +40,7 @@ class Plateau:
 @without_the_compiler()
 def plateau_of(schedule: ScheduleConfig) -> Plateau | None:
     """Return the plateau at its start; None for every other family."""
-    if schedule.family != "plateau":
+    if not families.of(schedule).feedback:
         return None
     unit = torch.optim.SGD([nn.Parameter(torch.zeros(()))], lr=1.0)
     scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(

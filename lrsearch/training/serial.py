@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from lrsearch.schedules import factors
+from lrsearch.spec.metrics import METRICS
 from lrsearch.training import collapse, models, optimizers
 from lrsearch.training import device as devices
 from lrsearch.training.averaging import WeightAverage
@@ -22,7 +24,7 @@ from lrsearch.training.engine import Attention, Paused, TestResult
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
-from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
+from lrsearch.trial import Divergence, EpochMetrics, Facts, TrialConfig
 
 CHECK_EVERY_STEPS = 50
 """Most updates between two looks at what was recorded: one device synchronisation each."""
@@ -44,6 +46,20 @@ class Rules:
     drop_last: bool = False
     divergence_watch: bool = True
     averaging: bool = True
+    metric: str | None = None
+    """The study's metric, where it is neither the loss nor the accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a network came to on some images."""
+
+    loss: float
+    """[nats/example]"""
+    accuracy: float
+    """[0..1]"""
+    score: float | None
+    """The study's metric, where it is neither of these."""
 
 
 class SerialEngine:
@@ -69,6 +85,11 @@ class SerialEngine:
         """What bitwise repetition depends on."""
         return devices.versions()
 
+    @cached_property
+    def facts(self) -> Facts:
+        """What was measured of the images."""
+        return self.splits.facts()
+
     def on_all_images(self) -> "SerialEngine":
         """Return an engine that trains on the training and the validation images together.
 
@@ -90,23 +111,29 @@ class SerialEngine:
             training.restore(checkpoint)
         return training
 
-    def test(self, config: TrialConfig, weights: bytes | None = None) -> TestResult | Divergence:
+    def test(
+        self, config: TrialConfig, weights: bytes | None = None, attention: Attention | None = None
+    ) -> TestResult | Divergence | None:
         """Judge ``weights`` on the validation and the test images; None trains ``config`` through for them.
+
+        Returns None where attention was asked for before it was through.
 
         Raises:
             CheckpointError: bytes that are not weights of this model.
         """
-        training = self.start(config)
+        training = self.start(config, None, attention)
         if weights is not None:
             load_weights(training.model, weights)
         else:
             for told in training.epochs():
                 if isinstance(told, Divergence):
                     return told
+                if isinstance(told, Paused):
+                    return None
         splits = self.splits
-        val_loss, val_accuracy = training.evaluate(splits.validation_images, splits.validation_labels)
-        test_loss, test_accuracy = training.evaluate(splits.test_images, splits.test_labels)
-        return TestResult(val_loss, val_accuracy, test_loss, test_accuracy)
+        val = training.evaluate(splits.validation_images, splits.validation_labels)
+        test = training.evaluate(splits.test_images, splits.test_labels)
+        return TestResult(val.loss, val.accuracy, test.loss, test.accuracy, test.score)
 
 
 class SerialTraining:
@@ -235,10 +262,19 @@ class SerialTraining:
         """Return the current raw weights and buffers in the safetensors format."""
         return encode_weights(self.model)
 
-    def evaluate(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """Return mean loss [nats/example] and accuracy [0..1] of the current weights; images ``[n, c, h, w]`` uint8."""
-        loss, accuracy = self._score(self.model, images, labels).tolist()
-        return loss, accuracy
+    def evaluate(self, images: torch.Tensor, labels: torch.Tensor) -> Scores:
+        """Return what the current weights come to; images ``[n, c, h, w]`` uint8."""
+        return self._scores(self._score(self.model, images, labels).tolist())
+
+    def _scores(self, measured: list[float]) -> Scores:
+        """Make of what ``_score`` measured the numbers that it stands for."""
+        loss, accuracy, *confusion = measured
+        if self._rules.metric is None:
+            return Scores(loss, accuracy, None)
+        measure, n = METRICS[self._rules.metric].measure, self._splits.n_classes
+        assert measure is not None
+        rows = [[round(count) for count in confusion[i * n : (i + 1) * n]] for i in range(n)]
+        return Scores(loss, accuracy, measure(rows) if math.isfinite(loss) else math.nan)
 
     def _train_epoch(self, order: torch.Generator) -> Generator[Paused, None, Divergence | None]:
         """Make the rest of one pass, its batches in the order that is drawn from ``order``."""
@@ -381,32 +417,48 @@ class SerialTraining:
         if self._average is not None:
             scores.append(self._score(self._average.model, *val))
         # The one wait for the device in this epoch, watch apart.
-        train_loss, val_loss, val_accuracy, *averaged = torch.cat(scores).tolist()
+        train_loss, *measured = torch.cat(scores).tolist()
+        n = len(scores[1])
+        raw = self._scores(measured[:n])
+        averaged = self._scores(measured[n:]) if self._average is not None else None
         scale = self._plateau.scale if self._plateau is not None else 1.0
         return EpochMetrics(
             epoch=self._step // self.steps_per_epoch,
             step=self._step,
             lr=self._lrs[self._step - 1] * scale,
             train_loss=train_loss,
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            averaged_val_loss=averaged[0] if averaged else None,
-            averaged_val_accuracy=averaged[1] if averaged else None,
+            val_loss=raw.loss,
+            val_accuracy=raw.accuracy,
+            averaged_val_loss=averaged.loss if averaged else None,
+            averaged_val_accuracy=averaged.accuracy if averaged else None,
             seconds=time.perf_counter() - begun,
+            val_score=raw.score,
+            averaged_val_score=averaged.score if averaged else None,
         )
 
     @torch.no_grad()
     def _score(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Return mean loss and accuracy ``[2]`` float64, on the device; NaN where there are no images."""
+        """Return mean loss, accuracy and what the study's metric needs, float64, on the device.
+
+        The confusion of the C classes, where a metric needs it, follows as ``C * C`` counts: ``[2]`` or
+        ``[2 + C * C]``. Without images all are NaN.
+        """
+        n = self._splits.n_classes
+        n_counts = 0 if self._rules.metric is None else n * n
         if not len(labels):
-            return torch.full((2,), math.nan, dtype=self._sum_dtype, device=self._device)
+            return torch.full((2 + n_counts,), math.nan, dtype=self._sum_dtype, device=self._device)
+        confusion = torch.zeros(n_counts, dtype=self._sum_dtype, device=self._device)
         model.eval()
         total = torch.zeros(2, dtype=self._sum_dtype, device=self._device)
         for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
             logits = model(self._splits.normalize(x))
             loss = functional.cross_entropy(logits, y, reduction="sum")
-            total += torch.stack((loss, (logits.argmax(1) == y).sum())).to(total.dtype)
-        return total / len(labels)
+            found = logits.argmax(1)
+            total += torch.stack((loss, (found == y).sum())).to(total.dtype)
+            if n_counts:
+                confusion += torch.bincount(y * n + found, minlength=n * n).to(total.dtype)
+        mean = total / len(labels)
+        return torch.cat((mean, confusion))
 
     def _decided_by(self) -> str:
         splits = self._splits

@@ -20,11 +20,12 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from lrsearch import cores, errors, json_log
+from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place
 from lrsearch.trial import Reason
+from lrsearch.workers import json_log
 from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lrsearch.run"])
+    context.set_forkserver_preload(["lrsearch.run", "lrsearch.worker"])
     # Started here, so that it begins to import. A batch system sends SIGTERM to every process: the one that the
     # workers are forked off must outlive them, or nobody would wait for what they keep; they let the signal in as soon
     # as they can hear it. The tracker first, because its start lets the signal in.
@@ -221,7 +222,7 @@ def _serve(order: Order, events: Connection) -> None:
     try:
         code = serve(order, leave, events.send)
     except OSError:
-        # Whoever started us is gone.
+        # The process that started us is gone.
         code = errors.EXIT_FAILURE
     events.close()
     # Taking PyTorch down piece by piece takes half a second.

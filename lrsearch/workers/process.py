@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lrsearch import errors
-from lrsearch.events import EndReason, Event, SearchEnded
+from lrsearch.events import Event
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place
 
@@ -72,20 +72,12 @@ def _work(order: Order, leave: Leave, say: Callable[[Event | Failed], None], *, 
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    from lrsearch import run as launch
-    from lrsearch.store import filing, look, storage
-    from lrsearch.store import study as studies
+    from lrsearch import run
 
-    if not reached_before:
-        look.check_new(order.place)
-    with closing(storage.Database(order.place, storage.PATIENCE_SECONDS)) as database:
-        study = studies.get(database, order.study)
-        studies.check_version(study)
-        artifacts = filing.artifacts_of(study, order.artifacts)
-        here = launch.Here(order.device, order.threads, order.data_dir, progress=False)
-        engine = launch.prepare(study.spec, here)
-        with closing(launch.search(study, engine, artifacts, leave, wait=True)) as stream:
-            for event in stream:
-                if isinstance(event, SearchEnded) and event.reason != EndReason.LEFT:
-                    launch.test_winner(study, engine, artifacts)
-                say(event)
+    here = run.Here(order.device, order.threads, order.data_dir, progress=False)
+    with (
+        run.joined(order.place, order.study, here, artifacts=order.artifacts, reached_before=reached_before) as session,
+        closing(session.attend(leave, wait=True)) as events,
+    ):
+        for event in events:
+            say(event)

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lrsearch import errors, json_log
+from lrsearch import errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.store.keeper import Leave
 from lrsearch.store.places import Place, SqliteFile
 from lrsearch.version import __version__
+from lrsearch.workers import json_log
 from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order
 from lrsearch.workers.ray_actor import Process, RayActor
 from lrsearch.workers.ray_cluster import Cluster, Needs
@@ -155,7 +156,7 @@ def _answer(cluster: Cluster, worker: _Actor, *, leaving: bool = False) -> list[
     try:
         answer: Process | list[Event | Failed] | None = ray.get(worker.call)
     except ray.exceptions.ActorUnavailableError:
-        # Its process or its node has gone, or the connection for a moment: whoever begins tells.
+        # Its process or its node has gone, or the connection for a moment; the next start tells which.
         answer = None
     except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
         raise errors.LrsearchError(

@@ -8,11 +8,12 @@ from collections import deque
 from dataclasses import dataclass
 from types import FrameType
 
-from lrsearch import cores, errors, json_log
+from lrsearch import cores, errors
 from lrsearch.events import EndReason, Event, SearchEnded
 from lrsearch.store.keeper import Leave
 from lrsearch.trial import Reason
 from lrsearch.version import __version__
+from lrsearch.workers import json_log
 from lrsearch.workers.process import Failed, Order, serve
 
 HEAR_SECONDS = 5.0

@@ -65,7 +65,7 @@ const charts = {
   scaled(key, figure, scale, data, layout) {
     const views = figure.views, y = layout.yaxis;
     if (key.startsWith("lr-")) {
-      if (views.y === "accuracy" && scale === "log") {
+      if (views.share && scale === "log") {
         const error = (a) => Math.max(1 - a, views.floor);
         for (const trace of data) if (trace.yaxis === "y") trace.y = trace.y.map(error);
         y.type = "log";
@@ -74,7 +74,7 @@ const charts = {
       } else {
         y.type = scale;
         if (views.scores) y.range = charts.range(scale === "log" ? views.scores.map(log10) : views.scores);
-        if (views.y === "loss") y.range.reverse();
+        if (views.down) y.range.reverse();
       }
     }
     if (key === "loss") y.type = scale;
@@ -105,7 +105,7 @@ const charts = {
     for (const name of ["xaxis", "yaxis"]) {
       const axis = full[name];
       if (!axis || axis.type !== "log") continue;
-      const errors = key.startsWith("lr-") && name === "yaxis" && charts.figures[key].views.y === "accuracy";
+      const errors = key.startsWith("lr-") && name === "yaxis" && charts.figures[key].views.share;
       const [values, texts] = charts.ticks(axis.range, axis._length, name === "xaxis" ? 44 : 26, errors);
       if (JSON.stringify(axis.tickvals) !== JSON.stringify(values)) {
         wanted[`${name}.tickvals`] = values;

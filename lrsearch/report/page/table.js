@@ -19,7 +19,7 @@ const table = {
       button.dataset.sort = column.name;
       button.addEventListener("click", () => {
         // Scores: the best first.
-        table.down = table.by === i ? !table.down : column.kind === "accuracy";
+        table.down = table.by === i ? !table.down : column.kind === "share";
         table.by = i;
         table.page = 0;
         table.draw();
@@ -78,7 +78,7 @@ const table = {
 
   shown(value, kind) {
     if (value === null) return "\u2013";
-    if (kind === "accuracy") return value.toFixed(table.trials.digits);
+    if (kind === "share") return value.toFixed(table.trials.digits);
     if (kind === "number") return value === 0 || (Math.abs(value) >= 1e-4 && Math.abs(value) < 1e6) ? `${Number(value.toPrecision(3))}` : value.toExponential(2);
     return `${value}`.replaceAll("_", " ");
   },

@@ -1,4 +1,4 @@
-r"""The door for words that come from a database: any program may have written them, and they are data.
+r"""Counts in words, and the door for words that come from a database, which any program may have written: they are data.
 
 ``shown`` is what a person gets to see of them, on a terminal, in a page or in a file: nothing in it moves a cursor,
 turns the direction of the line or ends it. Where it goes into code or the name of a file, the other two make it fit.
@@ -50,3 +50,12 @@ def file_name(text: str) -> str:
 
 def _written_out(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def counted(n: int, one: str, many: str = "") -> str:
+    """Return a number of things in words.
+
+    >>> counted(1, "epoch"), counted(0, "epoch"), counted(2, "study", "studies")
+    ('1 epoch', '0 epochs', '2 studies')
+    """
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"

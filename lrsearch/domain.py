@@ -183,6 +183,20 @@ class Parameter:
         return _parse(raw, self.kind, self.bounds)
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A parameter of an optimizer or of a schedule family, as the search knows it."""
+
+    parameter: Parameter
+    """What a study file may say."""
+    default: Domain
+    """What is searched where it says nothing."""
+    neutral: Scalar | tuple[float, ...]
+    """What a setting takes that does not name it."""
+    torch: float | bool | None = None
+    """What the class of PyTorch takes when it is not told; None for what is none of its arguments."""
+
+
 def number(low: float, high: float, *, low_open: bool = False, high_open: bool = False, hint: str = "") -> Parameter:
     """Return how a domain of floats within bounds is read."""
     return Parameter("float", Bounds(low, high, low_open, high_open, hint))

@@ -1,0 +1,106 @@
+"""The answer of a study in numbers: the winner, what it came to, how surely; ``report.answer`` puts it into words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose
+from lrsearch.analysis.precision import accuracy_error, tolerance
+from lrsearch.analysis.ranking import once, ranked
+from lrsearch.spec.metrics import METRICS, Metric
+from lrsearch.spec.study import StudySpec
+from lrsearch.trial import State, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a trial came to in one metric."""
+
+    metric: Metric
+    value: float | None
+    """None or not a number where it was not measured."""
+    error: float | None
+    """Standard error of a share of images; None of other metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the trials of a study say."""
+
+    spec: StudySpec
+    trials: tuple[Trial, ...]
+    winner: Trial | None
+    """The best of those that were trained through."""
+    n_others: int
+    """Other complete trials, each setting and seed counted once."""
+    width: float
+    """How far from the winner's value one may lie and still be close to it; 0 without a winner."""
+    close: tuple[int, ...]
+    """Numbers of the other complete trials that cannot be told from the winner, best first."""
+    validation: tuple[Score, ...]
+    """The winner's on the validation images, the study's own metric first; empty without a winner."""
+    test: tuple[Score, ...]
+    """The winner's on the test images, likewise; empty where it has not been judged."""
+    baseline: Trial | None
+    """The trial of the user's setting, once it has ended."""
+    diagnosis: tuple[OptimizerDiagnosis, ...]
+
+
+def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
+    """Return what the trials say as they stand."""
+    order = ranked(once(trials), spec.objective.direction)
+    winner = order[0] if order else None
+    near = tolerance(spec)
+    best = 0.0 if winner is None else value_of(winner)
+    return Findings(
+        spec=spec,
+        trials=tuple(trials),
+        winner=winner,
+        n_others=max(len(order) - 1, 0),
+        width=0.0 if winner is None else near.width(best),
+        close=tuple(t.number for t in order[1:] if near.is_close(value_of(t), best)),
+        validation=() if winner is None else _validation(winner, spec),
+        test=() if winner is None else _test(winner, spec),
+        baseline=next((t for t in trials if t.origin == "baseline" and t.outcome is not None), None),
+        diagnosis=diagnose(trials, spec),
+    )
+
+
+def shown_metrics(spec: StudySpec) -> tuple[Metric, ...]:
+    """Return the metrics that a table shows: the share of images that is judged, the loss, and what else is judged."""
+    share = spec.metric if spec.metric.is_share else METRICS["accuracy"]
+    shown = (share, METRICS["loss"])
+    return shown if spec.metric in shown else (spec.metric, *shown)
+
+
+def value_of(trial: Trial) -> float:
+    """Return the objective's value of a complete trial."""
+    assert trial.state == State.COMPLETE
+    assert trial.outcome is not None
+    assert trial.outcome.value is not None
+    return trial.outcome.value
+
+
+def _validation(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
+    if not trial.metrics:
+        return ()
+    last = trial.metrics[-1]
+    return _scores([(metric, metric.of(last)) for metric in shown_metrics(spec)], spec, spec.facts.n_validation)
+
+
+def _test(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
+    if trial.test_accuracy is None:
+        return ()
+    found = [] if trial.test_score is None else [(spec.metric, trial.test_score)]
+    found.append((METRICS["accuracy"], trial.test_accuracy))
+    loss = [] if trial.test_loss is None else [(METRICS["loss"], trial.test_loss)]
+    return _scores([*found, *loss], spec, spec.facts.n_test)
+
+
+def _scores(found: Sequence[tuple[Metric, float]], spec: StudySpec, n_images: int) -> tuple[Score, ...]:
+    """Return the scores on so many images with their errors, the study's own metric first."""
+    facts, out = spec.facts, []
+    for metric, value in sorted(found, key=lambda one: one[0] is not spec.metric):
+        # The test images are as unevenly spread over the classes as the validation images are.
+        as_many = n_images * metric.n_images(facts) / max(facts.n_validation, 1)
+        out.append(Score(metric, value, accuracy_error(value, as_many) if metric.is_share else None))
+    return tuple(out)

@@ -1,0 +1,106 @@
+"""What a trial may be best at: a record for each metric, measured on the validation images after an epoch."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from lrsearch.records import Records
+from lrsearch.trial import EpochMetrics, Facts
+
+Confusion = Sequence[Sequence[int]]
+"""Images by true class (rows) and by the class that the network gives them (columns)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A metric that a study can name."""
+
+    name: str
+    direction: Literal["maximize", "minimize"]
+    is_share: bool
+    """Whether it is a share of images [0..1] that are right: it then has a standard error, and as many digits as the
+    images can show."""
+    best_words: str
+    """What the best trial is: ``most accurate``."""
+    column: Literal["val_accuracy", "val_loss"] | None = None
+    """The field of EpochMetrics that holds it; None: ``val_score`` does, which is then measured by ``measure``."""
+    measure: Callable[[Confusion], float] | None = None
+    """From the confusion of the validation images to the metric."""
+    averaged: bool = True
+    """Whether the averaged weights' metric ranks trials better than the raw weights' at a rung."""
+    n_images: Callable[[Facts], float] = lambda facts: facts.n_validation
+    """Of a share: the validation images that it is as exact as a plain accuracy on so many [examples]."""
+
+    @property
+    def label(self) -> str:
+        """Its name in words."""
+        return self.name.replace("_", " ")
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more is better."""
+        return self.direction == "maximize"
+
+    def of(self, metrics: EpochMetrics) -> float:
+        """Return what the raw weights came to; not a number where it was not measured."""
+        value = metrics.val_score if self.column is None else getattr(metrics, self.column)
+        return math.nan if value is None else float(value)
+
+    def of_averaged(self, metrics: EpochMetrics) -> float | None:
+        """Return what the averaged weights came to; None where there is no average."""
+        value: float | None = getattr(metrics, f"averaged_{self.column or 'val_score'}")
+        return value
+
+    def rung_score(self, metrics: EpochMetrics) -> float:
+        """Return what pruners compare: that of the averaged weights where it ranks better and there is one."""
+        averaged = self.of_averaged(metrics) if self.averaged else None
+        return self.of(metrics) if averaged is None else averaged
+
+
+def _balanced_accuracy(confusion: Confusion) -> float:
+    """Return the mean over the classes of the share of their images that are right; a class without images counts not.
+
+    >>> _balanced_accuracy([[8, 2], [0, 10]]), _balanced_accuracy([[90, 0, 0], [5, 5, 0], [0, 0, 0]])
+    (0.9, 0.75)
+
+    Source: Brodersen et al. 2010, ICPR; scikit-learn's balanced_accuracy_score.
+    """
+    recalls = [row[i] / sum(row) for i, row in enumerate(confusion) if sum(row)]
+    return math.fsum(recalls) / len(recalls) if recalls else math.nan
+
+
+def _balanced_images(facts: Facts) -> float:
+    """Return C^2 / (1/n_1 + ... + 1/n_C): the variance of a mean of shares, each of n_c images, as that of one share.
+
+    >>> from dataclasses import replace
+    >>> facts = Facts(100, 100, 50, (1, 8, 8), ("a", "b"), validation_counts=(50, 50))
+    >>> _balanced_images(facts), _balanced_images(replace(facts, validation_counts=(90, 10)))
+    (100.0, 36.0)
+    """
+    counts = [n for n in facts.validation_counts if n]
+    return len(counts) ** 2 / math.fsum(1 / n for n in counts) if counts else facts.n_validation
+
+
+METRICS: Final = Records(
+    Metric(name="accuracy", direction="maximize", is_share=True, best_words="most accurate", column="val_accuracy"),
+    Metric(
+        # The raw weights' loss ranks better than that of the average.
+        name="loss",
+        direction="minimize",
+        is_share=False,
+        best_words="lowest loss",
+        column="val_loss",
+        averaged=False,
+    ),
+    Metric(
+        # For classes of unequal size: each counts the same, however few its images are.
+        name="balanced_accuracy",
+        direction="maximize",
+        is_share=True,
+        best_words="most accurate over all classes alike",
+        measure=_balanced_accuracy,
+        n_images=_balanced_images,
+    ),
+)
+"""In the order in which they are listed."""

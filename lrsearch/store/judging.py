@@ -1,0 +1,70 @@
+"""Whose turn it is to judge the winner on the test images: one worker's, once, when the search is over."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from lrsearch.store import budget, endings, lease, progress, tables
+from lrsearch.store.study import Study
+from lrsearch.store.tables import epochs, leases, slots
+from lrsearch.trial import Reason
+
+LEAST_SECONDS = 60.0
+"""For which a turn is one worker's; longer where it may have to train the winner again."""
+ROOM = 3.0
+"""Times its training time that a training of the winner may take here."""
+
+_HELD = sa.select(leases.c.slot_id).where(leases.c.study_id == bindparam("study"))
+_SLOT = sa.select(slots.c.number, slots.c.test_accuracy, slots.c.weights).where(slots.c.id == bindparam("slot"))
+_SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.slot_id == bindparam("slot"))
+_TESTED = slots.update().where(slots.c.id == bindparam("slot"))
+
+
+@dataclass(frozen=True, slots=True)
+class JudgingTurn:
+    """The right to judge a trial."""
+
+    slot: str
+    token: str
+    number: int
+
+
+def take_turn(study: Study, worker: str) -> JudgingTurn | None:
+    """Return the turn to judge the winner; None where nothing is complete, or judged, or others have work in hand.
+
+    Who has a trial in hand sees the end of the search later, and judges then: only it knows who has won. ``worker`` is
+    the id of this one, whose end sets the turn free at once.
+    """
+    token = lease.new_token()
+
+    def work(connection: sa.Connection) -> JudgingTurn | None:
+        if budget.lock(connection, study.id) is None:
+            return None
+        for dead in lease.drop_dead(connection, study.id, look_at_processes=True):
+            progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
+        held = {row.slot_id for row in connection.execute(_HELD, {"study": study.id})}
+        slot = endings.best_slot(connection, study.id, maximize=study.maximize)
+        if slot is None or held:
+            return None
+        row = connection.execute(_SLOT, {"slot": slot}).one()
+        if row.test_accuracy is not None:
+            return None
+        trained = float(connection.scalar(_SECONDS, {"slot": slot}) or 0.0)
+        again = 0.0 if row.weights is not None else ROOM * trained
+        lease.take(connection, slot, study.id, token, worker, LEAST_SECONDS + again)
+        return JudgingTurn(slot, token, row.number)
+
+    return study.database.write(work)
+
+
+def end_turn(study: Study, turn: JudgingTurn, scores: tuple[float, float, float | None] | None) -> None:
+    """Keep what the winner scored on the test images (loss, accuracy, the study's own metric), or nothing."""
+
+    def work(connection: sa.Connection) -> None:
+        if lease.drop(connection, turn.slot, turn.token) and scores is not None:
+            loss, accuracy, score = (tables.finite(value) for value in scores)
+            values = {"test_loss": loss, "test_accuracy": accuracy, "test_score": score}
+            connection.execute(_TESTED, {"slot": turn.slot, **values})
+
+    study.database.write(work)

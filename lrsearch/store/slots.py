@@ -1,0 +1,197 @@
+"""Slots, the units of a budget: what of them is free, and how one is taken. Within the lock of the budget."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from optuna.trial import TrialState
+from sqlalchemy import bindparam
+
+from lrsearch.store import budget, endings, lease, optuna_rows, progress
+from lrsearch.store.study import Study
+from lrsearch.store.tables import SLOT_ATTR, epochs, leases, slots
+from lrsearch.strategy.view import Begin, Fail, FreeSlot, SlotState, View
+from lrsearch.trial import Outcome, Reason, State
+
+FIRST_ORIGINS = ("baseline", "portfolio")
+
+_FREE = (
+    sa.select(slots)
+    .outerjoin(leases, leases.c.slot_id == slots.c.id)
+    .where(slots.c.study_id == bindparam("study"), slots.c.state != "ended", leases.c.slot_id.is_(None))
+    .order_by(slots.c.position)
+)
+_OF_TOKEN = (
+    sa.select(slots).join(leases, leases.c.slot_id == slots.c.id).where(leases.c.token == bindparam("its_token"))
+)
+_TAKEN_NUMBERS = sa.select(slots.c.number).where(
+    slots.c.study_id == bindparam("study"), slots.c.state == "reserved", slots.c.number.is_not(None)
+)
+_FIRST = (
+    sa.select(slots.c.position)
+    .where(slots.c.study_id == bindparam("study"), slots.c.origin.in_(FIRST_ORIGINS))
+    .order_by(slots.c.position)
+)
+_ADD = slots.insert()
+_STATE = sa.select(slots).where(slots.c.id == bindparam("slot"))
+_TAKE_OVER = (
+    slots.update()
+    .where(slots.c.id == bindparam("slot"))
+    .values(
+        attempts=slots.c.attempts + 1,
+        state=sa.case((slots.c.state == "paused", "running"), else_=slots.c.state),
+    )
+)
+_PAUSE = slots.update().where(slots.c.id == bindparam("slot")).values(state="paused")
+_LAST = sa.select(epochs).where(epochs.c.slot_id == bindparam("slot")).order_by(epochs.c.epoch.desc()).limit(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Initial:
+    """A setting that is tried before the sampler is asked."""
+
+    origin: Literal["baseline", "portfolio"]
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What a slot says of the worker that has it in hand."""
+
+    id: str
+    holder: str
+    device: str
+    versions: str
+    lease_seconds: float
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """As columns of a slot."""
+        return {"worker": self.holder, "device": self.device, "versions": self.versions}
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A slot that this worker holds, before its trial is under way."""
+
+    slot: str
+    token: str
+    position: int
+    number: int | None
+    running: bool
+    """Whether the trial had been started before."""
+    origin: str
+    attempts: int
+    checkpoint: str | None
+    params: Mapping[str, Any] | None
+    """Of a setting that is tried before the sampler is asked."""
+
+
+def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Sequence[Initial]) -> View:
+    """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
+    standing = budget.standing(connection, study.id, row)
+    free = [
+        FreeSlot(
+            id=one.id,
+            state=SlotState(one.state),
+            epoch=one.epoch or 0,
+            past=tuple(progress.of_slot(connection, one.id)) if one.state == "running" else (),
+        )
+        for one in (connection.execute(_FREE, {"study": study.id}).all() if standing.open else ())
+    ]
+    waiting = optuna_rows.waiting(connection, study.optuna_id)
+    taken = set(connection.scalars(_TAKEN_NUMBERS, {"study": study.id})) if waiting else set()
+    return View(
+        spec=study.spec,
+        standing=standing,
+        free=tuple(free),
+        enqueued=tuple(one.number for one in waiting if one.number not in taken),
+        first=tuple(one.origin for one in initial),
+        n_first=len(_first(connection, study)) if initial else 0,
+    )
+
+
+def _first(connection: sa.Connection, study: Study) -> list[int]:
+    """Return the positions of the slots that went to first settings; those between went to enqueued trials."""
+    return list(connection.scalars(_FIRST, {"study": study.id}))
+
+
+def of_token(connection: sa.Connection, study: Study, token: str, initial: Sequence[Initial]) -> Reserved | None:
+    """Return the slot that was reserved under a token, by a transaction whose answer was lost."""
+    row = connection.execute(_OF_TOKEN, {"its_token": token}).first()
+    return None if row is None else _reserved(connection, study, row, token, initial)
+
+
+def take_over(
+    connection: sa.Connection, study: Study, slot: str, token: str, worker: Worker, initial: Sequence[Initial]
+) -> Reserved:
+    """Lease a slot that nobody works on; from here on it is this worker's attempt, whatever becomes of it."""
+    connection.execute(_TAKE_OVER, {"slot": slot, **worker.columns})
+    lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
+    return _reserved(connection, study, connection.execute(_STATE, {"slot": slot}).one(), token, initial)
+
+
+def insert(
+    connection: sa.Connection,
+    study: Study,
+    slot: str,
+    token: str,
+    worker: Worker,
+    position: int,
+    begin: Begin,
+    initial: Sequence[Initial],
+) -> Reserved:
+    """Open and lease the next slot of the budget."""
+    values = {
+        "id": slot,
+        "study_id": study.id,
+        "position": position,
+        "state": "reserved",
+        "number": begin.number,
+        "origin": begin.origin,
+        "attempts": 1,
+        "worker": worker.holder,
+        "device": "",
+        "versions": "",
+    }
+    connection.execute(_ADD, values)
+    lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
+    params = None if begin.nth_first is None else initial[begin.nth_first].params
+    return Reserved(slot, token, position, begin.number, False, begin.origin, 1, None, params)  # noqa: FBT003
+
+
+def fail(connection: sa.Connection, study: Study, one: Fail) -> None:
+    """End the trial of a slot that may not start again."""
+    last = progress.of_slot(connection, one.slot)[-1]
+    outcome = Outcome(State.FAILED, last.reason, None, last.epoch, message=f"{one.why}: {last.message}")
+    _end(connection, study, one.slot, outcome)
+
+
+def settle(connection: sa.Connection, study: Study, slot: str) -> None:
+    """End a trial that stands still, as pruned."""
+    last = connection.execute(_LAST, {"slot": slot}).first()
+    epoch, score = (0, None) if last is None else (last.epoch, last.rung_score)
+    message = f"paused at epoch {epoch}, and nothing went on with it"
+    _end(connection, study, slot, Outcome(State.PRUNED, Reason.PAUSED, score, epoch, message=message))
+
+
+def pause(connection: sa.Connection, slot: str, epoch: int) -> None:
+    """Let the trial of a slot stand still; its checkpoint stays."""
+    connection.execute(_PAUSE, {"slot": slot, "epoch": epoch})
+
+
+def _end(connection: sa.Connection, study: Study, slot: str, outcome: Outcome) -> None:
+    trial = optuna_rows.marked(connection, study.optuna_id, SLOT_ATTR, slot)
+    if trial is None or trial.state != TrialState.RUNNING:
+        endings.write_slot(connection, slot, endings.told_elsewhere(trial, outcome.epoch))
+    else:
+        endings.write(connection, slot, trial.trial_id, outcome)
+
+
+def _reserved(connection: sa.Connection, study: Study, row: Any, token: str, initial: Sequence[Initial]) -> Reserved:
+    begun, params = row.state == "running", None
+    if not begun and row.origin in FIRST_ORIGINS and row.position in (first := _first(connection, study)):
+        nth = first.index(row.position)
+        params = initial[nth].params if nth < len(initial) else None
+    return Reserved(row.id, token, row.position, row.number, begun, row.origin, row.attempts, row.checkpoint, params)

@@ -1,0 +1,86 @@
+"""Who ends a trial early: pure functions over rung scores already read, with Optuna's names and meanings.
+
+Three things differ from asking Optuna: nothing is written, a score made before the learning rate has risen to its peak
+is neither judged nor held against anyone, and the last epoch is never pruned.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lrsearch.spec.study import AshaSpec, MedianSpec
+from lrsearch.strategy.view import KEEP, Judgement, Reached
+
+
+def judge(reached: Reached) -> Judgement:
+    """Decide about a trial at an epoch that is not its last: by the hours that are left, then by the pruner."""
+    if reached.hours_left is not None and reached.hours_left <= 0:
+        return Judgement("out_of_budget")
+    spec, pruner = reached.spec, reached.spec.pruner
+    if not (reached.comparable and pruner.compares_at(reached.epoch, spec.epochs)):
+        return KEEP
+    maximize = spec.metric.maximize
+    at_that_epoch = [row for row in reached.others if row.comparable]
+    match pruner:
+        case AshaSpec():
+            scores = [row.score for row in at_that_epoch]
+            return asha(reached.own[-1], scores, pruner.reduction_factor, maximize=maximize)
+        case MedianSpec():
+            return median(
+                reached.own,
+                [row.score for row in at_that_epoch if row.complete],
+                n_complete=reached.n_complete,
+                n_startup_trials=pruner.n_startup_trials,
+                n_min_trials=pruner.n_min_trials,
+                maximize=maximize,
+            )
+        case _:
+            return KEEP
+
+
+def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximize: bool) -> Judgement:
+    """Asynchronous successive halving: go on if among the best ``1/reduction_factor`` that reached this rung.
+
+    With fewer trials than ``reduction_factor`` at the rung, the best one goes on.
+
+    Source: Li et al. 2018, arXiv 1810.05934; optuna.pruners.SuccessiveHalvingPruner.
+
+    >>> asha(0.8, [0.7, 0.9, 0.6, 0.5, 0.4], 3, maximize=True)
+    Judgement(fate='keep', cut=0.8, n_compared=6)
+    """
+    if math.isnan(value):
+        return Judgement("prune")
+    ranked = sorted([*(score for score in others if not math.isnan(score)), value], reverse=maximize)
+    cut = ranked[max(len(ranked) // reduction_factor - 1, 0)]
+    worse = value < cut if maximize else value > cut
+    return Judgement("prune" if worse else "keep", cut, len(ranked))
+
+
+def median(
+    own: Sequence[float],
+    others: Sequence[float],
+    *,
+    n_complete: int,
+    n_startup_trials: int,
+    n_min_trials: int,
+    maximize: bool,
+) -> Judgement:
+    """Prune if the best score so far is worse than the median of complete trials at this epoch.
+
+    Source: Golovin et al. 2017 (Vizier); optuna.pruners.MedianPruner.
+
+    >>> median([0.2, 0.3], [0.5, 0.1, 0.4], n_complete=3, n_startup_trials=1, n_min_trials=1, maximize=True)
+    Judgement(fate='prune', cut=0.4, n_compared=4)
+    """
+    if n_complete == 0 or n_complete < n_startup_trials:
+        return KEEP
+    finite = [score for score in own if not math.isnan(score)]
+    if not finite:
+        return Judgement("prune")
+    if len(others) < n_min_trials or not any(not math.isnan(v) for v in others):
+        return KEEP
+    best = max(finite) if maximize else min(finite)
+    cut = float(np.nanmedian(np.asarray(others, dtype=float)))
+    worse = best < cut if maximize else best > cut
+    return Judgement("prune" if worse else "keep", cut, len(others) + 1)

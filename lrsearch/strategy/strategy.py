@@ -1,0 +1,96 @@
+"""Who decides: one object that a worker asks, so that another way to decide is another object."""
+
+from collections.abc import Sequence
+
+from lrsearch.events import EndReason, SearchEnded
+from lrsearch.spec.study import PrunerSpec, RetriesSpec
+from lrsearch.strategy.judge import judge
+from lrsearch.strategy.view import Begin, Fail, FreeSlot, Judgement, Reached, Resume, Settle, SlotState, Step, View
+from lrsearch.trial import Interruption
+
+LAST_WORDS = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES)
+"""Ends after which nothing goes on with what is paused."""
+
+
+def what_next(view: View) -> Step:
+    """Decide, in this order: what was interrupted, what a person asked for, first settings, the sampler.
+
+    A trial that may not start again fails, and a paused one that nothing will go on with is settled, one a step.
+    """
+    interrupted: FreeSlot | None = None
+    for slot in view.free if view.standing.open else ():
+        if slot.state == SlotState.PAUSED:
+            continue
+        why = exhausted(slot.past, view.spec.workers.retries)
+        if why is not None:
+            return Fail(slot.id, why)
+        interrupted = slot
+        break
+    end = view.standing.ended(interrupted=interrupted is not None)
+    if end is None:
+        return _begin(view) if interrupted is None else Resume(interrupted.id)
+    paused = next((slot for slot in view.free if slot.state == SlotState.PAUSED), None)
+    if paused is not None and _is_over(view, end):
+        return Settle(paused.id)
+    return end
+
+
+def _begin(view: View) -> Begin:
+    if view.enqueued:
+        return Begin("enqueued", number=view.enqueued[0])
+    if view.n_first < len(view.first):
+        return Begin(view.first[view.n_first], nth_first=view.n_first)
+    return Begin("sampler")
+
+
+def _is_over(view: View, end: SearchEnded) -> bool:
+    """Whether the search is over but for what is paused."""
+    if end.reason == EndReason.HELD_ELSEWHERE:
+        return view.standing.open == view.standing.paused
+    return end.reason in LAST_WORDS
+
+
+def exhausted(past: Sequence[Interruption], allowed: RetriesSpec) -> str | None:
+    """Return in words why a trial may not start again after its latest interruption, or None when it may.
+
+    One policy for each reason: so many times in a row, without progress in between, a trial starts again.
+
+    >>> lost = Interruption(1, Reason.LOST, "host:1", "cpu", 0, 0, "gone")
+    >>> exhausted([lost], RetriesSpec(lost=0))
+    'lost once, and workers.retries.lost is 0'
+    """
+    if not past:
+        return None
+    last = past[-1]
+    limit: int | None = getattr(allowed, last.reason.value, None)
+    if limit is None:
+        return None
+    times = 0
+    for one in reversed(past):
+        if one.step != last.step:
+            break
+        times += one.reason == last.reason
+    if times <= limit:
+        return None
+    often = "once" if times == 1 else f"{times} times without progress"
+    words = last.reason.value.replace("_", " ")
+    return f"{words} {often}, and workers.retries.{last.reason.value} is {limit}"
+
+
+class Strategy:
+    """The strategy of every study that says nothing else: the study file's pruner, and trials in their order.
+
+    A strategy that pauses trials says so in ``judge`` and goes on with them in ``what_next``.
+    """
+
+    def what_next(self, view: View) -> Step:
+        """Return what a worker does next."""
+        return what_next(view)
+
+    def looks_at(self, pruner: PrunerSpec, epoch: int, epochs: int) -> bool:
+        """Whether ``judge`` looks at the scores of other trials at ``epoch``; they are read only where it does."""
+        return pruner.compares_at(epoch, epochs)
+
+    def judge(self, reached: Reached) -> Judgement:
+        """Return what becomes of a trial at an epoch that is not its last."""
+        return judge(reached)

@@ -1,0 +1,192 @@
+"""What a decision may look at, frozen, and what it may say."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from lrsearch.events import EndReason, SearchEnded
+from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.text import counted
+from lrsearch.trial import Interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a study is, as one transaction sees it."""
+
+    budget: BudgetSpec
+    stopped: str | None
+    """How a person asked it to stop (``drain`` or ``now``)."""
+    hours_left: float | None
+    """None where the budget has no hours."""
+    total: int
+    """Slots of any state: the position of the next one."""
+    open: int
+    """Slots that have not ended."""
+    finished: int
+    """Complete, pruned and diverged trials."""
+    failed: int
+    """Failed trials; what a person enqueued outside the space, or ended with another program, is none."""
+    paused: int = 0
+    """Slots that have not ended and whose trial stands still."""
+
+    def ended(self, *, interrupted: bool) -> SearchEnded | None:
+        """Return why nothing new may be trained; an interrupted trial may while the budget has room for it."""
+        budget, finished, open_now = self.budget, self.finished, self.open
+        if budget.trials is not None and finished >= budget.trials:
+            return SearchEnded(EndReason.BUDGET_TRIALS, _all(budget.trials))
+        if self.stopped is not None:
+            left = (
+                f"with {finished} of {counted(budget.trials, 'trial')} finished"
+                if budget.trials
+                else f"at {counted(finished, 'trial')}"
+            )
+            return SearchEnded(EndReason.STOPPED, f"the study was stopped {left}; `lrsearch run` or `extend` goes on")
+        if interrupted:
+            return None
+        if self.failed > budget.max_failures:
+            return SearchEnded(
+                EndReason.MAX_FAILURES,
+                f"{counted(self.failed, 'trial')} failed and budget.max_failures is {budget.max_failures}",
+            )
+        if self.hours_left is not None and self.hours_left <= 0:
+            return SearchEnded(EndReason.BUDGET_HOURS, f"the budget of {budget.hours:g} h of training is used up")
+        if budget.trials is not None and finished + open_now >= budget.trials:
+            return SearchEnded(
+                EndReason.HELD_ELSEWHERE,
+                f"{finished} of {budget.trials} trials are finished and the other {open_now} "
+                f"{'is' if open_now == 1 else 'are'} being trained by another process",
+            )
+        return None
+
+
+def _all(trials: int) -> str:
+    return (
+        "the one trial of the budget is finished" if trials == 1 else f"all {trials} trials of the budget are finished"
+    )
+
+
+class SlotState(StrEnum):
+    """How far a unit of the budget has come; the words stand in the database."""
+
+    RESERVED = "reserved"
+    """A worker holds it and has not begun."""
+    RUNNING = "running"
+    """Its trial has begun."""
+    PAUSED = "paused"
+    """Its trial stands still, its checkpoint kept, and may go on under its number."""
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class FreeSlot:
+    """A slot that has not ended and that nobody works on."""
+
+    id: str
+    state: SlotState
+    epoch: int = 0
+    """Of a paused trial: the epochs that were accepted."""
+    past: tuple[Interruption, ...] = ()
+    """The attempts at it that were interrupted, the first first."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the choice of the next trial may look at."""
+
+    spec: StudySpec
+    standing: Standing
+    free: tuple[FreeSlot, ...]
+    """By position."""
+    enqueued: tuple[int, ...] = ()
+    """Numbers of trials that people asked for and nobody has begun, the first first."""
+    first: tuple[str, ...] = ()
+    """Origins of the settings that are tried before the sampler is asked, in order."""
+    n_first: int = 0
+    """So many of them have been begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on with the trial of a slot that nobody works on, or begin it."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """End the trial of a slot as failed: it may not start again; then look anew."""
+
+    slot: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """End a paused trial as pruned, because nothing will go on with it; then look anew."""
+
+    slot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin a new trial."""
+
+    origin: str
+    """enqueued, baseline, portfolio or sampler."""
+    number: int | None = None
+    """Of the enqueued trial."""
+    nth_first: int | None = None
+    """Which of the first settings it is, from 0."""
+
+
+Step = Resume | Fail | Settle | Begin | SearchEnded
+"""What a worker does next; SearchEnded: nothing, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RungRow:
+    """What another trial scored at the epoch in question."""
+
+    score: float
+    complete: bool
+    """Whether that trial has been trained through."""
+    comparable: bool
+    """Whether its rise to the peak was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What the judgement of a trial at an epoch may look at."""
+
+    spec: StudySpec
+    epoch: int
+    """Completed epochs of this trial."""
+    comparable: bool
+    """Whether its rise to the peak is over."""
+    hours_left: float | None
+    """Of the budget; None where it has no hours."""
+    own: Sequence[float] = ()
+    """Its rung scores so far, the latest last."""
+    others: Sequence[RungRow] = ()
+    """What the other trials scored at this epoch."""
+    n_complete: int = 0
+    """Complete trials of the study."""
+
+
+Fate = Literal["keep", "pause", "prune", "out_of_budget"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What becomes of a trial at an epoch, and the numbers that decided it."""
+
+    fate: Fate
+    cut: float | None = None
+    """The score that had to be reached; None where nothing was compared, or too little."""
+    n_compared: int = 0
+    """Trials that were compared, this one included."""
+
+
+KEEP = Judgement("keep")
