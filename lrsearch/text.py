@@ -1,4 +1,4 @@
-r"""Counts in words, and the door for words that come from a database, which any program may have written: they are data.
+r"""Counts in words, and the door for words from a database, which any program may have written: they are data.
 
 ``shown`` is what a person gets to see of them, on a terminal, in a page or in a file: nothing in it moves a cursor,
 turns the direction of the line or ends it. Where it goes into code or the name of a file, the other two make it fit.

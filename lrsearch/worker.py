@@ -62,7 +62,7 @@ def build_engine(
 
     Raises:
         DeviceError: no such device.
-        DataError: the images are missing or corrupt.
+        DataError: the images are missing or corrupt, or not those that the study was filed with.
     """
     where = device.resolve(device_name)
     dataset = spec.dataset
@@ -80,7 +80,9 @@ def build_engine(
     device.prepare(where, threads or device.threads_for(spec.model.name))
     metric = None if spec.metric.measure is None else spec.metric.name
     rules = Rules(spec.training.drop_last, spec.training.divergence_watch, spec.averaging, metric)
-    return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
+    engine = SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
+    spec.check_images(engine.facts)
+    return engine
 
 
 def work(

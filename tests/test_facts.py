@@ -93,3 +93,12 @@ def test_of_two_workers_that_measure_at_once_one_files(database: Database) -> No
     filed = filing.create(database, make_spec())
     first, second = (filed.measured(FACTS) for _ in range(2))
     assert first.spec.facts == second.spec.facts == FACTS
+
+
+def test_whoever_loads_other_images_for_a_filed_study_is_refused_before_anything_is_trained() -> None:
+    spec = make_spec(dataset={"limit": 300})
+    measured = data.load(DataConfig("digits", limit=300)).facts()
+    here = run.Here("cpu", threads=1, progress=False)
+    assert run.prepare(spec.measured(measured), here).facts == measured
+    with pytest.raises(DataError, match="not those that the study 'probe' was filed with"):
+        run.prepare(spec.measured(replace(measured, fingerprint="another")), here)

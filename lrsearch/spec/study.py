@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from lrsearch.domain import high_end
+from lrsearch.errors import DataError
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.models import MODELS
@@ -340,6 +341,20 @@ class StudySpec(Strict):
         out._facts = facts  # noqa: SLF001 - of the same class
         return out
 
+    def check_images(self, here: Facts) -> None:
+        """Make sure that images are those that the study was filed with, where somebody has measured these.
+
+        Raises:
+            DataError: they are others, and the trials could not be compared.
+        """
+        there = self.facts
+        if there.fingerprint and there.fingerprint != here.fingerprint:
+            raise DataError(
+                f"the images of {self.dataset.name} here are not those that the study '{self.name}' was filed with "
+                f"({_images(here)} here, {_images(there)} there), so that its trials could not be compared: name their "
+                f"folder with --data-dir, or add a --name to start a study of its own"
+            )
+
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
     def _named(cls, raw: object, info: ValidationInfo) -> object:
@@ -446,6 +461,10 @@ class StudySpec(Strict):
     def identity_hash(self) -> str:
         """Return a short hash of the identity."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _images(facts: Facts) -> str:
+    return f"{facts.n_train} to train on, {facts.n_validation} to validate, SHA-256 {facts.fingerprint[:8]}"
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -156,8 +156,8 @@ def open_postgres(place: PostgresServer, connections: int) -> RDBStorage:
     with closing(connected(place)) as connection:
         while not _is_complete(connection):
             # Workers that start together must not make the same tables at the same time. One of them holds an advisory
-            # lock for the length of a transaction; the others wait without a transaction, so that a small pooler is not
-            # exhausted. If the holder hangs, the server ends its transaction, and the next worker makes what is missing.
+            # lock for the length of a transaction; the others wait without a transaction, so that a small pooler is
+            # not exhausted. If the holder hangs, the server ends its transaction, and the next worker makes the rest.
             connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             if not connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(ADVISORY_LOCK))):
                 connection.rollback()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 from pydantic import TypeAdapter, ValidationError
 
-from lrsearch.errors import DataError, StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
 from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
@@ -240,13 +240,9 @@ class Study:
             filed = facts if there is None else _FACTS.validate_json(there)
         else:
             filed = self.spec.facts
-        if filed.fingerprint != facts.fingerprint:
-            raise DataError(
-                f"the images of {self.spec.dataset.name} here are not those that the study '{self.spec.name}' was "
-                f"filed with ({_images(facts)} here, {_images(filed)} there), so that its trials could not be "
-                f"compared: name their folder with --data-dir, or add a --name to start a study of its own"
-            )
-        return replace(self, spec=self.spec.measured(filed))
+        spec = self.spec.measured(filed)
+        spec.check_images(facts)
+        return replace(self, spec=spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,10 +421,6 @@ def _load(database: Database, one: Carrier) -> Study:
     # A study that was renamed in the dashboard has that name here too.
     spec = spec.model_copy(update={"name": shown(one.name)}).measured(facts)
     return Study(database, one.study, one.name, spec, Home(one.study, one.optuna_id), one.copy_of)
-
-
-def _images(facts: Facts) -> str:
-    return f"{facts.n_train} to train on, {facts.n_validation} to validate, SHA-256 {facts.fingerprint[:8]}"
 
 
 def _budget(row: Any) -> BudgetSpec:

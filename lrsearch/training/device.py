@@ -42,9 +42,9 @@ def resolve(name: str = "auto") -> torch.device:
 def prepare(device: torch.device, threads: int) -> None:
     """Set this process up for bitwise repetition: thread count, rounding of tiny numbers and deterministic kernels.
 
-    This changes process-wide state: the owner of the process calls it once, before the first training. Numbers below float32's
-    smallest normal one (1.2e-38) count as zero: weights that decay to nothing would make a training on a CPU up to ten
-    times slower.
+    This changes process-wide state: the owner of the process calls it once, before the first training. Numbers below
+    float32's smallest normal one (1.2e-38) count as zero: weights that decay to nothing would make a training on a CPU
+    up to ten times slower.
     """
     set_threads(threads)
     # numpy 1.26 measures its types when first asked, and would warn of a machine whose tiny numbers are zero.
