@@ -1,6 +1,7 @@
 """The spec: what makes two studies the same one, what is written and read back, and the names that training offers."""
 
 import json
+import pickle
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -535,3 +536,8 @@ def test_bounds_say_what_they_leave_out(bounds: Bounds, words: str) -> None:
     for value in (math.nan, math.inf, -math.inf):
         with pytest.raises(ValueError, match=f"must be {words}"):
             bounds.check(value)
+
+
+def test_a_spec_goes_from_process_to_process() -> None:
+    spec = make_spec(space=EVERYTHING, objective={"metric": "balanced_accuracy"})
+    assert pickle.loads(pickle.dumps(spec)).to_json() == spec.to_json()

@@ -69,8 +69,14 @@ def _table(record: Optimizer | Family) -> type[Strict]:
     fields = {key: (Annotated[Domain, field.parameter], field.default) for key, field in record.fields.items()}
     validators: dict[str, Any] = {"fit_together": model_validator(mode="after")(fit_together)}
     made: type[Strict] = create_model(
-        f"Space of {record.name}", __base__=Strict, __validators__=validators, **cast("dict[str, Any]", fields)
+        f"{type(record).__name__}_{record.name}",
+        __base__=Strict,
+        __module__=__name__,
+        __validators__=validators,
+        **cast("dict[str, Any]", fields),
     )
+    # A spec goes from process to process by pickle, which finds a class by its name in its module.
+    globals()[made.__name__] = made
     return made
 
 
@@ -79,7 +85,7 @@ def _tables(what: str, records: Records[Any]) -> type[Strict]:
     # From here on a record that is added would have no key in a study file.
     records.close()
     typed: dict[str, Any] = {name: (_table(record) | None, None) for name, record in records.items()}
-    return create_model(what, __base__=Strict, **typed)
+    return create_model(what, __base__=Strict, __module__=__name__, **typed)
 
 
 OptimizerSpace = _tables("OptimizerSpace", OPTIMIZERS)
