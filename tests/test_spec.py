@@ -1,8 +1,8 @@
 """The spec: what makes two studies the same one, what is written and read back, and the names that training offers."""
 
 import json
-import pickle
 import math
+import pickle
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
