@@ -204,6 +204,8 @@ def unfence() -> None:
             return True
 
         setattr(lease, name, yes)
+    look = lease.renew_and_look
+    lease.renew_and_look = lambda *args: (True, look(*args)[1])
 
 
 def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:
