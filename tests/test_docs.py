@@ -28,6 +28,7 @@ from lrsearch.spec import study as spec
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.models import MODELS
 from lrsearch.store import filing, places
+from lrsearch.training.data import DataConfig, load
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -157,6 +158,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study_spec = study_file.load("digits", [("budget.trials", 12)])
     study = filing.file_study(study_spec, places.parse_place(str(path)), explicit_budget=True)
     engine = FakeEngine(learning)
+    engine.facts = load(DataConfig("digits")).facts()  # whoever trains a trial again sees these images
     with closing(study.database):
         artifacts = filing.artifacts_of(study)
         for _ in run.Session(study, engine, artifacts).attend():

@@ -5,7 +5,7 @@ import shlex
 import sys
 import time
 from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from lrsearch.text import counted
 from lrsearch.trial import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Iterator
 
     from rich.console import Console
 
@@ -102,7 +102,15 @@ def search(asked: Asked) -> int:
 
         here = run.Here(asked.device, asked.threads, asked.data_dir, progress=live)
         with ExitStack() as open_now:
-            with interrupts.raised():
+            with interrupts.raised() as check:
+
+                @contextmanager
+                def doing(what: str) -> "Iterator[None]":
+                    with _doing(console, what, live=live):
+                        yield
+                    # An interrupt that came within an import is raised now, and not when the study has been filed.
+                    check()
+
                 session = open_now.enter_context(
                     run.filed(
                         spec,
@@ -111,7 +119,7 @@ def search(asked: Asked) -> int:
                         artifacts=asked.artifacts,
                         explicit_budget=asked.explicit_budget,
                         explicit_workers=asked.explicit_workers,
-                        doing=lambda what: _doing(console, what, live=live),
+                        doing=doing,
                     )
                 )
             return _watch(asked, session.study, lambda: session.attend(leave), leave, console, begun, live=live)
