@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from conftest import FakeEngine, claimed, claims_of, complete, learning, make_spec, on_both, sweep
+from conftest import FakeEngine, claimed, claims_of, complete, learning, leases_held, make_spec, on_both, sweep
+from test_claims import answers_lost
 
 from lrsearch import run
 from lrsearch.events import EndReason, SearchEnded
@@ -103,3 +104,17 @@ def test_a_better_trial_after_an_extension_is_judged_and_nothing_else(database: 
     list(session.attend())
     after = max(trial.outcome.value for trial in study.trials() if trial.outcome and trial.outcome.value is not None)
     assert len(engine.judged) == 1 + (after > before)
+
+
+@on_both
+def test_a_turn_whose_commit_was_not_heard_of_is_taken_all_the_same(database: Database) -> None:
+    study = filing.create(database, make_spec(budget={"trials": 1}))
+    claims = claims_of(study)
+    claims.end(claimed(claims), complete(0.5, 3))
+    with answers_lost(database) as lost:
+        turn = judging.take_turn(study, claims.worker)
+        assert turn is not None
+        judging.end_turn(study, turn, (0.1, 0.95, None))
+    assert lost == [2]
+    assert study.trials()[0].test_accuracy == 0.95
+    assert leases_held(database) == 0

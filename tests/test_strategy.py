@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import FakeEngine, learning, make_spec, on_both, working
+from test_claims import answers_lost
 
 from lrsearch.events import EndReason, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
 from lrsearch.spec.study import BudgetSpec, PrunerSpec
@@ -175,3 +176,16 @@ def test_a_trial_that_stands_still_holds_its_unit_of_the_budget_and_no_lease(
         assert not isinstance(claim, SearchEnded)
         assert claim.trial.number == 2
         other.release(claim)
+
+
+@on_both
+def test_a_pause_whose_commit_was_not_heard_of_is_a_pause(database: Database, tmp_path: Path) -> None:
+    spec = make_spec(budget={"trials": 4}, epochs=4, space=SGD, pruner="none")
+    study = filing.create(database, spec, str(tmp_path / "kept"))
+    engine = FakeEngine(learning)
+    with answers_lost(database) as lost:
+        events = list(working(pausing(study, Halving()), engine))
+    assert lost[0] > 20
+    assert [event.reason for event in events if isinstance(event, TrialInterrupted)] == [Reason.PAUSED] * 4
+    assert [trial.state for trial in study.trials()] == [State.COMPLETE] * 2 + [State.PRUNED] * 2
+    assert engine.loaded == [2, 2]

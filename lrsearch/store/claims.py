@@ -1,9 +1,10 @@
 """The exact budget: claim a trial, have its epochs accepted, tell how it ended.
 
-Seven steps make a claim, in three transactions and one look (``Claims.claim``). A process may be killed between any two
-of them, and a transaction that was committed may be run again because its answer was lost: the next claim finds
-the slot without a living lease and goes on with it, under the trial's own number, from its last checkpoint. Every
-report and every ending checks the lease in the transaction that writes it, our rows and Optuna's.
+Seven steps make a claim (``Claims.claim``): two transactions, a look before the first and one between them. A process
+may be killed between any two steps: the next claim finds the slot without a living lease and goes on with it, under the
+trial's own number, from its last checkpoint. A transaction that was committed may be run again because its answer was
+lost: it knows its own token. Every report and every ending checks the lease in the transaction that writes it, our rows
+and Optuna's.
 """
 
 import logging
@@ -330,10 +331,12 @@ class Claims:
         """Let a trial stand still at its checkpoint, until the strategy goes on with it; False when it was not ours."""
 
         def work(connection: sa.Connection) -> bool:
-            ours = lease.drop(connection, claim.slot, claim.token)
-            if ours:
-                slots.pause(connection, claim.slot, epoch)
-            return ours
+            if not lease.drop(connection, claim.slot, claim.token):
+                # Paused by a commit whose answer was lost, or in other hands.
+                row = connection.execute(_STATE, {"slot": claim.slot}).one_or_none()
+                return row is not None and row.state == "paused"
+            slots.pause(connection, claim.slot, epoch)
+            return True
 
         return self.study.database.write(work)
 

@@ -15,7 +15,7 @@ LEAST_SECONDS = 60.0
 ROOM = 3.0
 """Times its training time that a training of the winner may take here."""
 
-_HELD = sa.select(leases.c.slot_id).where(leases.c.study_id == bindparam("study"))
+_HELD = sa.select(leases.c.slot_id, leases.c.token).where(leases.c.study_id == bindparam("study"))
 _SLOT = sa.select(slots.c.number, slots.c.test_accuracy, slots.c.weights).where(slots.c.id == bindparam("slot"))
 _SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.slot_id == bindparam("slot"))
 _TESTED = slots.update().where(slots.c.id == bindparam("slot"))
@@ -43,11 +43,13 @@ def take_turn(study: Study, worker: str) -> JudgingTurn | None:
             return None
         for dead in lease.drop_dead(connection, study.id, look_at_processes=True):
             progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
-        held = {row.slot_id for row in connection.execute(_HELD, {"study": study.id})}
+        held = {row.token: row.slot_id for row in connection.execute(_HELD, {"study": study.id})}
         slot = endings.best_slot(connection, study.id, maximize=study.maximize)
-        if slot is None or held:
+        if slot is None or held.keys() - {token}:
             return None
         row = connection.execute(_SLOT, {"slot": slot}).one()
+        if token in held:
+            return JudgingTurn(slot, token, row.number)  # taken by a commit whose answer was lost
         if row.test_accuracy is not None:
             return None
         trained = float(connection.scalar(_SECONDS, {"slot": slot}) or 0.0)
