@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.analysis.ranking import best
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import health
 from lrsearch.store.homes import OPTUNA_STATES
@@ -177,9 +178,6 @@ class Evidence:
     epochs: list[dict[str, Any]]
     interruptions: list[dict[str, Any]]
     n_leases: int
-    """On slots that have not ended; who was killed while it judged the winner leaves one on a slot that has."""
-    n_turns: int
-    """On slots that have ended: turns to judge the winner, of workers that were killed over it."""
     optuna: list[FrozenTrial]
     trials: list[Trial]
     files: list[str]
@@ -262,15 +260,12 @@ def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[St
     with study.database.reading() as connection:
         tables = [rows(connection, table) for table in (slots, epochs, interruptions, leases)]
     files = [path.name for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
-    over = {row["id"] for row in tables[0] if row["state"] == "ended"}
-    n_turns = sum(row["slot_id"] in over for row in tables[3])
     return Evidence(
         study.spec,
         tables[0],
         tables[1],
         tables[2],
-        len(tables[3]) - n_turns,
-        n_turns,
+        len(tables[3]),
         study.frozen_trials(),
         study.trials(),
         files,
@@ -305,9 +300,9 @@ def _budget(seen: Evidence) -> Iterator[str]:
         yield f"{len(finished)} trials are complete, pruned or diverged, and the budget is {seen.budget}"
     if seen.n_leases:
         yield f"{seen.n_leases} leases are held although the budget is used up"
-    judged = sum(row["test_accuracy"] is not None for row in seen.slots)
-    if seen.n_turns + judged > 1:  # none, where the last worker was killed before it could
-        yield f"the winner was judged {judged} times, and {seen.n_turns} workers were killed over it: once is right"
+    winner = best(seen.trials, seen.spec.objective.direction)
+    if winner is not None and winner.test_accuracy is None:
+        yield f"the winner, trial {winner.number}, was not judged on the test images"
     positions = sorted(row["position"] for row in seen.slots)
     if positions != list(range(len(positions))):
         yield f"the slots' positions are {positions}"
