@@ -53,15 +53,24 @@ class Here:
     """Whether a download may show its progress on stderr."""
 
 
+def load_pytorch() -> None:
+    """Import what trains, which takes seconds, at a moment of the caller's choice."""
+    from lrsearch import worker
+
+    del worker
+
+
 def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEngine":
     """Load the images onto the device.
 
     Raises:
         DeviceError: there is no such device.
-        DataError: the images are missing or corrupt.
+        DataError: the images are missing or corrupt, or not those that the study was filed with.
     """
     with doing("loading PyTorch"):
-        from lrsearch import worker
+        load_pytorch()
+    from lrsearch import worker
+
     with doing(f"loading {spec.dataset.name}"):
         return worker.build_engine(
             spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
@@ -78,6 +87,14 @@ class Session:
     share_cores: bool = False
     """Whether the threads of each trial are this worker's share of the cores when it begins."""
 
+    def __post_init__(self) -> None:
+        """Make sure that the images are the study's, and file what they are where nobody has.
+
+        Raises:
+            DataError: they are not.
+        """
+        object.__setattr__(self, "study", self.study.measured(self.engine.facts))
+
     def attend(self, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
         """Train trials until the budget is used up, then have the winner judged on the test images, once per study.
 
@@ -88,7 +105,7 @@ class Session:
         from lrsearch import worker
         from lrsearch.training import device
 
-        study, engine = self.study.measured(self.engine.facts), self.engine
+        study, engine = self.study, self.engine
         claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
 
         def take_share() -> None:

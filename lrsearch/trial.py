@@ -89,6 +89,8 @@ class Facts:
     """Likewise."""
     validation_counts: tuple[int, ...] = ()
     """Validation images of each class [examples]; empty where nobody has counted."""
+    test_counts: tuple[int, ...] = ()
+    """Test images of each class [examples]; likewise."""
     fingerprint: str = ""
     """SHA-256 of all images and labels; empty where nobody has read them."""
 

@@ -77,12 +77,12 @@ def build_engine(
         data_dir,
         progress=progress,
     )
+    facts = splits.facts()  # before they leave the CPU
+    spec.check_images(facts)
     device.prepare(where, threads or device.threads_for(spec.model.name))
     metric = None if spec.metric.measure is None else spec.metric.name
     rules = Rules(spec.training.drop_last, spec.training.divergence_watch, spec.averaging, metric)
-    engine = SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules)
-    spec.check_images(engine.facts)
-    return engine
+    return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules, facts)
 
 
 def work(

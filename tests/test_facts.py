@@ -25,6 +25,7 @@ def test_the_facts_of_images_are_counted_from_the_images() -> None:
     assert (facts.n_train, facts.n_validation, facts.n_test) == (210, 90, 797)
     assert (facts.shape, facts.classes) == ((1, 28, 28), tuple("0123456789"))
     assert facts.validation_counts == tuple(torch.bincount(splits.validation_labels, minlength=10).tolist())
+    assert facts.test_counts == tuple(torch.bincount(splits.test_labels, minlength=10).tolist())
     assert (facts.mean, facts.std) == (splits.mean, splits.std)
 
 

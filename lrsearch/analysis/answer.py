@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose
-from lrsearch.analysis.precision import accuracy_error, tolerance
+from lrsearch.analysis.precision import accuracy_error, as_many, tolerance
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.study import StudySpec
@@ -16,8 +16,8 @@ class Score:
     """What a trial came to in one metric."""
 
     metric: Metric
-    value: float | None
-    """None or not a number where it was not measured."""
+    value: float
+    """Not a number where it was not measured."""
     error: float | None
     """Standard error of a share of images; None of other metrics."""
 
@@ -32,8 +32,6 @@ class Findings:
     """The best of those that were trained through."""
     n_others: int
     """Other complete trials, each setting and seed counted once."""
-    width: float
-    """How far from the winner's value one may lie and still be close to it; 0 without a winner."""
     close: tuple[int, ...]
     """Numbers of the other complete trials that cannot be told from the winner, best first."""
     validation: tuple[Score, ...]
@@ -56,7 +54,6 @@ def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
         trials=tuple(trials),
         winner=winner,
         n_others=max(len(order) - 1, 0),
-        width=0.0 if winner is None else near.width(best),
         close=tuple(t.number for t in order[1:] if near.is_close(value_of(t), best)),
         validation=() if winner is None else _validation(winner, spec),
         test=() if winner is None else _test(winner, spec),
@@ -84,7 +81,8 @@ def _validation(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
     if not trial.metrics:
         return ()
     last = trial.metrics[-1]
-    return _scores([(metric, metric.of(last)) for metric in shown_metrics(spec)], spec, spec.facts.n_validation)
+    facts, found = spec.facts, [(metric, metric.of(last)) for metric in shown_metrics(spec)]
+    return _scores(found, spec, facts.validation_counts, facts.n_validation)
 
 
 def _test(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
@@ -93,14 +91,14 @@ def _test(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
     found = [] if trial.test_score is None else [(spec.metric, trial.test_score)]
     found.append((METRICS["accuracy"], trial.test_accuracy))
     loss = [] if trial.test_loss is None else [(METRICS["loss"], trial.test_loss)]
-    return _scores([*found, *loss], spec, spec.facts.n_test)
+    return _scores([*found, *loss], spec, spec.facts.test_counts, spec.facts.n_test)
 
 
-def _scores(found: Sequence[tuple[Metric, float]], spec: StudySpec, n_images: int) -> tuple[Score, ...]:
-    """Return the scores on so many images with their errors, the study's own metric first."""
-    facts, out = spec.facts, []
-    for metric, value in sorted(found, key=lambda one: one[0] is not spec.metric):
-        # The test images are as unevenly spread over the classes as the validation images are.
-        as_many = n_images * metric.n_images(facts) / max(facts.n_validation, 1)
-        out.append(Score(metric, value, accuracy_error(value, as_many) if metric.is_share else None))
-    return tuple(out)
+def _scores(
+    found: Sequence[tuple[Metric, float]], spec: StudySpec, counts: Sequence[int], n_images: int
+) -> tuple[Score, ...]:
+    """Return the scores on so many images, so many of each class, with their errors; the study's own metric first."""
+    return tuple(
+        Score(metric, value, accuracy_error(value, as_many(metric, counts, n_images)) if metric.is_share else None)
+        for metric, value in sorted(found, key=lambda one: one[0] is not spec.metric)
+    )

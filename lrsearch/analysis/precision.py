@@ -1,6 +1,7 @@
 """How finely a score tells trials apart: standard errors and the tolerance they give."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.spec.metrics import Metric
@@ -92,4 +93,13 @@ def tolerance(spec: StudySpec) -> Tolerance:
     Source: Breiman et al. 1984 (the one-standard-error rule).
     """
     facts = spec.facts
-    return Tolerance(spec.metric, facts.n_validation, spec.metric.n_images(facts), len(facts.classes))
+    n_images = as_many(spec.metric, facts.validation_counts, facts.n_validation)
+    return Tolerance(spec.metric, facts.n_validation, n_images, len(facts.classes))
+
+
+def as_many(metric: Metric, counts: Sequence[int], n_images: int) -> float:
+    """Return on how many images a plain accuracy is as exact as a metric on ``n_images``, so many of each class.
+
+    Where nobody has counted the classes they are taken for equal.
+    """
+    return metric.n_images(counts) if counts else n_images

@@ -71,6 +71,7 @@ def worker(
         from lrsearch import run
         from lrsearch.store import lease
 
+        run.load_pytorch()
         with interrupts.asked(leave):
             if max_hours is not None:
                 timer = threading.Timer(3600 * max_hours, leave_in_time)

@@ -37,12 +37,11 @@ def markdown(material: Material, report_url: str) -> str:
 def accuracy_against_lr(material: Material) -> str:
     """Return a Plotly figure as JSON: a point a trial, its peak learning rate and the accuracy that it came to."""
     traces: list[dict[str, Any]] = []
-    # Told apart by people who see colours in whichever way. Source: Okabe and Ito, 2008.
-    for optimizer, colour in {record.name: record.colour for record in OPTIMIZERS.values()}.items():
+    for optimizer, record in OPTIMIZERS.items():
         for state, symbol in SYMBOLS.items():
             shown = [t for t in material.trials if t.config.optimizer.name == optimizer and t.state == state]
             if shown:
-                marker = {"color": colour, "symbol": symbol, "size": 8}
+                marker = {"color": record.colour, "symbol": symbol, "size": 8}
                 traces.append(
                     {
                         "type": "scatter",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lrsearch.records import Records
-from lrsearch.trial import EpochMetrics, Facts
+from lrsearch.trial import EpochMetrics
 
 Confusion = Sequence[Sequence[int]]
 """Images by true class (rows) and by the class that the network gives them (columns)."""
@@ -29,8 +29,8 @@ class Metric:
     """From the confusion of the validation images to the metric."""
     averaged: bool = True
     """Whether the averaged weights' metric ranks trials better than the raw weights' at a rung."""
-    n_images: Callable[[Facts], float] = lambda facts: facts.n_validation
-    """Of a share: the validation images that it is as exact as a plain accuracy on so many [examples]."""
+    n_images: Callable[[Sequence[int]], float] = sum
+    """Of a share, from the images of each class [examples]: on so many a plain accuracy would be as exact."""
 
     @property
     def label(self) -> str:
@@ -70,16 +70,14 @@ def _balanced_accuracy(confusion: Confusion) -> float:
     return math.fsum(recalls) / len(recalls) if recalls else math.nan
 
 
-def _balanced_images(facts: Facts) -> float:
+def _balanced_images(counts: Sequence[int]) -> float:
     """Return C^2 / (1/n_1 + ... + 1/n_C): the variance of a mean of shares, each of n_c images, as that of one share.
 
-    >>> from dataclasses import replace
-    >>> facts = Facts(100, 100, 50, (1, 8, 8), ("a", "b"), validation_counts=(50, 50))
-    >>> _balanced_images(facts), _balanced_images(replace(facts, validation_counts=(90, 10)))
-    (100.0, 36.0)
+    >>> _balanced_images((50, 50)), _balanced_images((90, 10)), _balanced_images((100, 0))
+    (100.0, 36.0, 100.0)
     """
-    counts = [n for n in facts.validation_counts if n]
-    return len(counts) ** 2 / math.fsum(1 / n for n in counts) if counts else facts.n_validation
+    there = [n for n in counts if n]
+    return len(there) ** 2 / math.fsum(1 / n for n in there)
 
 
 METRICS: Final = Records(

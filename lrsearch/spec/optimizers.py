@@ -30,7 +30,8 @@ class Optimizer:
     starts: tuple[Start, ...] = ()
     """The libraries' own examples and the recorded curves of DeepOBS (arXiv 1903.05499) agree on them."""
     colour: str = "#666666"
-    """In optuna-dashboard's note."""
+    """In optuna-dashboard's note. Those of lrsearch's own are told apart by people who see colours in whichever way.
+    Source: Okabe and Ito, 2008."""
     check: Callable[[Mapping[str, Domain]], str | None] = lambda _domains: None
     """From what is searched to what is wrong with it together, in words."""
     momentum: Callable[[OptimizerConfig], float] = lambda config: config.momentum or 0.0

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from lrsearch.domain import Choice, Domain, Range, integer, low_end, number
 from lrsearch.errors import nearest
-from lrsearch.families import ABOVE_ZERO, FAMILIES, Family
+from lrsearch.families import FAMILIES, Family
 from lrsearch.records import Records
 from lrsearch.spec.optimizers import OPTIMIZERS, Optimizer
 from lrsearch.trial import OptimizerName, ScheduleFamily
@@ -137,7 +137,8 @@ class SearchSpace(Strict):
     def _floor(self) -> Self:
         if low_end(self.final_fraction) <= 0:
             for family in self.schedules:
-                if FAMILIES[family].floor is ABOVE_ZERO:
+                floor = FAMILIES[family].floor
+                if floor is not None and not floor.holds(0.0):
                     raise ValueError(
                         f"final_fraction must be above 0 for the schedule '{family}', which never reaches 0, "
                         f"got {low_end(self.final_fraction):g}"

@@ -1,6 +1,7 @@
 """What an epoch leaves in the database, and what is read of it to judge a trial."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC
 from typing import Any
 
@@ -18,8 +19,10 @@ from lrsearch.trial import EpochMetrics, Interruption, Reason, State
 
 _SLOT = sa.select(slots).where(slots.c.id == bindparam("slot"))
 _REACHED = sa.select(sa.func.max(epochs.c.epoch)).where(epochs.c.slot_id == bindparam("slot"))
-_OF_SLOT = (
-    sa.select(interruptions).where(interruptions.c.slot_id == bindparam("slot")).order_by(interruptions.c.attempt)
+_OF_SLOTS = (
+    sa.select(interruptions)
+    .where(interruptions.c.slot_id.in_(bindparam("slots", expanding=True)))
+    .order_by(interruptions.c.attempt)
 )
 
 
@@ -46,7 +49,15 @@ def write_down(connection: sa.Connection, slot: str, reason: Reason, message: st
 
 def of_slot(connection: sa.Connection, slot: str) -> list[Interruption]:
     """Return the attempts at a slot that were interrupted, the first first."""
-    return [interruption(row) for row in connection.execute(_OF_SLOT, {"slot": slot})]
+    return of_slots(connection, [slot]).get(slot, [])
+
+
+def of_slots(connection: sa.Connection, slots: Sequence[str]) -> dict[str, list[Interruption]]:
+    """Return the attempts at each slot that were interrupted, the first first; in one query, none for no slot."""
+    found: dict[str, list[Interruption]] = {}
+    for row in connection.execute(_OF_SLOTS, {"slots": slots}) if slots else ():
+        found.setdefault(row.slot_id, []).append(interruption(row))
+    return found
 
 
 def interruption(row: Any) -> Interruption:

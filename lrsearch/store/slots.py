@@ -1,7 +1,7 @@
 """Slots, the units of a budget: what of them is free, and how one is taken. Within the lock of the budget."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -91,25 +91,16 @@ class Reserved:
 def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Sequence[Initial]) -> View:
     """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
     standing = budget.standing(connection, study.id, row)
-    free = [
-        FreeSlot(
-            id=one.id,
-            state=SlotState(one.state),
-            epoch=one.epoch or 0,
-            past=tuple(progress.of_slot(connection, one.id)) if one.state == "running" else (),
-        )
-        for one in (connection.execute(_FREE, {"study": study.id}).all() if standing.open else ())
-    ]
+    rows = connection.execute(_FREE, {"study": study.id}).all() if standing.open else []
+    past = progress.of_slots(connection, [one.id for one in rows if one.state == "running"])
+    free = tuple(FreeSlot(one.id, SlotState(one.state), one.epoch or 0, tuple(past.get(one.id, ()))) for one in rows)
+    found = View(study.spec, standing, free, first=tuple(one.origin for one in initial))
+    if not found.has_room:
+        return found
     waiting = optuna_rows.waiting(connection, study.optuna_id)
     taken = set(connection.scalars(_TAKEN_NUMBERS, {"study": study.id})) if waiting else set()
-    return View(
-        spec=study.spec,
-        standing=standing,
-        free=tuple(free),
-        enqueued=tuple(one.number for one in waiting if one.number not in taken),
-        first=tuple(one.origin for one in initial),
-        n_first=len(_first(connection, study)) if initial else 0,
-    )
+    enqueued = tuple(one.number for one in waiting if one.number not in taken)
+    return replace(found, enqueued=enqueued, n_first=len(_first(connection, study)) if initial else 0)
 
 
 def _first(connection: sa.Connection, study: Study) -> list[int]:

@@ -18,7 +18,7 @@ def what_next(view: View) -> Step:
     A trial that may not start again fails, and a paused one that nothing will go on with is settled, one a step.
     """
     interrupted: FreeSlot | None = None
-    for slot in view.free if view.standing.open else ():
+    for slot in view.free:
         if slot.state == SlotState.PAUSED:
             continue
         why = exhausted(slot.past, view.spec.workers.retries)

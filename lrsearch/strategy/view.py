@@ -99,12 +99,18 @@ class View:
     standing: Standing
     free: tuple[FreeSlot, ...]
     """By position."""
-    enqueued: tuple[int, ...] = ()
-    """Numbers of trials that people asked for and nobody has begun, the first first."""
     first: tuple[str, ...] = ()
     """Origins of the settings that are tried before the sampler is asked, in order."""
+    enqueued: tuple[int, ...] = ()
+    """Numbers of trials that people asked for and nobody has begun, the first first. Read where there is room."""
     n_first: int = 0
-    """So many of them have been begun."""
+    """So many first settings have been begun. Read where there is room."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a new trial may begin: the budget has room, and none is interrupted, which goes first."""
+        interrupted = any(slot.state != SlotState.PAUSED for slot in self.free)
+        return not interrupted and self.standing.ended(interrupted=False) is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,11 +99,17 @@ class ImageSplits:
     def facts(self) -> Facts:
         """Return what these images are: the same facts wherever they lie, the same fingerprint for the same bytes."""
         content = hashlib.sha256()
-        for part in (self.train_images, self.train_labels, self.validation_images, self.validation_labels):
-            content.update(part.cpu().numpy().data)
-        for part in (self.test_images, self.test_labels):
-            content.update(part.cpu().numpy().data)
-        counts = torch.bincount(self.validation_labels, minlength=self.n_classes).tolist()
+        for images, labels in (
+            (self.train_images, self.train_labels),
+            (self.validation_images, self.validation_labels),
+            (self.test_images, self.test_labels),
+        ):
+            content.update(images.cpu().numpy().data)
+            content.update(labels.cpu().numpy().data)
+        validation, test = (
+            tuple(torch.bincount(labels, minlength=self.n_classes).tolist())
+            for labels in (self.validation_labels, self.test_labels)
+        )
         return Facts(
             n_train=len(self.train_labels),
             n_validation=len(self.validation_labels),
@@ -112,7 +118,8 @@ class ImageSplits:
             classes=self.classes,
             mean=self.mean,
             std=self.std,
-            validation_counts=tuple(counts),
+            validation_counts=validation,
+            test_counts=test,
             fingerprint=content.hexdigest(),
         )
 

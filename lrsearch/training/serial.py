@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from itertools import islice
 
 import torch
@@ -69,8 +68,16 @@ class SerialEngine:
     paired. Results repeat bit for bit on the same machine, seed, thread count and version.
     """
 
-    def __init__(self, splits: ImageSplits, model: ModelConfig, device: torch.device, rules: Rules) -> None:
+    def __init__(
+        self,
+        splits: ImageSplits,
+        model: ModelConfig,
+        device: torch.device,
+        rules: Rules,
+        facts: Facts | None = None,
+    ) -> None:
         self.splits = splits.to(device)
+        self._facts = facts
         self.rules = rules
         self._model_config = model
         self._device = device
@@ -85,10 +92,12 @@ class SerialEngine:
         """What bitwise repetition depends on."""
         return devices.versions()
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
-        """What was measured of the images."""
-        return self.splits.facts()
+        """What was measured of the images; measured when first asked for, if the engine was not told."""
+        if self._facts is None:
+            self._facts = self.splits.facts()
+        return self._facts
 
     def on_all_images(self) -> "SerialEngine":
         """Return an engine that trains on the training and the validation images together.
