@@ -79,7 +79,7 @@ def _head_version(manager: _VersionManager) -> str:
 # .04 s saved on each of some four hundred databases; what is installed does not change meanwhile.
 _VersionManager.get_head_version = _head_version  # type: ignore[assignment, method-assign]
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 """After so long a test that waits for a process has failed."""
 
 Step = EpochMetrics | Divergence | BaseException

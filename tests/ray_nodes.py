@@ -79,7 +79,8 @@ def environment() -> dict[str, str]:
     """Return the environment of Ray's processes: they find the package that is tested, and tell nobody."""
     found = [str(Path(__file__).parent.parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "LRSEARCH_"))}
-    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, found)), "RAY_USAGE_STATS_ENABLED": "0"}
+    patient = {"RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}  # 30 s do not do on a busy machine
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, found)), "RAY_USAGE_STATS_ENABLED": "0"} | patient
 
 
 @dataclass(frozen=True)
