@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io  # type: ignore[import-untyped]
 import torch
 from torchvision import datasets  # type: ignore[import-untyped]
 from torchvision.datasets import utils  # type: ignore[import-untyped]
@@ -73,6 +74,42 @@ def small_cifar10() -> dict[str, bytes]:
     return files
 
 
+def small_cifar100(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Return the files of a data set in CIFAR-100's format, and have torchvision expect their checksums."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for name in ("train", "test"):
+        batch = {
+            "data": rng.integers(0, 256, (120, 3072)).astype(np.uint8),
+            "fine_labels": [i % 100 for i in range(120)],
+            "coarse_labels": [i % 20 for i in range(120)],
+        }
+        files[name] = pickle.dumps(batch)
+    files["meta"] = pickle.dumps({"fine_label_names": list(download.layout_of("cifar100").classes)})
+    cls = datasets.CIFAR100
+    monkeypatch.setattr(cls, "train_list", [["train", md5(files["train"])]])
+    monkeypatch.setattr(cls, "test_list", [["test", md5(files["test"])]])
+    monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5(files["meta"])})
+    return files
+
+
+def small_svhn(monkeypatch: pytest.MonkeyPatch, url: str = "") -> dict[str, bytes]:
+    """Return the files of a data set in SVHN's format: the image is the last dimension, and 10 stands for the digit 0.
+
+    Torchvision expects their checksums.
+    """
+    rng = np.random.default_rng(0)
+    files, known = {}, dict(datasets.SVHN.split_list)
+    for part, n in (("train", 60), ("test", 20)):
+        out, name = io.BytesIO(), f"{part}_32x32.mat"
+        pixels = rng.integers(0, 256, (32, 32, 3, n)).astype(np.uint8)
+        scipy.io.savemat(out, {"X": pixels, "y": (np.arange(n) % 10 + 1).astype(np.uint8)[:, None]})
+        files[name] = out.getvalue()
+        known[part] = [f"{url}{name}", name, md5(files[name])]
+    monkeypatch.setattr(datasets.SVHN, "split_list", known)
+    return files
+
+
 def put(folder: Path, files: dict[str, bytes]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -83,12 +120,12 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def packed(files: dict[str, bytes]) -> bytes:
-    """Return CIFAR-10's archive."""
+def packed(files: dict[str, bytes], folder: str = "cifar-10-batches-py") -> bytes:
+    """Return CIFAR's archive."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         for name, content in files.items():
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member = tarfile.TarInfo(f"{folder}/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
@@ -201,7 +238,9 @@ def both_remedies(sentence: str, folder: Path) -> bool:
 # --- downloads --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "class_name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")])
+@pytest.mark.parametrize(
+    ("name", "class_name"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
 def test_a_missing_set_is_downloaded_once_into_torchvisions_layout(
     name: Any,
     class_name: str,
@@ -238,6 +277,58 @@ def test_cifar10_is_downloaded_and_read_as_colour_images(
     assert splits.test_images.is_contiguous()
     again = load(DataConfig("cifar10", scaling="unit"), tmp_path, download=False)
     assert torch.equal(splits.train_images, again.train_images)
+
+
+def test_cifar100_is_downloaded_and_has_its_fine_classes(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_cifar100(monkeypatch)
+    archive = packed(files, "cifar-100-python")
+    mirror.files = {"cifar-100-python.tar.gz": archive}
+    monkeypatch.setattr(datasets.CIFAR100, "url", f"{mirror.url}cifar-100-python.tar.gz")
+    monkeypatch.setattr(datasets.CIFAR100, "tgz_md5", md5(archive))
+    splits = load(DataConfig("cifar100", scaling="unit"), tmp_path)
+    assert tree(tmp_path) == {"cifar-100-python", *(f"cifar-100-python/{f}" for f in files)}
+    assert splits.shape == (3, 32, 32)
+    assert (splits.n_classes, splits.classes[0], splits.classes[99]) == (100, "apple", "worm")
+    raw = pickle.loads(files["test"])
+    assert np.array_equal(splits.test_images.numpy().reshape(120, 3072), raw["data"])
+    assert splits.test_labels.tolist() == raw["fine_labels"]
+
+
+def test_svhn_is_downloaded_and_its_tens_are_zeros(
+    mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.files = small_svhn(monkeypatch, mirror.url)
+    splits = load(DataConfig("svhn", scaling="unit"), tmp_path)
+    assert tree(tmp_path) == set(mirror.files)
+    assert [len(splits.train_labels), len(splits.validation_labels), len(splits.test_labels)] == [48, 12, 20]
+    raw = scipy.io.loadmat(tmp_path / "test_32x32.mat")
+    assert splits.test_images.is_contiguous()
+    assert np.array_equal(splits.test_images.numpy(), raw["X"].transpose(3, 2, 0, 1))
+    assert splits.test_labels.tolist() == [i % 10 for i in raw["y"].flatten()]
+    mirror.asked.clear()
+    assert torch.equal(splits.train_images, load(DataConfig("svhn", scaling="unit"), tmp_path).train_images)
+    assert mirror.asked == []
+
+
+@pytest.mark.parametrize("name", ["cifar100", "svhn"])
+def test_of_the_other_sets_too_the_file_that_is_corrupt_or_missing_is_named(
+    name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = small_svhn(monkeypatch) if name == "svhn" else small_cifar100(monkeypatch)
+    layout = download.layout_of(name)
+    put(tmp_path / layout.folder, files)
+    test = tmp_path / layout.folder / layout.files[1]
+    test.write_bytes(test.read_bytes()[:-1])
+    with pytest.raises(DataError) as corrupt:
+        load(DataConfig(name), tmp_path)
+    assert str(corrupt.value).startswith(f"{test} is corrupt: its checksum is wrong; delete it")
+    test.unlink()
+    with pytest.raises(DataError) as missing:
+        load(DataConfig(name), tmp_path, download=False)
+    assert both_remedies(str(missing.value), tmp_path)
+    assert f"that holds {layout.found_by} with" in str(missing.value)
 
 
 def test_a_download_says_so_on_stderr_when_progress_is_wanted(

@@ -20,7 +20,7 @@ import torch
 from command_line import Finished, InProcess, clean_environment, one_line, run_process, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_download import expect_cifar10, put, small_cifar10, small_mnist
+from test_download import expect_cifar10, put, small_cifar10, small_cifar100, small_mnist, small_svhn
 from test_schedules import schedules_of
 from trials_by_hand import spec, trial
 
@@ -35,7 +35,7 @@ from lrsearch.spec.study import StudySpec
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import open_existing
-from lrsearch.training import data, models, optimizers
+from lrsearch.training import data, download, models, optimizers
 from lrsearch.training.plateau import plateau_of
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, Trial
 
@@ -365,7 +365,7 @@ def test_the_digits_of_a_program_are_those_of_the_search(scaling: data.Scaling, 
     same_images(names, data.load(data.DataConfig("digits", limit, 0.3, 7, scaling)))
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist", "cifar10", "cifar100", "svhn"])
 def test_the_downloaded_images_of_a_program_are_those_of_the_search(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Program
 ) -> None:
@@ -373,8 +373,12 @@ def test_the_downloaded_images_of_a_program_are_those_of_the_search(
         files = small_cifar10()
         expect_cifar10(files, monkeypatch)
         put(tmp_path / "cifar-10-batches-py", files)
+    elif name == "cifar100":
+        put(tmp_path / "cifar-100-python", small_cifar100(monkeypatch))
+    elif name == "svhn":
+        put(tmp_path, small_svhn(monkeypatch))
     else:
-        put(tmp_path / {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name] / "raw", small_mnist())
+        put(tmp_path / download.layout_of(name).folder, small_mnist())
     limited: dict[str, Any] = {"name": name, "limit": 50, "validation_fraction": 0.2}
     about = study(dataset=limited, model={"name": "cnn", "hidden": [4]}, space={"batch_size": 8})
     made = of(ScheduleConfig("cosine", 0.1, 0.01), OptimizerConfig("adamw", 1e-3, 0.1))

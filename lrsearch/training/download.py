@@ -69,8 +69,17 @@ class Layout:
     classes: tuple[str, ...]
     read: "Callable[[Layout, Path], OfficialSets]"
     """From the layout and the data folder to the sets."""
+    parts: tuple[dict[str, Any], ...] = ({"train": True}, {"train": False})
+    """How torchvision's class is asked for the training and for the test images."""
+
+    @property
+    def found_by(self) -> Path:
+        """What somebody looks for who has the data set."""
+        return self.folder if self.folder.parts else Path(self.files[0])
 
 
+SVHN_FILES = ("train_32x32.mat", "test_32x32.mat")
+SVHN_PARTS: tuple[dict[str, Any], ...] = ({"split": "train"}, {"split": "test"})
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
@@ -81,7 +90,13 @@ def layout_of(name: str) -> Layout:
     if known.torchvision == "CIFAR10":
         files = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
         folder, archives = Path("cifar-10-batches-py"), (Path("cifar-10-python.tar.gz"),)
-        return Layout(known.torchvision, folder, files, archives, known.classes, _read_cifar10)
+        return Layout(known.torchvision, folder, files, archives, known.classes, _read_cifar)
+    if known.torchvision == "CIFAR100":
+        folder, archives = Path("cifar-100-python"), (Path("cifar-100-python.tar.gz"),)
+        return Layout(known.torchvision, folder, ("train", "test", "meta"), archives, known.classes, _read_cifar)
+    if known.torchvision == "SVHN":
+        # torchvision puts them into the data folder itself.
+        return Layout(known.torchvision, Path(), SVHN_FILES, (), known.classes, _read_svhn, SVHN_PARTS)
     folder = Path(known.torchvision, "raw")
     packed = tuple(folder / f"{f}.gz" for f in IDX_FILES)
     return Layout(known.torchvision, folder, IDX_FILES, packed, known.classes, _read_idx)
@@ -123,7 +138,7 @@ def _unobtainable(name: str, data_dir: Path, missing: tuple[str, ...], why: str)
     others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     return (
         f"the data set {name} is not in {data_dir} ({layout.folder / missing[0]}{others} missing) and {why}: put its "
-        f"files there, uncompressed, or name the folder that holds {layout.folder} with {WHERE}; or connect to the "
+        f"files there, uncompressed, or name the folder that holds {layout.found_by} with {WHERE}; or connect to the "
         f"network; or use the data set 'digits', which needs no download"
     )
 
@@ -175,10 +190,12 @@ def _fetch(name: str, data_dir: Path, arrivals: Path, missing: tuple[str, ...], 
     """
     from torchvision import datasets
 
-    dataset: Any = getattr(datasets, layout_of(name).class_name)
+    layout = layout_of(name)
+    dataset: Any = getattr(datasets, layout.class_name)
     try:
         with _bar(shown=progress and sys.stderr.isatty()), _timeout(NETWORK_TIMEOUT_SECONDS):
-            dataset(arrivals, download=True)
+            for part in layout.parts:
+                dataset(arrivals, **part, download=True)
     except Exception as error:
         # Whatever torchvision, urllib, gzip, tarfile or pickle let through: either the folder or the delivery is bad.
         if isinstance(error, OSError) and not isinstance(error, URLError) and error.errno in CANNOT_WRITE:
@@ -231,27 +248,55 @@ def _read_idx(layout: Layout, data_dir: Path) -> OfficialSets:
     return OfficialSets(train_images, train_labels, test_images, test_labels, layout.classes)
 
 
-def _read_cifar10(layout: Layout, data_dir: Path) -> OfficialSets:
+def _read_cifar(layout: Layout, data_dir: Path) -> OfficialSets:
+    train, test = _by_torchvision(layout, data_dir)
+    pairs = [(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test)]
+    return _checked(layout, data_dir, pairs)
+
+
+def _read_svhn(layout: Layout, data_dir: Path) -> OfficialSets:
+    train, test = _by_torchvision(layout, data_dir)
+    return _checked(layout, data_dir, [(part.data, part.labels) for part in (train, test)])
+
+
+def _by_torchvision(layout: Layout, data_dir: Path) -> list[Any]:
+    """Return torchvision's training and test set.
+
+    Raises:
+        DataError: naming the file that is corrupt.
+    """
     from torchvision import datasets
 
-    cifar: Any = datasets.CIFAR10
+    cls: Any = getattr(datasets, layout.class_name)
     try:
-        train, test = (cifar(data_dir, train=train) for train in (True, False))
+        return [cls(data_dir, **part) for part in layout.parts]
     except Exception as error:
         # torchvision compares checksums before it reads, and does not say which file failed.
-        known = dict([*cifar.train_list, *cifar.test_list, (cifar.meta["filename"], cifar.meta["md5"])])
-        raise DataError(f"{_cifar10_fault(data_dir / layout.folder, known, error)}; {idx.REMEDY}") from error
-    sets = [
-        (torch.from_numpy(part.data.transpose(0, 3, 1, 2).copy()), torch.tensor(part.targets)) for part in (train, test)
-    ]
+        raise DataError(f"{_fault(data_dir / layout.folder, _checksums(cls), error)}; {idx.REMEDY}") from error
+
+
+def _checked(layout: Layout, data_dir: Path, pairs: "list[tuple[Any, Any]]") -> OfficialSets:
+    """Return two arrays ``[n, c, h, w]`` with their labels as tensors.
+
+    Raises:
+        DataError: a label that no image can have, or too few or too many of them.
+    """
+    sets = [(torch.from_numpy(images.copy()), torch.tensor(labels)) for images, labels in pairs]
     for images, labels in sets:
         if (fault := idx.label_fault(labels, len(images), len(layout.classes))) is not None:
-            raise DataError(f"{data_dir / layout.folder} is corrupt: {fault}; {idx.REMEDY}")
+            raise DataError(f"{data_dir / layout.found_by} is corrupt: {fault}; {idx.REMEDY}")
     (train_images, train_labels), (test_images, test_labels) = sets
     return OfficialSets(train_images, train_labels, test_images, test_labels, layout.classes)
 
 
-def _cifar10_fault(folder: Path, md5_of: dict[str, str], error: Exception) -> str:
+def _checksums(cls: Any) -> dict[str, str]:
+    """Return the MD5 sums that torchvision knows, by the names of the files."""
+    if hasattr(cls, "split_list"):
+        return {file: md5 for _, file, md5 in (cls.split_list[part["split"]] for part in SVHN_PARTS)}
+    return dict([*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])])
+
+
+def _fault(folder: Path, md5_of: dict[str, str], error: Exception) -> str:
     """Say which file torchvision stumbled over with ``error``, and why."""
     from torchvision.datasets.utils import check_integrity
 
