@@ -187,6 +187,7 @@ CASES: dict[str, Case] = {
     "no such file": Case(("run", "none.toml"), 2, ("none.toml", "no such study file", "lrsearch init")),
     "a folder for a file": Case(BAD, 2, ("bad.toml", "cannot be read"), folder_named("bad.toml")),
     "no such study": Case(("run", "digitz"), 2, ("'digitz'", "did you mean 'digits'", "seed-pipeline")),
+    "a data set for a study": Case(("run", "svhn"), 2, ("'svhn', which is a data set", "--dataset svhn")),
     "a name with a line break": Case(("run", "a\nb"), 2, ("there is no study 'a\\nb'",)),
     # --- options
     "--trials 0": Case(("run", "--trials", "0"), 2, ("--trials: budget.trials", "greater than or equal to 1", "got 0")),

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
+from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
 from lrsearch.spec.study import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
@@ -60,6 +61,10 @@ def read(name_or_file: str) -> tuple[dict[str, Any], str]:
         known = shipped()
         if name_or_file not in known:
             names = sorted(known)
+            if name_or_file in DATASETS:
+                raise StudyFileError(
+                    f"there is no study '{name_or_file}', which is a data set: search it with --dataset {name_or_file}"
+                )
             raise StudyFileError(
                 f"there is no study '{name_or_file}'{nearest(name_or_file, names)}: give the path of a study file "
                 f"or one of {', '.join(names)}"
