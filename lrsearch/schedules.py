@@ -1,6 +1,7 @@
 """Learning-rate schedules as pure functions: a schedule and a number of updates give an array of factors.
 
-The learning rate of update t is ``peak_lr * factors(schedule, n_steps)[t]``. Nothing here has state, so a schedule is
+The learning rate of update t is ``peak_lr * factors(schedule, n_steps)[t]``; only plateau lowers it further, by drops
+that follow the validation loss. Nothing here has state, so every other schedule is known before the training: it is
 resumed, plotted and exported exactly. The formula of every family is in ``lrsearch.shapes``, what else there is to know
 of it in ``lrsearch.families``.
 """

@@ -38,7 +38,8 @@ class ScheduleConfig:
     """The shape of the learning rate over training; a field that the family does not take is None.
 
     ``warmup_fraction`` [0..1) is the part of all updates spent in linear warm-up; every family takes it.
-    ``final_fraction`` [0..1] is the floor as a fraction of the peak. The other fields: see ``lrsearch.schedules``.
+    ``final_fraction`` [0..1] is the floor as a fraction of the peak. For the ranges of the
+    other fields see ``lrsearch.families``, for their effect ``lrsearch.shapes``.
     """
 
     family: ScheduleFamily
@@ -66,12 +67,13 @@ class TrialConfig:
     """[examples]"""
     epochs: int
     seed: int
-    """Initial weights and batch order; the same for all trials of a study (common random numbers)."""
+    """Initial weights and batch order; the same for all trials of a study (common random numbers),
+    unless ``space.seed`` names several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was measured of a study's images when it was filed, once; what reads of a study reads it here."""
+    """What was measured of a study's images when it was filed, once; whoever needs it reads it here."""
 
     n_train: int
     """Training images [examples]."""
@@ -119,7 +121,8 @@ class EpochMetrics:
     seconds: float
     """Wall time of this epoch, evaluation included."""
     rung_score: float | None = None
-    """What pruners compare: the averaged accuracy where there is one, or the raw loss. None until it was accepted."""
+    """What pruners compare: the study's metric, of the averaged weights where they rank
+    better (``Metric.rung_score``). None until it was accepted."""
     comparable: bool = False
     """Whether the learning rate had risen to its peak, so that the trial could be judged and others held against it."""
     cut: float | None = None

@@ -1,4 +1,4 @@
-"""The only file that sees both rooms: claim, train, report, tell."""
+"""One worker's loop, where PyTorch (``training/``) meets Optuna and SQL (``store/``): claim, train, report, tell."""
 
 import hashlib
 import logging

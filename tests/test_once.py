@@ -171,6 +171,17 @@ def test_a_repetition_is_no_evidence() -> None:
     assert diagnosis.counts[State.COMPLETE] == 2
 
 
+def test_a_pruned_trial_does_not_hide_its_complete_repetition() -> None:
+    trials = [
+        ended(0, 0.1, 0.2, State.PRUNED),
+        ended(1, 0.1, 0.9),
+        ended(2, 0.1, 0.9),
+        ended(3, 0.01, 0.5, State.PRUNED),
+    ]
+    assert [trial.number for trial in once(trials)] == [1, 3]
+    assert answer.build(trials, make_spec(space={"optimizer": "sgd"}), "lrsearch.db").found.winner is trials[1]
+
+
 def test_trials_that_run_or_failed_are_all_kept() -> None:
     trials = [ended(n, 0.1, 0.5, state) for n, state in enumerate([State.RUNNING, State.FAILED, State.RUNNING])]
     assert once(trials) == trials

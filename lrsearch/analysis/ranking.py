@@ -7,18 +7,17 @@ from lrsearch.trial import State, Trial, TrialConfig
 
 
 def once(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials, of those that finished with one setting and seed the first alone.
+    """Return the trials; of those that finished with one setting and seed only the first complete one, or the first.
 
     A training repeats bit for bit, so that a repetition is no second piece of evidence.
     """
-    out, seen = [], set[TrialConfig]()
-    for trial in trials:
+    every, kept = list(trials), dict[TrialConfig, Trial]()
+    for trial in every:
         if trial.state.counts:
-            if trial.config in seen:
-                continue
-            seen.add(trial.config)
-        out.append(trial)
-    return out
+            first = kept.setdefault(trial.config, trial)
+            if trial.state == State.COMPLETE != first.state:
+                kept[trial.config] = trial
+    return [trial for trial in every if not trial.state.counts or kept[trial.config] is trial]
 
 
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:

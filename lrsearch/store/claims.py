@@ -487,7 +487,7 @@ class Claims:
         return None if started is None else self._claim(reserved, *started, drawn.params, ())
 
     def _unlink(self, connection: sa.Connection, reserved: Reserved) -> None:
-        """Open the slot of an enqueued trial for whatever comes next: a plain Optuna script was quicker."""
+        """Open the slot of an enqueued trial for whatever comes next: another program, or worker, was quicker."""
         if lease.drop(connection, reserved.slot, reserved.token):
             unlinked = {"number": None, "origin": "sampler"}
             connection.execute(slot_rows.update().where(slot_rows.c.id == reserved.slot).values(unlinked))

@@ -1,7 +1,7 @@
 """Who ends a trial early: pure functions over rung scores already read, with Optuna's names and meanings.
 
-Three things differ from asking Optuna: nothing is written, a score made before the learning rate has risen to its peak
-is neither judged nor held against anyone, and the last epoch is never pruned.
+Three things differ from asking Optuna: nothing is written, no trial is judged, or compared with others, at an epoch
+before its learning rate has risen to its peak, and the last epoch is never pruned.
 """
 
 import math

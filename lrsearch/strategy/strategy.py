@@ -53,8 +53,9 @@ def _is_over(view: View, end: SearchEnded) -> bool:
 def exhausted(past: Sequence[Interruption], allowed: RetriesSpec) -> str | None:
     """Return in words why a trial may not start again after its latest interruption, or None when it may.
 
-    One policy for each reason: so many times in a row, without progress in between, a trial starts again.
+    One policy for each reason: so many times a trial starts again while its checkpoint makes no progress.
 
+    >>> from lrsearch.trial import Reason
     >>> lost = Interruption(1, Reason.LOST, "host:1", "cpu", 0, 0, "gone")
     >>> exhausted([lost], RetriesSpec(lost=0))
     'lost once, and workers.retries.lost is 0'
