@@ -123,7 +123,7 @@ class Doomed:
             left = left_of(database, self.id)
             if left:
                 self.wrong.append(f"of {self.name}, which was {self.blow.act}, rows are left in {left}")
-            # On a slow machine patience may end just before the moment comes: then two have struck, and the later stands.
+            # Patience may end just before the moment comes: then two have struck, and the later one stands.
             made = max(self.strikes, key=lambda strike: strike.ended)
             if made.to:
                 now = rows_of(database, made.to)
