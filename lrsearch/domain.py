@@ -336,3 +336,12 @@ def _word(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def round_half_up(value: float) -> int:
+    """Return the whole number nearest to ``value`` >= 0; of two, the larger.
+
+    >>> [round_half_up(value) for value in (0.49, 0.5, 1.5, 2.5)]
+    [0, 1, 2, 3]
+    """
+    return math.floor(value + 0.5)

@@ -8,15 +8,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from types import MappingProxyType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-from lrsearch import shapes
-from lrsearch.domain import Choice, Field, Fixed, Range, fractions, integer, number
+from lrsearch.domain import Choice, Field, Fixed, Range, fractions, integer, number, round_half_up
 from lrsearch.records import Records
-from lrsearch.shapes import Factors, round_half_up
 from lrsearch.text import counted
 from lrsearch.trial import ScheduleConfig
+
+if TYPE_CHECKING:
+    from lrsearch.shapes import Factors
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Family:
     """A way for the learning rate to go after its warm-up."""
 
     name: str
-    shape: Callable[[ScheduleConfig, int, int], Factors]
+    shape: "Callable[[ScheduleConfig, int, int], Factors]"
     """From the schedule, the updates after warm-up and all updates to the factors after warm-up, `[shape_steps]`."""
     words: Callable[[ScheduleConfig], str]
     """What follows the family's name in a description; begins with a blank or a comma, or is empty."""
@@ -152,11 +153,18 @@ def _decay_steps(schedule: ScheduleConfig, shape_steps: int, n_steps: int) -> in
     return min(max(round_half_up(given(schedule.decay_fraction) * n_steps), 1), shape_steps)
 
 
+def curves() -> ModuleType:
+    """Return ``lrsearch.shapes``, imported only where a curve is computed: it loads numpy, for which ``--help`` need not wait."""
+    from lrsearch import shapes
+
+    return shapes
+
+
 FAMILIES: Final = Records(
-    Family(name="constant", shape=lambda _s, n, _all: shapes.constant(n), words=lambda _s: ""),
+    Family(name="constant", shape=lambda _s, n, _all: curves().constant(n), words=lambda _s: ""),
     Family(
         name="step",
-        shape=lambda s, n, _all: shapes.step(n, floor_of(s), given(s.drops)),
+        shape=lambda s, n, _all: curves().step(n, floor_of(s), given(s.drops)),
         words=lambda s: f"{_to(s)} in {counted(given(s.drops), 'drop')}",
         fields={"drops": Field(integer(1, 20), Range(1, 4, integer=True), 2)},
         floor=ABOVE_ZERO,
@@ -165,7 +173,7 @@ FAMILIES: Final = Records(
     ),
     Family(
         name="multistep",
-        shape=lambda s, n, _all: shapes.multistep(n, floor_of(s), given(s.milestones)),
+        shape=lambda s, n, _all: curves().multistep(n, floor_of(s), given(s.milestones)),
         words=_multistep_words,
         fields={"milestones": Field(fractions(), Choice(("0.5,0.75", "0.6,0.9", "0.3,0.6,0.9")), (0.5, 0.75))},
         floor=ABOVE_ZERO,
@@ -174,23 +182,23 @@ FAMILIES: Final = Records(
     ),
     Family(
         name="exponential",
-        shape=lambda s, n, _all: shapes.exponential(n, floor_of(s)),
+        shape=lambda s, n, _all: curves().exponential(n, floor_of(s)),
         words=_to,
         floor=ABOVE_ZERO,
         by_factors=True,
     ),
-    Family(name="linear", shape=lambda s, n, _all: shapes.linear(n, floor_of(s)), words=_to, floor=DOWN_TO_ZERO),
-    Family(name="cosine", shape=lambda s, n, _all: shapes.cosine(n, floor_of(s)), words=_to, floor=DOWN_TO_ZERO),
+    Family(name="linear", shape=lambda s, n, _all: curves().linear(n, floor_of(s)), words=_to, floor=DOWN_TO_ZERO),
+    Family(name="cosine", shape=lambda s, n, _all: curves().cosine(n, floor_of(s)), words=_to, floor=DOWN_TO_ZERO),
     Family(
         name="polynomial",
-        shape=lambda s, n, _all: shapes.polynomial(n, floor_of(s), given(s.power)),
+        shape=lambda s, n, _all: curves().polynomial(n, floor_of(s), given(s.power)),
         words=lambda s: f" of power {given(s.power):.3g}{_to(s)}",
         fields={"power": Field(number(0, 10, low_open=True), Range(0.5, 3.0), 1.0)},
         floor=DOWN_TO_ZERO,
     ),
     Family(
         name="inverse_sqrt",
-        shape=lambda s, n, _all: shapes.inverse_sqrt(n, floor_of(s)),
+        shape=lambda s, n, _all: curves().inverse_sqrt(n, floor_of(s)),
         words=_to,
         floor=ABOVE_ZERO,
         by_factors=True,
@@ -198,7 +206,7 @@ FAMILIES: Final = Records(
     Family(
         # Up, then down below where it began.
         name="one_cycle",
-        shape=lambda s, n, _all: shapes.one_cycle(n, floor_of(s), given(s.rise_fraction), given(s.initial_fraction)),
+        shape=lambda s, n, _all: curves().one_cycle(n, floor_of(s), given(s.rise_fraction), given(s.initial_fraction)),
         words=_one_cycle_words,
         fields={
             "rise_fraction": Field(number(0, 1, low_open=True, high_open=True), Range(0.1, 0.45), 0.3),
@@ -210,7 +218,7 @@ FAMILIES: Final = Records(
     Family(
         # Up and down in straight lines.
         name="triangular",
-        shape=lambda s, n, _all: shapes.triangular(n, floor_of(s), given(s.cycles)),
+        shape=lambda s, n, _all: curves().triangular(n, floor_of(s), given(s.cycles)),
         words=lambda s: f" from {of_peak(floor_of(s))}, {counted(given(s.cycles), 'cycle')}",
         fields={"cycles": Field(integer(1, 100), Range(1, 4, integer=True), 1)},
         floor=DOWN_TO_ZERO,
@@ -218,7 +226,7 @@ FAMILIES: Final = Records(
     ),
     Family(
         name="warm_restarts",
-        shape=lambda s, n, _all: shapes.warm_restarts(n, floor_of(s), given(s.cycles), given(s.cycle_mult)),
+        shape=lambda s, n, _all: curves().warm_restarts(n, floor_of(s), given(s.cycles), given(s.cycle_mult)),
         words=_warm_restarts_words,
         fields={
             "cycles": Field(integer(1, 20), Range(1, 3, integer=True), 1),
@@ -230,7 +238,7 @@ FAMILIES: Final = Records(
     Family(
         # Stable, then a straight decay at the end.
         name="wsd",
-        shape=lambda s, n, every: shapes.wsd(n, floor_of(s), _decay_steps(s, n, every)),
+        shape=lambda s, n, every: curves().wsd(n, floor_of(s), _decay_steps(s, n, every)),
         words=lambda s: f"{_to(s)} over the last {percent(given(s.decay_fraction))}",
         fields={"decay_fraction": Field(number(0, 1, low_open=True), Range(0.1, 0.5), 0.2)},
         floor=DOWN_TO_ZERO,
@@ -239,7 +247,7 @@ FAMILIES: Final = Records(
     Family(
         # On the validation loss: how it drops, the engine asks of PyTorch's own scheduler.
         name="plateau",
-        shape=lambda _s, n, _all: shapes.plateau(n),
+        shape=lambda _s, n, _all: curves().plateau(n),
         words=_plateau_words,
         fields={
             "drop_factor": Field(number(0, 1, low_open=True, high_open=True), Fixed(0.1), 0.1),

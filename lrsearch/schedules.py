@@ -12,9 +12,10 @@ from dataclasses import fields
 import numpy as np
 
 from lrsearch import families
+from lrsearch.domain import round_half_up
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.families import FAMILIES
-from lrsearch.shapes import Factors, round_half_up
+from lrsearch.shapes import Factors
 from lrsearch.trial import ScheduleConfig
 
 __all__ = ["Factors", "comparable_from", "describe", "factors", "validate", "warmup_steps"]

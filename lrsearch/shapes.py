@@ -6,13 +6,14 @@ where torch has it too. Every function returns `[D]`, float64, each in 0..1; arg
 The torch class under "Source" is the twin that the tests compare with, for an optimizer whose rate is ``peak``.
 """
 
-import math
 from bisect import bisect_left
 from itertools import accumulate
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from lrsearch.domain import round_half_up
 
 Factors: TypeAlias = npt.NDArray[np.float64]
 
@@ -212,15 +213,6 @@ def plateau(shape_steps: int) -> Factors:
     Source: torch ReduceLROnPlateau(factor=drop_factor, patience=patience_epochs, min_lr=f*peak).
     """
     return np.ones(shape_steps)
-
-
-def round_half_up(value: float) -> int:
-    """Return the whole number nearest to ``value`` >= 0; of two, the larger.
-
-    >>> [round_half_up(value) for value in (0.49, 0.5, 1.5, 2.5)]
-    [0, 1, 2, 3]
-    """
-    return math.floor(value + 0.5)
 
 
 def _done(shape_steps: int) -> Factors:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from lrsearch import families
+from lrsearch.domain import round_half_up
 from lrsearch.schedules import warmup_steps
-from lrsearch.shapes import round_half_up
 from lrsearch.trial import ScheduleConfig
 
 PLATEAU_EPS: Final = 1e-8
