@@ -154,7 +154,7 @@ def _decay_steps(schedule: ScheduleConfig, shape_steps: int, n_steps: int) -> in
 
 
 def curves() -> ModuleType:
-    """Return ``lrsearch.shapes``, imported only where a curve is computed: it loads numpy, for which ``--help`` need not wait."""
+    """Return ``lrsearch.shapes``, which loads numpy: only where a curve is computed, not for ``--help``."""
     from lrsearch import shapes
 
     return shapes
