@@ -298,8 +298,15 @@ def current(database: Database) -> str:
     """Return the name that the study bears by now."""
     found = [name for name in studies.names(database) if name.startswith(STUDY)]
     if len(found) != 1:
-        raise AssertionError(f"one study must bear the name, and {found} do, among {database.read(all_carriers)}")
+        raise AssertionError(f"one study must bear the name, and {found} do, among {database.read(_all_there_is)}")
     return found[0]
+
+
+def _all_there_is(connection: sa.Connection) -> dict[str, Any]:
+    """Return what the database knows of its studies: the carriers of our ids, Optuna's rows and ours."""
+    optunas = connection.execute(sa.text("SELECT study_id, study_name FROM studies")).all()
+    ours = connection.execute(sa.select(tables.studies.c.id, tables.studies.c.optuna_id)).all()
+    return {"carriers": all_carriers(connection), "Optuna's": optunas, "ours": ours}
 
 
 @contextlib.contextmanager

@@ -245,10 +245,28 @@ def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(databas
         assert train(claims, claim, range(1, 5))
         assert claims.end(claim, complete(0.5)).accepted
     with database.writing() as connection:
-        connection.execute(sa.text("UPDATE lrsearch_slots SET ended_at = '2000-01-01 00:00:00.000000'"))
+        connection.execute(sa.text("UPDATE lrsearch_slots SET ended_at = '2000-01-01 00:00:00.000000' WHERE number = 0"))
     delete(filed)
     assert "has been deleted" in go_on(claims, None)
     assert study.names(database) == []
+
+
+@on_both
+def test_a_study_that_was_renamed_hours_ago_is_not_taken_for_a_deleted_one(database: Database, backend: str) -> None:
+    """The copy lacks a trial that ended while it was made, and the next epoch, which notices, takes hours."""
+    filed = filing.create(database, make_spec(budget={"trials": BUDGET}))
+    claims = claims_of(filed)
+    first, second = claimed(claims), claimed(claims)
+    assert train(claims, first, range(1, 5))
+    copy(filed, "renamed")
+    assert claims.end(first, complete(0.5)).accepted
+    delete(filed)
+    long_ago = "TIMESTAMP '2026-01-01 09:00:00'" if backend == "postgresql" else "'2026-01-01 09:00:00.000000'"
+    with database.writing() as connection:
+        connection.execute(sa.text(f"UPDATE lrsearch_slots SET started_at = {long_ago}"))
+        connection.execute(sa.text(f"UPDATE lrsearch_slots SET ended_at = {long_ago} WHERE number = 0"))
+    assert go_on(claims, second) == f"all {BUDGET} trials of the budget are finished"
+    assert [t.number for t in study.get(database, "renamed").trials()] == list(range(BUDGET))
 
 
 def test_a_study_that_is_given_the_id_of_a_deleted_one_begins_without_its_trials(database: Database) -> None:

@@ -24,8 +24,6 @@ _COUNTS = (
 )
 _STOPPED = sa.select(studies.c.stopped).where(studies.c.id == bindparam("study"))
 _SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == bindparam("study"))
-_STOPPED = sa.select(studies.c.stopped).where(studies.c.id == bindparam("study"))
-_SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == bindparam("study"))
 _HOURS = sa.select(
     studies.c.budget_hours, sa.case((studies.c.budget_hours.is_not(None), _SECONDS.scalar_subquery())).label("used")
 ).where(studies.c.id == bindparam("study"))

@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.store import optuna_private, optuna_rows, tables
-from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR, later
+from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.text import shown
 from lrsearch.trial import Reason, State
 
@@ -30,8 +31,8 @@ SPEC_ATTR = "lrsearch:spec"
 MESSAGE_ATTR = "lrsearch:message"
 """Why a trial diverged or failed, in words."""
 
-RENAMING_SECONDS = 60.0
-"""A copy that lacks what ended longer ago than this was made before, and not by a renaming."""
+RENAMING = timedelta(seconds=60)
+"""A copy that lacks what ended longer than this before the last that happened in the study is none of a renaming."""
 
 OPTUNA_STATES: Mapping[State, TrialState] = {
     State.COMPLETE: TrialState.COMPLETE,
@@ -176,13 +177,18 @@ def sweep(connection: sa.Connection, study: str) -> list[str]:
 
 
 def _is_whole(connection: sa.Connection, study: str, optuna_id: int) -> bool:
-    """Whether a copy has every trial that ended before somebody can have begun to rename the study."""
+    """Whether a copy has every trial that ended before somebody can have begun to rename the study.
+
+    That was by the end of the work, not by now: with long epochs a worker notices hours later.
+    """
     slots = tables.slots
-    ended = sa.select(slots.c.id).where(
-        slots.c.study_id == study, slots.c.state == "ended", slots.c.ended_at <= later(-RENAMING_SECONDS)
-    )
+    query = sa.select(slots.c.id, slots.c.started_at, slots.c.ended_at).where(slots.c.study_id == study)
+    rows = connection.execute(query).all()
+    last = max((at for row in rows for at in (row.started_at, row.ended_at) if at is not None), default=None)
     there = {json.loads(row.value_json) for row in connection.execute(_BY_SLOT, {"optuna": optuna_id})}
-    return set(connection.scalars(ended)) <= there
+    return last is None or all(
+        row.id in there or row.ended_at is None or row.ended_at > last - RENAMING for row in rows
+    )
 
 
 def _move(connection: sa.Connection, study: str, optuna_id: int) -> None:
