@@ -165,12 +165,12 @@ def labelled(
         return "diverged", None
     training.model.eval()
     with torch.no_grad():
-        outputs = torch.cat([training.model(splits.normalize(x)) for x in splits.train_images.split(512)])
+        outputs = torch.cat([training.model(splits.normalize(x)) for x, _ in splits.train.batches(512)])
     run = next((i for i, one in enumerate(reversed(flat)) if not one), len(flat))
     died = len(flat) - run
     if (outputs - outputs[0]).abs().max() <= 1e-6 * outputs[0].abs().max():
         return "dead", died
-    guess = collapse.guess_of(splits.train_labels, splits.validation_labels, splits.n_classes)
+    guess = collapse.guess_of(splits.train.labels, splits.validation.labels, splits.n_classes)
     chance = rows[-1].val_accuracy <= guess.accuracy and rows[-1].train_loss >= 0.98 * guess.entropy
     far = max(losses[1:]) > 2 * max(losses[0], guess.entropy) or min(m.train_loss for m in rows) < 0.8 * guess.entropy
     return ("guessing" if chance and far else "live"), None

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from lrsearch.training import device
-from lrsearch.training.data import ImageSplits
+from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.download import read
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
@@ -64,12 +64,9 @@ def splits(folder: Path) -> ImageSplits:
     """All 60,000 training images to train on; the test images stand where a search has its validation."""
     sets = read("mnist", folder, download=False, progress=False)
     return ImageSplits(
-        train_images=sets.train_images,
-        train_labels=sets.train_labels,
-        validation_images=sets.test_images,
-        validation_labels=sets.test_labels,
-        test_images=sets.test_images,
-        test_labels=sets.test_labels,
+        train=ImageSet(sets.train_images, sets.train_labels),
+        validation=ImageSet(sets.test_images, sets.test_labels),
+        test=ImageSet(sets.test_images, sets.test_labels),
         classes=sets.classes,
         mean=(0.1307,),
         std=(0.3081,),

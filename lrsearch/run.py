@@ -6,7 +6,7 @@ PyTorch is imported where images are loaded, so that what is wrong before is sai
 import logging
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,17 @@ def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEng
         return worker.build_engine(
             spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
         )
+
+
+def known(spec: StudySpec, here: Here, doing: Doing = _silently) -> StudySpec:
+    """Return the spec with what must be known of it to be filed: a person's own pictures and model are looked at.
+
+    Raises:
+        LrsearchError: they cannot be trained, in a sentence.
+    """
+    if spec.is_known:
+        return spec
+    return spec.fitted(prepare(spec, replace(here, device="cpu"), doing).facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +192,12 @@ def filed(
     Raises:
         LrsearchError: the study cannot be run here, in a sentence.
     """
-    filing.check(spec, place)
+    if spec.is_known:
+        filing.check(spec, place)
     engine = prepare(spec, here, doing)
+    if not spec.is_known:
+        spec = spec.fitted(engine.facts)
+        filing.check(spec, place)
     study = filing.file_study(
         spec, place, explicit_budget=explicit_budget, explicit_workers=explicit_workers, artifacts=artifacts
     )

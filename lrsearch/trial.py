@@ -69,6 +69,35 @@ class TrialConfig:
     seed: int
     """Initial weights and batch order; the same for all trials of a study (common random numbers),
     unless ``space.seed`` names several."""
+    stem_ratio: float | None = None
+    """Learning rate of the first level of layers over that of the head, (0..1]; between them it rises geometrically.
+    None: one rate for all."""
+    layer_decay: float | None = None
+    """The same said by its step: learning rate of a level over that of the next, (0..1]; None: not said so."""
+    backbone_ratio: float | None = None
+    """Factor (0..1] upon the learning rates of all levels but the head; None: 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What was measured of a study's model when the study was filed."""
+
+    n_parameters: int
+    """Trainable weights and biases."""
+    levels: tuple[tuple[str, ...], ...] = ()
+    """The names of its trainable parameters by depth: the stem first, the head last."""
+    frozen: tuple[str, ...] = ()
+    """The names of its parameters that are not trained."""
+    batch_norm: bool = False
+    """Whether it normalises by batch, and so cannot be trained on one image."""
+    draws: bool = False
+    """Whether it draws random numbers while it trains."""
+    repeats: bool = True
+    """Whether two trainings from one state are equal; otherwise a resumed trial is none of the uninterrupted one."""
+    code: str = ""
+    """SHA-256 of the file of a person's own function; empty where there is none."""
+    weights: str = ""
+    """SHA-256 of the weights from which it starts; empty where they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +124,10 @@ class Facts:
     """Test images of each class [examples]; likewise."""
     fingerprint: str = ""
     """SHA-256 of all images and labels; empty where nobody has read them."""
+    train_counts: tuple[int, ...] = ()
+    """Training images of each class [examples]; empty where nobody has counted."""
+    network: Network | None = None
+    """The model; None where nobody has looked, because lrsearch brings it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
-from lrsearch.training import data, device
+from lrsearch.training import data, device, preflight, weights
+from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
@@ -65,24 +66,50 @@ def build_engine(
         DataError: the images are missing or corrupt, or not those that the study was filed with.
     """
     where = device.resolve(device_name)
+    device.prepare(where, threads or device.threads_for(spec.model.name))
+    model = model_config(spec)
+    origin = weights.origin(model)
+    splits = _images(spec, origin, data_dir, progress=progress)
+    facts = splits.facts()  # before they leave the CPU
+    if not spec.is_published or (spec.is_known and spec.facts.network is not None):
+        facts = replace(facts, network=preflight.look(model, facts.shape, len(facts.classes)))
+    spec.check_facts(facts)
+    metric = None if spec.metric.measure is None else spec.metric.name
+    rules = Rules(
+        spec.training.drop_last,
+        spec.training.divergence_watch,
+        spec.averaging,
+        metric,
+        spec.training.class_weights or None,
+        spec.decay_matrices or None,
+    )
+    return SerialEngine(splits, model, where, rules, facts, stream=not data.fits(splits, where))
+
+
+def model_config(spec: StudySpec) -> ModelConfig:
+    """Return what a study says of its model."""
+    model = spec.model
+    return ModelConfig(
+        model.name, model.hidden, model.weights, model.init_from, model.stem, model.freeze, model.args, model.loss
+    )
+
+
+def _images(spec: StudySpec, origin: weights.Origin | None, data_dir: Path | None, *, progress: bool) -> ImageSplits:
     dataset = spec.dataset
-    splits = data.load(
+    if dataset.own is not None:
+        return data.load_own(dataset, spec.scaling, origin, data_dir, progress=progress)
+    return data.load(
         data.DataConfig(
             name=dataset.name,
             limit=dataset.limit,
             validation_fraction=dataset.validation_fraction,
             split_seed=dataset.split_seed,
-            scaling=dataset.scaling,
+            scaling=spec.scaling,
+            origin=origin,
         ),
         data_dir,
         progress=progress,
     )
-    facts = splits.facts()  # before they leave the CPU
-    spec.check_images(facts)
-    device.prepare(where, threads or device.threads_for(spec.model.name))
-    metric = None if spec.metric.measure is None else spec.metric.name
-    rules = Rules(spec.training.drop_last, spec.training.divergence_watch, spec.averaging, metric)
-    return SerialEngine(splits, ModelConfig(spec.model.name, spec.model.hidden), where, rules, facts)
 
 
 def work(

@@ -185,8 +185,8 @@ def test_the_standard_error_is_binomial_and_never_zero(accuracy: float, n: int, 
 
 def test_a_study_knows_how_many_images_it_is_judged_on() -> None:
     splits = data.load(data.DataConfig(), None)
-    assert spec().facts.n_validation == len(splits.validation_labels)
-    assert spec().facts.n_test == len(splits.test_labels)
+    assert spec().facts.n_validation == len(splits.validation.labels)
+    assert spec().facts.n_test == len(splits.test.labels)
     assert spec(dataset={"name": "mnist", "limit": 1000, "validation_fraction": 0.3}).facts.n_validation == 300
 
 

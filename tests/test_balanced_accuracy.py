@@ -41,13 +41,13 @@ def test_it_is_scikit_learns_and_changes_nothing_else() -> None:
             without.val_accuracy,
         )
         assert without.val_score is None
-        found = training.model(splits.normalize(splits.validation_images)).argmax(1)
-        assert row.val_score == pytest.approx(balanced_accuracy_score(splits.validation_labels, found), abs=1e-12)
+        found = training.model(splits.normalize(splits.validation.images)).argmax(1)
+        assert row.val_score == pytest.approx(balanced_accuracy_score(splits.validation.labels, found), abs=1e-12)
         assert row.averaged_val_score is not None
     result = measuring.test(CONFIG, training.weights())
     assert isinstance(result, engines.TestResult)
-    found = training.model(splits.normalize(splits.test_images)).argmax(1)
-    assert result.test_score == pytest.approx(balanced_accuracy_score(splits.test_labels, found), abs=1e-12)
+    found = training.model(splits.normalize(splits.test.images)).argmax(1)
+    assert result.test_score == pytest.approx(balanced_accuracy_score(splits.test.labels, found), abs=1e-12)
 
 
 def test_its_rung_score_is_that_of_the_averaged_weights() -> None:

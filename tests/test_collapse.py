@@ -216,7 +216,7 @@ def test_a_network_that_is_sure_of_itself_is_not_dead_however_small_its_gradient
 
 
 def goes_on(optimizer: torch.optim.Optimizer, model: nn.Sequential, lrs: list[float]) -> bool:
-    return stays_dead(model, optimizer, optimizers.updater(optimizer), lrs, images())
+    return stays_dead(model, optimizer, optimizers.updater(optimizer), [[lr] for lr in lrs], images())
 
 
 def test_weight_decay_that_shrinks_what_silences_a_layer_wakes_it() -> None:
@@ -289,7 +289,7 @@ def by_hand(config: TrialConfig, model: str) -> tuple[list[bool], list[float], n
     network = serial.models.build(ModelConfig(model), splits.shape, 10)  # type: ignore[arg-type]
     optimizer = optimizers.build(config.optimizer, network.parameters(), CPU)
     order = torch.Generator().manual_seed(config.seed)
-    pictures, flat = splits.normalize(splits.train_images), []
+    pictures, flat = splits.normalize(splits.train.images), []
     for _ in range(config.epochs):
         for rows in torch.randperm(n, generator=order).split(config.batch_size):
             for group in optimizer.param_groups:
@@ -297,7 +297,7 @@ def by_hand(config: TrialConfig, model: str) -> tuple[list[bool], list[float], n
             optimizer.zero_grad()
             outputs = network(pictures[rows])
             flat.append(bool((outputs == outputs[0]).all()))
-            functional.cross_entropy(outputs, splits.train_labels[rows]).backward()
+            functional.cross_entropy(outputs, splits.train.labels[rows]).backward()
             optimizer.step()
     return flat, lrs, network
 
@@ -338,7 +338,7 @@ def test_the_engine_names_the_update_from_which_a_loop_by_hand_has_one_output(na
     assert len(before) < config.epochs
     # What was left out would have changed nothing: trained through, the network knows nothing.
     splits = data.load(DataConfig("digits"))
-    outputs = network(splits.normalize(splits.train_images)).detach()
+    outputs = network(splits.normalize(splits.train.images)).detach()
     assert torch.equal(outputs, outputs[:1].expand_as(outputs))
 
 

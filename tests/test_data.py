@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,17 +17,17 @@ from hypothesis import strategies as st
 from lrsearch.errors import DataError, StudyFileError
 from lrsearch.spec import study as spec
 from lrsearch.training import data, download
-from lrsearch.training.data import DataConfig, ImageSplits, draw, load, statistics
+from lrsearch.training.data import DataConfig, ImageSet, ImageSplits, draw, load, statistics
 
 IDX = download.IDX_FILES
 WRONG_NAME: Any = "mnits"
 TENSORS = (
-    "train_images",
-    "train_labels",
-    "validation_images",
-    "validation_labels",
-    "test_images",
-    "test_labels",
+    "train.images",
+    "train.labels",
+    "validation.images",
+    "validation.labels",
+    "test.images",
+    "test.labels",
 )
 
 
@@ -50,23 +51,23 @@ def hashes(images: torch.Tensor) -> list[str]:
 
 
 def equal(a: ImageSplits, b: ImageSplits) -> bool:
-    return all(torch.equal(getattr(a, t), getattr(b, t)) for t in TENSORS) and (a.mean, a.std) == (b.mean, b.std)
+    return all(torch.equal(attrgetter(t)(a), attrgetter(t)(b)) for t in TENSORS) and (a.mean, a.std) == (b.mean, b.std)
 
 
 # --- digits -----------------------------------------------------------------------------------------------------------
 
 
 def test_digits_are_800_200_and_797_images_of_28x28_bytes(digits: ImageSplits) -> None:
-    assert digits.train_images.shape == (800, 1, 28, 28)
-    assert digits.validation_images.shape == (200, 1, 28, 28)
-    assert digits.test_images.shape == (797, 1, 28, 28)
-    assert [len(getattr(digits, t)) for t in TENSORS] == [800, 800, 200, 200, 797, 797]
-    assert {getattr(digits, t).dtype for t in TENSORS} == {torch.uint8, torch.int64}
+    assert digits.train.images.shape == (800, 1, 28, 28)
+    assert digits.validation.images.shape == (200, 1, 28, 28)
+    assert digits.test.images.shape == (797, 1, 28, 28)
+    assert [len(attrgetter(t)(digits)) for t in TENSORS] == [800, 800, 200, 200, 797, 797]
+    assert {attrgetter(t)(digits).dtype for t in TENSORS} == {torch.uint8, torch.int64}
     assert digits.shape == (1, 28, 28)
     assert digits.n_classes == 10
     assert digits.classes == tuple("0123456789")
-    assert int(digits.train_images.min()) == 0
-    assert int(digits.train_images.max()) == 255
+    assert int(digits.train.images.min()) == 0
+    assert int(digits.train.images.max()) == 255
 
 
 def test_digits_load_equal_bit_for_bit_twice(digits: ImageSplits) -> None:
@@ -75,7 +76,9 @@ def test_digits_load_equal_bit_for_bit_twice(digits: ImageSplits) -> None:
 
 def test_the_three_sets_of_digits_share_no_image(digits: ImageSplits) -> None:
     # All 1,797 differ, so that content tells them apart.
-    everything = [h for t in ("train_images", "validation_images", "test_images") for h in hashes(getattr(digits, t))]
+    everything = [
+        h for t in ("train.images", "validation.images", "test.images") for h in hashes(attrgetter(t)(digits))
+    ]
     assert len(set(everything)) == len(everything) == 1797
 
 
@@ -85,13 +88,13 @@ def test_the_three_sets_of_digits_share_no_image(digits: ImageSplits) -> None:
 )
 def test_the_test_digits_are_always_the_same(digits: ImageSplits, config: DataConfig) -> None:
     other = load(config)
-    assert torch.equal(other.test_images, digits.test_images)
-    assert torch.equal(other.test_labels, digits.test_labels)
+    assert torch.equal(other.test.images, digits.test.images)
+    assert torch.equal(other.test.labels, digits.test.labels)
 
 
 def test_the_drawn_digits_do_not_change_with_versions_and_machines(digits: ImageSplits) -> None:
     # A split or a pixel that moved would make results of two versions incomparable, silently.
-    contents = b"".join(getattr(digits, t).numpy().tobytes() for t in TENSORS)
+    contents = b"".join(attrgetter(t)(digits).numpy().tobytes() for t in TENSORS)
     assert hashlib.sha256(contents).hexdigest() == "4932f8554c2b8f62cdf31ec0331d9946bff9a9be1b111240f42baecd0a6f4913"
 
 
@@ -112,7 +115,7 @@ def test_digits_are_those_of_scikit_learn_resized_bilinearly_to_the_nearest_byte
     ours = {
         (image.numpy().tobytes(), int(label))
         for part in ("train", "validation", "test")
-        for image, label in zip(getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels"), strict=True)
+        for image, label in zip(getattr(digits, part).images, getattr(digits, part).labels, strict=True)
     }
     assert ours == expected
 
@@ -173,11 +176,11 @@ def test_another_split_seed_draws_other_images() -> None:
 @pytest.mark.parametrize(("limit", "fraction"), [(None, 0.2), (10, 0.01), (77, 0.5), (999, 0.333), (3, 0.2)])
 def test_the_study_file_counts_training_images_as_the_split_does(limit: int | None, fraction: float) -> None:
     counted = spec.DatasetSpec(limit=limit, validation_fraction=fraction).n_train
-    assert counted == len(load(DataConfig(limit=limit, validation_fraction=fraction)).train_labels)
+    assert counted == len(load(DataConfig(limit=limit, validation_fraction=fraction)).train.labels)
 
 
 def test_the_study_file_knows_the_scalings_that_are_offered() -> None:
-    assert get_args(spec.DatasetSpec.model_fields["scaling"].annotation) == data.SCALINGS
+    assert get_args(get_args(spec.DatasetSpec.model_fields["scaling"].annotation)[0]) == data.SCALINGS
 
 
 @pytest.mark.parametrize(
@@ -233,21 +236,21 @@ def coloured(scaling: data.Scaling = "standard") -> ImageSplits:
 @pytest.mark.parametrize("scaling", data.SCALINGS)
 def test_normalising_is_the_plain_formula(scaling: data.Scaling) -> None:
     for splits in (load(DataConfig(scaling=scaling)), coloured(scaling)):
-        normal = splits.normalize(splits.validation_images)
+        normal = splits.normalize(splits.validation.images)
         assert normal.dtype == torch.float32
-        assert normal.shape == splits.validation_images.shape
-        torch.testing.assert_close(normal.double(), plain(splits, splits.validation_images), rtol=1e-6, atol=1e-6)
+        assert normal.shape == splits.validation.images.shape
+        torch.testing.assert_close(normal.double(), plain(splits, splits.validation.images), rtol=1e-6, atol=1e-6)
 
 
 def test_normalising_leaves_the_bytes_as_they_are(digits: ImageSplits) -> None:
-    before = digits.validation_images.clone()
-    digits.normalize(digits.validation_images)
-    assert torch.equal(digits.validation_images, before)
+    before = digits.validation.images.clone()
+    digits.normalize(digits.validation.images)
+    assert torch.equal(digits.validation.images, before)
 
 
 def test_standardised_training_images_have_mean_0_and_standard_deviation_1_in_every_channel() -> None:
     splits = coloured()
-    normal = splits.normalize(splits.train_images).double()
+    normal = splits.normalize(splits.train.images).double()
     torch.testing.assert_close(normal.mean((0, 2, 3)), torch.zeros(3, dtype=torch.float64), rtol=0, atol=1e-6)
     torch.testing.assert_close(
         normal.std((0, 2, 3), unbiased=False), torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-6
@@ -255,7 +258,7 @@ def test_standardised_training_images_have_mean_0_and_standard_deviation_1_in_ev
 
 
 def test_statistics_come_from_the_training_images_only(digits: ImageSplits) -> None:
-    scaled = digits.train_images.double() / 255
+    scaled = digits.train.images.double() / 255
     assert digits.mean == pytest.approx((scaled.mean().item(),), rel=1e-12)
     assert digits.std == pytest.approx((scaled.std(unbiased=False).item(),), rel=1e-12)
 
@@ -271,9 +274,9 @@ def test_unit_scaling_is_torchvisions_to_tensor_bit_for_bit() -> None:
 
 def test_a_pixel_is_normalised_alike_in_every_batch() -> None:
     splits = coloured()
-    whole = splits.normalize(splits.train_images)
+    whole = splits.normalize(splits.train.images)
     for size in (1, 3, 7):
-        pieces = torch.cat([splits.normalize(b) for b in torch.split(splits.train_images, size)])
+        pieces = torch.cat([splits.normalize(b) for b in torch.split(splits.train.images, size)])
         assert torch.equal(pieces, whole)
 
 
@@ -289,12 +292,12 @@ def test_images_without_contrast_cannot_be_standardised() -> None:
 def test_splits_move_to_a_device_as_a_whole(digits: ImageSplits, device: str) -> None:
     moved = digits.to(device)
     assert moved.device.type == device
-    assert {getattr(moved, t).device.type for t in TENSORS} == {device}
-    assert moved.normalize(moved.train_images[:5]).device.type == device
+    assert {attrgetter(t)(moved).device.type for t in TENSORS} == {device}
+    assert moved.normalize(moved.train.images[:5]).device.type == device
     assert digits.device.type == "cpu"
     if device != "meta":
-        ours = moved.normalize(moved.train_images).cpu()
-        torch.testing.assert_close(ours, digits.normalize(digits.train_images), rtol=1e-6, atol=1e-6)
+        ours = moved.normalize(moved.train.images).cpu()
+        torch.testing.assert_close(ours, digits.normalize(digits.train.images), rtol=1e-6, atol=1e-6)
 
 
 # --- the real MNIST ---------------------------------------------------------------------------------------------------
@@ -317,30 +320,30 @@ def test_mnist_is_what_torchvision_reads(mnist_root: Path) -> None:
 def test_mnist_has_its_known_statistics(mnist_root: Path) -> None:
     official = download.read("mnist", mnist_root, download=False, progress=False)
     assert official.train_images.shape == (60_000, 1, 28, 28)
-    (mean,), (std,) = statistics(official.train_images)
+    (mean,), (std,) = statistics(ImageSet(official.train_images, official.train_labels))
     assert (round(mean, 4), round(std, 4)) == (0.1307, 0.3081)
 
 
 def test_mnist_is_drawn_from_its_training_images_and_tested_on_its_test_images(mnist_root: Path) -> None:
     splits = load(DataConfig("mnist", limit=1000), mnist_root)
-    assert [len(getattr(splits, t)) for t in TENSORS] == [800, 800, 200, 200, 10_000, 10_000]
+    assert [len(attrgetter(t)(splits)) for t in TENSORS] == [800, 800, 200, 200, 10_000, 10_000]
     assert equal(splits, load(DataConfig("mnist", limit=1000), mnist_root))
     official = download.read("mnist", mnist_root, download=False, progress=False)
     train, validation = draw(DataConfig("mnist", limit=1000), 60_000)
-    assert torch.equal(splits.train_images, official.train_images[train])
-    assert torch.equal(splits.validation_labels, official.train_labels[validation])
-    assert torch.equal(splits.test_images, official.test_images)
+    assert torch.equal(splits.train.images, official.train_images[train])
+    assert torch.equal(splits.validation.labels, official.train_labels[validation])
+    assert torch.equal(splits.test.images, official.test_images)
 
 
 def test_all_of_mnist_is_48000_12000_and_10000(mnist_root: Path) -> None:
     splits = load(DataConfig("mnist"), mnist_root)
-    assert [len(getattr(splits, t)) for t in TENSORS] == [48_000, 48_000, 12_000, 12_000, 10_000, 10_000]
+    assert [len(attrgetter(t)(splits)) for t in TENSORS] == [48_000, 48_000, 12_000, 12_000, 10_000, 10_000]
 
 
 def test_the_drawn_images_of_mnist_share_no_content(mnist_root: Path) -> None:
     splits = load(DataConfig("mnist"), mnist_root)
     train, validation, test = (
-        set(hashes(i)) for i in (splits.train_images, splits.validation_images, splits.test_images)
+        set(hashes(i)) for i in (splits.train.images, splits.validation.images, splits.test.images)
     )
     assert not train & validation
     assert not train & test

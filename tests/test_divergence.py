@@ -148,14 +148,14 @@ def losses_by_hand(config: TrialConfig, hidden: int = HIDDEN) -> tuple[list[floa
     model = nn.Sequential(nn.Flatten(), nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, 10))
     optimizer = optimizers.build(config.optimizer, model.parameters(), CPU)
     order = torch.Generator().manual_seed(config.seed)
-    images = SPLITS.train_images.float() / 255
+    images = SPLITS.train.images.float() / 255
     losses: list[float] = []
     for _ in range(config.epochs):
         for rows in torch.randperm(N_TRAIN, generator=order).split(config.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = lrs[len(losses)]
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(images[rows]), SPLITS.train_labels[rows])
+            loss = functional.cross_entropy(model(images[rows]), SPLITS.train.labels[rows])
             loss.backward()
             optimizer.step()
             losses.append(loss.item())

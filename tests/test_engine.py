@@ -28,7 +28,7 @@ from lrsearch.schedules import factors
 from lrsearch.training import data, device, serial
 from lrsearch.training import engine as engines
 from lrsearch.training.averaging import WeightAverage
-from lrsearch.training.data import DataConfig, ImageSplits, Scaling
+from lrsearch.training.data import DataConfig, ImageSet, ImageSplits, Scaling
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine, SerialTraining
 from lrsearch.trial import (
@@ -195,8 +195,8 @@ def write_out(
     averaging: bool = False,
 ) -> WrittenOut:
     """Train as one would write it down, an update at a time."""
-    x, y = plainly_normalized(splits, splits.train_images), splits.train_labels
-    validation = plainly_normalized(splits, splits.validation_images), splits.validation_labels
+    x, y = plainly_normalized(splits, splits.train.images), splits.train.labels
+    validation = plainly_normalized(splits, splits.validation.images), splits.validation.labels
     starts = list(range(0, len(y), config.batch_size))
     if drop_last:
         starts = [i for i in starts if i + config.batch_size <= len(y)]
@@ -308,14 +308,12 @@ def test_colour_images_built_by_hand_train_the_cnn() -> None:
     noise = torch.randint(0, 60, (150, 3, 32, 32), generator=generator)
     tint = torch.stack([labels * 19, 180 - labels * 15, labels % 3 * 70], dim=1).view(150, 3, 1, 1)
     images = (noise + tint).to(torch.uint8)
-    mean, std = data.statistics(images[:100])
+    train = ImageSet(images[:100], labels[:100])
+    mean, std = data.statistics(train)
     splits = ImageSplits(
-        train_images=images[:100],
-        train_labels=labels[:100],
-        validation_images=images[100:130],
-        validation_labels=labels[100:130],
-        test_images=images[130:],
-        test_labels=labels[130:],
+        train=train,
+        validation=ImageSet(images[100:130], labels[100:130]),
+        test=ImageSet(images[130:], labels[130:]),
         classes=tuple("abcdefghij"),
         mean=mean,
         std=std,
@@ -362,7 +360,7 @@ def test_an_epoch_shows_every_image_once_in_an_order_that_batches_and_optimizers
         return list(torch.cat(seen).split(N_TRAIN))
 
     first, second = epochs(SGD)
-    images = plainly_normalized(digits(), digits().train_images)
+    images = plainly_normalized(digits(), digits().train.images)
     in_order = sorted(map(tuple, images.flatten(1).tolist()))
     assert sorted(map(tuple, first.flatten(1).tolist())) == in_order
     assert not torch.equal(first, second)
@@ -401,7 +399,7 @@ def test_an_epoch_takes_time_of_its_own() -> None:
 
 def test_what_cannot_be_built_fails_at_the_start() -> None:
     splits = digits()
-    small = replace(splits, train_images=splits.train_images[..., :5, :5])
+    small = replace(splits, train=ImageSet(splits.train.images[..., :5, :5], splits.train.labels))
     with pytest.raises(StudyFileError, match="5x5"):
         SerialEngine(small, CNN, CPU, Rules()).start(SGD)
 
@@ -507,7 +505,7 @@ def test_the_average_equals_torchs_averaged_model_after_every_update(steps_per_e
     splits = digits()
     for t in range(40):
         rows = slice(20 * t, 20 * t + 20)
-        loss = functional.cross_entropy(model(splits.normalize(splits.train_images[rows])), splits.train_labels[rows])
+        loss = functional.cross_entropy(model(splits.normalize(splits.train.images[rows])), splits.train.labels[rows])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -670,8 +668,8 @@ def test_the_last_weights_are_judged_on_the_797_test_images(config: TrialConfig)
         "adam": lambda p: torch.optim.Adam(p, fused=True),
     }
     by_hand = write_out(digits(), plain_mlp, config, theirs[name])
-    images = plainly_normalized(digits(), digits().test_images)
-    loss, accuracy = plainly_judged(by_hand.model, images, digits().test_labels)
+    images = plainly_normalized(digits(), digits().test.images)
+    loss, accuracy = plainly_judged(by_hand.model, images, digits().test.labels)
     assert len(images) == 797
     assert tested.test_accuracy == accuracy
     assert tested.test_accuracy > 0.75

@@ -346,9 +346,9 @@ def test_the_layers_are_those_of_a_model_with_several_hidden_sizes_and_with_none
 def same_images(names: dict[str, Any], splits: data.ImageSplits, *folder: Path) -> None:
     """Check that a program loads the three sets that were searched, in their order."""
     searched = (
-        (splits.train_images, splits.train_labels),
-        (splits.validation_images, splits.validation_labels),
-        (splits.test_images, splits.test_labels),
+        (splits.train.images, splits.train.labels),
+        (splits.validation.images, splits.validation.labels),
+        (splits.test.images, splits.test.labels),
     )
     for found, (images, labels) in zip(names["load_data"](*folder), searched, strict=True):
         assert torch.equal(found.tensors[1], labels)

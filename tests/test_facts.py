@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,8 +25,8 @@ def test_the_facts_of_images_are_counted_from_the_images() -> None:
     facts = splits.facts()
     assert (facts.n_train, facts.n_validation, facts.n_test) == (210, 90, 797)
     assert (facts.shape, facts.classes) == ((1, 28, 28), tuple("0123456789"))
-    assert facts.validation_counts == tuple(torch.bincount(splits.validation_labels, minlength=10).tolist())
-    assert facts.test_counts == tuple(torch.bincount(splits.test_labels, minlength=10).tolist())
+    assert facts.validation_counts == tuple(torch.bincount(splits.validation.labels, minlength=10).tolist())
+    assert facts.test_counts == tuple(torch.bincount(splits.test.labels, minlength=10).tolist())
     assert (facts.mean, facts.std) == (splits.mean, splits.std)
 
 
@@ -33,17 +34,12 @@ def test_the_fingerprint_tells_any_change_of_any_image_or_label() -> None:
     splits = data.load(DataConfig("digits", limit=300))
     again = data.load(DataConfig("digits", limit=300))
     assert splits.facts().fingerprint == again.facts().fingerprint
-    for part in (
-        "train_images",
-        "train_labels",
-        "validation_images",
-        "validation_labels",
-        "test_images",
-        "test_labels",
-    ):
-        changed = getattr(again, part).clone()
+    for name, part in product(("train", "validation", "test"), ("images", "labels")):
+        of = getattr(again, name)
+        changed = getattr(of, part).clone()
         changed.view(-1)[-1] += 1
-        assert replace(again, **{part: changed}).facts().fingerprint != splits.facts().fingerprint, part
+        other = replace(again, **{name: replace(of, **{part: changed})})
+        assert other.facts().fingerprint != splits.facts().fingerprint, (name, part)
 
 
 @pytest.mark.parametrize("name", ["digits"])

@@ -43,8 +43,8 @@ def weights_after(model: nn.Module, optimizer: torch.optim.Optimizer, n_steps: i
         for group in optimizer.param_groups:
             group["lr"] *= 0.95
         optimizer.zero_grad()
-        images = SPLITS.normalize(SPLITS.train_images[rows]).to(where)
-        functional.cross_entropy(model(images), SPLITS.train_labels[rows].to(where)).backward()
+        images = SPLITS.normalize(SPLITS.train.images[rows]).to(where)
+        functional.cross_entropy(model(images), SPLITS.train.labels[rows].to(where)).backward()
         optimizer.step()
     return torch.cat([p.detach().flatten().cpu() for p in model.parameters()])
 

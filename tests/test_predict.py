@@ -161,7 +161,7 @@ def test_off_a_terminal_all_is_ascii_and_the_image_can_be_made_out(study: InProc
     out = study("predict", "--image", "3").out
     assert out.isascii()
     drawn = [line[1:-1] for line in out.splitlines() if len(line) == 30 and line[0] == line[-1] == "|"]
-    image = load(DataConfig(limit=1000)).test_images[3, 0].float()
+    image = load(DataConfig(limit=1000)).test.images[3, 0].float()
     dark = nn.functional.avg_pool2d(image[None], (2, 1))[0]
     assert len(drawn) == 14
     for line, values in zip(drawn, dark, strict=True):
@@ -300,7 +300,7 @@ GREY = (1, 28, 28)
 @pytest.fixture
 def digit() -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A test image of the digits."""
-    return load(DataConfig()).test_images[3, 0].numpy()
+    return load(DataConfig()).test.images[3, 0].numpy()
 
 
 def test_a_picture_of_a_test_image_is_predicted_as_that_image_is(

@@ -392,8 +392,8 @@ def test_the_spec_counts_the_training_images_that_are_drawn(limit: int | None, v
     table = {"validation_fraction": validation_fraction} | ({} if limit is None else {"limit": limit})
     dataset = make_spec(dataset=table, space={"batch_size": 1}).dataset
     splits = data.load(data.DataConfig("digits", limit=limit, validation_fraction=validation_fraction))
-    assert dataset.n_train == len(splits.train_labels)
-    assert dataset.pool == len(splits.train_labels) + len(splits.validation_labels)
+    assert dataset.n_train == len(splits.train.labels)
+    assert dataset.pool == len(splits.train.labels) + len(splits.validation.labels)
 
 
 @given(st.integers(3, 60_000), st.floats(0.001, 0.999))

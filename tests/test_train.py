@@ -147,12 +147,12 @@ def test_by_default_all_images_are_trained_on_and_nothing_is_said_of_validation(
 def test_together_are_all_images_once_scaled_as_in_the_search() -> None:
     splits = data.load(data.DataConfig("digits"))
     both = splits.together()
-    n = len(splits.train_labels)
-    assert len(both.train_labels) == ALL_IMAGES
-    assert torch.equal(both.train_images[:n], splits.train_images)
-    assert torch.equal(both.train_images[n:], splits.validation_images)
-    assert torch.equal(both.train_labels[n:], splits.validation_labels)
-    assert len(both.validation_images) == len(both.validation_labels) == 0
+    n = len(splits.train.labels)
+    assert len(both.train.labels) == ALL_IMAGES
+    assert torch.equal(both.train.images[:n], splits.train.images)
+    assert torch.equal(both.train.images[n:], splits.validation.images)
+    assert torch.equal(both.train.labels[n:], splits.validation.labels)
+    assert len(both.validation.images) == len(both.validation.labels) == 0
     assert (both.mean, both.std) == (splits.mean, splits.std)
 
 
@@ -165,7 +165,7 @@ def test_the_example_of_the_page_loads_the_weights(lrsearch: InProcess, here: Pa
     model, about = space["model"], space["about"]
     splits = data.load(data.DataConfig("digits"))
     mean, std = (torch.tensor(about["normalization"][key]).view(-1, 1, 1) for key in ("mean", "std"))
-    right = model((splits.test_images / 255 - mean) / std).argmax(1) == splits.test_labels
+    right = model((splits.test.images / 255 - mean) / std).argmax(1) == splits.test.labels
     assert right.double().mean().item() == about["test"]["accuracy"]
 
 

@@ -400,7 +400,7 @@ def test_the_engine_of_a_study_has_its_images_and_rules() -> None:
     )
     engine = worker.build_engine(spec, device_name="cpu", threads=1, data_dir=None, progress=False)
     splits = engine.splits  # type: ignore[attr-defined]
-    assert (len(splits.train_labels), len(splits.validation_labels)) == (35, 15)
+    assert (len(splits.train.labels), len(splits.validation.labels)) == (35, 15)
     assert splits.mean == (0.0,)
     rules = engine.rules  # type: ignore[attr-defined]
     assert (rules.drop_last, rules.divergence_watch, rules.averaging) == (True, False, True)

@@ -1,12 +1,14 @@
 """`lrsearch run`."""
 
 from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch import cores
-from lrsearch.cli import searching
+from lrsearch.cli import interrupts, searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -19,6 +21,7 @@ from lrsearch.cli.options import (
     place,
     print_json,
     quiet_optuna,
+    stderr,
     stdout,
     storage_option,
 )
@@ -58,8 +61,26 @@ def run(
     epochs: Annotated[
         int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", help="Epochs of every trial.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Data set by name.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model by name.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset",
+            metavar="NAME|folder:PATH|csv:FILE|FILE.py:FUNCTION",
+            help="Data set by name, or your own pictures: a folder for each class, a table, a function.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|torchvision/NAME|timm/NAME|FILE.py:FUNCTION",
+            help="Model by name, or your own: a package's, or a function that builds it.",
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
+    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="Who proposes settings, by name.")] = None,
     pruner: Annotated[str | None, typer.Option("--pruner", help="Who ends trials early, by name.")] = None,
     seed: Annotated[
@@ -122,6 +143,7 @@ def run(
         "epochs": epochs,
         "dataset": dataset,
         "model": model,
+        "weights": weights,
         "sampler": sampler,
         "pruner": pruner,
         "seed": seed,
@@ -137,7 +159,7 @@ def run(
     where = place(storage)
     spec = _resolve(study, overrides, where)
     if dry_run:
-        return _dry_run(spec, where, as_json=as_json)
+        return _dry_run(_known(spec, threads, data_dir), where, as_json=as_json)
     n = _workers(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
@@ -246,6 +268,16 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
         return found.spec if found else None
 
 
+def _known(spec: StudySpec, threads: int | None, data_dir: Path | None) -> StudySpec:
+    """Return the spec with what must be known of it; a person's own pictures and model are looked at."""
+    if spec.is_known:
+        return spec
+    from lrsearch import run
+
+    with interrupts.raised():
+        return run.known(spec, run.Here("cpu", threads, data_dir, progress=stderr().is_terminal))
+
+
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
@@ -274,6 +306,7 @@ def _detach(asked: Asked) -> int:
     """File the study for workers elsewhere."""
     from lrsearch.store import filing
 
+    asked = replace(asked, spec=_known(asked.spec, asked.threads, asked.data_dir))
     filing.check(asked.spec, asked.where)
     study = searching.file(asked)
     study.database.close()

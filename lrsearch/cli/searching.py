@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +123,13 @@ def search(asked: Asked) -> int:
                     )
                 )
             return _watch(asked, session.study, lambda: session.attend(leave), leave, console, begun, live=live)
+    if not spec.is_known:
+        from lrsearch import run
+
+        with interrupts.raised():
+            here = run.Here("cpu", asked.threads, asked.data_dir, progress=live)
+            spec = run.known(spec, here, lambda what: _doing(console, what, live=live))
+        asked = replace(asked, spec=spec)
     if asked.ray is None:
         from lrsearch.workers import local
 

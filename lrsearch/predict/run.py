@@ -159,22 +159,19 @@ def _image(splits: ImageSplits, asked: Numbered | PictureFile, dataset: str) -> 
         read = picture.read(asked.path, splits.shape, invert=asked.invert)
         source = ", ".join([asked.path.name, *read.done])
         return _Image(read.image, source, notes=_doubts(read.image, splits, asked, dataset))
-    images, labels = {
-        "test": (splits.test_images, splits.test_labels),
-        "validation": (splits.validation_images, splits.validation_labels),
-        "train": (splits.train_images, splits.train_labels),
-    }[asked.of]
+    images = {"test": splits.test, "validation": splits.validation, "train": splits.train}[asked.of]
     if not 0 <= asked.number < len(images):
         raise UsageError(
             f"--image must be from 0 to {len(images) - 1} in the {asked.of} set of {dataset}, got {asked.number}"
         )
     source = f"image {asked.number} of the {len(images):,} {asked.of} images of {dataset}"
-    return _Image(images[asked.number], source, int(labels[asked.number]))
+    image, label = images.take(images.placed(torch.tensor([asked.number])))
+    return _Image(image[0], source, int(label))
 
 
 def _doubts(image: torch.Tensor, splits: ImageSplits, asked: PictureFile, dataset: str) -> tuple[str, ...]:
     """Return what may be wrong with a picture: grey sets are bright on dark, and pictures of paper are not."""
-    usual, this = (images.float().mean().item() for images in (splits.train_images[:1000], image))
+    usual, this = (some.float().mean().item() for some in (next(splits.train.batches(1000))[0], image))
     if splits.shape[0] > 1 or abs(255 - this - usual) >= abs(this - usual):
         return ()
     what = "without --invert" if asked.invert else "with --invert"

@@ -14,7 +14,7 @@ from lrsearch import schedules
 from lrsearch.analysis.answer import Findings, Score, find, value_of
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import tolerance
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
@@ -60,7 +60,7 @@ class Answer:
         """The winner as a PyTorch program; empty where there is none."""
         if self.winner is None:
             return ""
-        return snippet(self.winner.config, self.spec.steps_per_epoch(self.winner.config.batch_size))
+        return snippet(self.winner.config, self.spec)
 
     @property
     def headline(self) -> str:
@@ -84,10 +84,14 @@ class Answer:
             "schedule": f"{schedules.describe(config.schedule)}; {counted(config.epochs, 'epoch')}",
             "batch size": str(config.batch_size),
         }
+        if by_layer := study_words.levels(self.spec, config):
+            out["layers"] = by_layer
         if self.found.validation:
             out["validation"] = f"{_scores(self.found.validation, facts.n_validation)} images"
         if self.found.test:
             out["test"] = f"{_scores(self.found.test, facts.n_test)} untouched images"
+        if guess := study_words.guess(self.spec):
+            out["guessing"] = guess
         return out
 
     def how_sure(self) -> list[str]:
@@ -111,6 +115,8 @@ class Answer:
             said = f"{what} {within}; yet it is one seed."
         found = compared_across(self.found.trials)
         across = [f"Results are compared across {'; and '.join(found)}."] if found else []
+        if warned := study_words.warning(self.spec):
+            across.append(f"{warned[0].upper()}{warned[1:]}.")
         if self.winner.test_accuracy is None:
             return [said, *across, "It has not been judged on the test images."]
         return [said, *across, "The best of many scores is flattered by chance: trust the test score more."]
@@ -186,6 +192,8 @@ class Answer:
             if metric.column is None and metric.is_share:
                 out[f"{part}_score_error"] = plain(errors.get(metric.name))
         out["schedule"] = schedules.describe(winner.config.schedule)
+        if levels := study_words.level_json(self.spec, winner.config):
+            out["levels"] = levels
         return out
 
 

@@ -2,7 +2,7 @@
 
 
 def folded(line: str, width: int) -> list[str]:
-    """Return a call or list that is too long for a line as three lines, or as one line for each argument.
+    """Return a call or list that is too long for a line as three lines, or as one line for each argument or item.
 
     >>> folded("x = call(first=1, second=(2, 3))", 28)
     ['x = call(', '    first=1, second=(2, 3)', ')']
@@ -14,8 +14,12 @@ def folded(line: str, width: int) -> list[str]:
     if len(line) <= width or "#" in line or not begin:
         return [line]
     inside, indent = line[begin:end], " " * (len(line) - len(line.lstrip()))
-    whole = f"{indent}    {inside}"
-    lines = [whole] if len(whole) <= width else [f"{indent}    {part}," for part in _arguments(inside)]
+    whole, parts = f"{indent}    {inside}", _arguments(inside)
+    # Formatters have the items of a list or a tuple stand alone.
+    is_call = line[: begin - 1][-1:].isidentifier()
+    if len(whole) <= width and (is_call or len(parts) == 1):
+        return [line[:begin], whole, indent + line[end:]]
+    lines = [one for part in parts for one in folded(f"{indent}    {part},", width)]
     return [line[:begin], *lines, indent + line[end:]]
 
 

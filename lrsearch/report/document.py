@@ -15,6 +15,7 @@ from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
+from lrsearch.report.tables import by_layer_fields
 from lrsearch.text import counted
 from lrsearch.version import __version__
 
@@ -95,6 +96,7 @@ def _importance(table: ImportanceTable | None) -> dict[str, Any] | None:
 
 def _best(said: Contents) -> str:
     spec, scores = said.material.spec, shown_metrics(said.material.spec)
+    by_layer = by_layer_fields(said.order)
     rows = []
     for trial in said.order[:SHOWN]:
         last, config = trial.metrics[-1] if trial.metrics else None, trial.config
@@ -107,9 +109,11 @@ def _best(said: Contents) -> str:
                 words.rate(config.optimizer.peak_lr),
                 config.schedule.family.replace("_", " "),
                 str(config.batch_size),
+                *(words.rate(getattr(config, field)) for field in by_layer),
             )
         )
     header = ("trial", *(m.label for m in scores), "test", "optimizer", "peak lr", "schedule", "batch")
+    header += tuple(field.replace("_", " ") for field in by_layer)
     return _table(header, rows)
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import Material
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.figure import N_COLOURS, families
 from lrsearch.report.status import counts_words
@@ -57,6 +57,8 @@ def html(material: Material, live: Live | None = None) -> str:
         .render(
             said=said,
             spec=spec,
+            data=study_words.name(spec.dataset.name),
+            model=study_words.name(spec.model.name),
             live=live,
             generator=f"{GENERATOR} {__version__}",
             policy=_policy((plotly, script), live),

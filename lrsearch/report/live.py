@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.events import Event
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.chart import sparkline
 from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import RECENT, LiveState, Running, after, begin, eta_seconds, progress
@@ -102,7 +102,8 @@ def _head(state: LiveState, now: float) -> Table:
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     grid.add_column(no_wrap=True, justify="right")
     spec = state.spec
-    about = f" {spec.model.name} on {spec.dataset.name}, {counted(spec.epochs, 'epoch')} a trial"
+    what = f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}"
+    about = f" {what}, {counted(spec.epochs, 'epoch')} a trial"
     eta = eta_seconds(state, now)
     # Whole seconds: it is a guess.
     left = "" if eta is None else ", about " + (words.duration(eta) if eta >= 59.5 else f"{eta:.0f} s") + " left"

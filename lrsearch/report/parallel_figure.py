@@ -11,6 +11,7 @@ from lrsearch.analysis.material import Material
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, grouped, hover, meta, short
 from lrsearch.report.lr_figures import score
+from lrsearch.report.plain import BY_LAYER
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, Trial
@@ -164,7 +165,8 @@ def _axes(trials: Sequence[Trial], spec: StudySpec) -> list[Axis]:
         Axis("peak lr", lambda t: t.config.optimizer.peak_lr, *LOG),
         Axis("schedule", lambda t: t.config.schedule.family),
     ]
-    names = [(f.name, "optimizer") for f in fields(OptimizerConfig) if f.name not in ("name", "peak_lr")]
+    names = [(name, "") for name in BY_LAYER]
+    names += [(f.name, "optimizer") for f in fields(OptimizerConfig) if f.name not in ("name", "peak_lr")]
     names += [(f.name, "schedule") for f in fields(ScheduleConfig) if f.name not in ("family", "milestones")]
     found = [Axis(name.replace("_", " "), _reader(part, name)) for name, part in names]
     found = [
@@ -188,7 +190,7 @@ def _axes(trials: Sequence[Trial], spec: StudySpec) -> list[Axis]:
 
 def _reader(part: str, name: str) -> Callable[[Trial], Value]:
     def read(trial: Trial) -> Value:
-        value = getattr(getattr(trial.config, part), name)
+        value = getattr(getattr(trial.config, part) if part else trial.config, name)
         return str(value) if isinstance(value, bool) else value
 
     return read

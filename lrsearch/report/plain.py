@@ -14,6 +14,9 @@ SCORES = (
 )
 """Fields of what an epoch measured."""
 
+BY_LAYER = ("stem_ratio", "layer_decay", "backbone_ratio")
+"""Fields of a setting that few studies have."""
+
 
 def plain(value: object) -> Any:
     """Return a value that ``json.dumps(allow_nan=False)`` takes; what is infinite or not a number becomes None.
@@ -56,6 +59,7 @@ def flat(trial: Trial) -> dict[str, Any]:
     out["schedule"] = config.schedule.family
     out |= {f.name: getattr(config.schedule, f.name) for f in fields(ScheduleConfig) if f.name != "family"}
     out |= {"batch_size": config.batch_size, "epochs": config.epochs, "seed": config.seed}
+    out |= {name: getattr(config, name) for name in BY_LAYER}
     last = trial.metrics[-1] if trial.metrics else None
     for name in SCORES:
         out[name] = getattr(last, name) if last else None
@@ -81,6 +85,7 @@ def nested(trial: Trial) -> dict[str, Any]:
     config = asdict(trial.config)
     for part in ("optimizer", "schedule"):
         config[part] = {key: value for key, value in config[part].items() if value is not None}
+    config = {key: value for key, value in config.items() if key not in BY_LAYER or value is not None}
     keep = (
         "number",
         "state",

@@ -5,7 +5,7 @@ from collections import Counter
 import tomlkit
 
 from lrsearch.analysis.material import Material
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
 from lrsearch.spec.study import AshaSpec, StudySpec
@@ -22,10 +22,8 @@ def facts(material: Material) -> dict[str, str]:
     counts = Counter(t.state for t in trials)
     goal = f"{spec.metric.label}, the {'higher' if spec.metric.maximize else 'lower'} the better"
     out = {
-        "data": f"{spec.dataset.name}: {counted(spec.facts.n_train, 'image')} to train on, "
-        f"{spec.facts.n_validation} to validate, "
-        f"{spec.facts.n_test} untouched ones to test",
-        "model": f"{spec.model.name}, hidden layers {', '.join(map(str, spec.model.hidden_resolved))}",
+        "data": study_words.data(spec),
+        "model": study_words.model(spec),
         "objective": f"{goal}, on the validation images after the last of {counted(spec.epochs, 'epoch')}",
         "budget": _budget(material),
         "trials": counts_words(counts) if trials else "none yet",
@@ -41,6 +39,9 @@ def facts(material: Material) -> dict[str, str]:
         "interruptions": _interrupted(material),
         "database": material.place,
     }
+    out |= dict(study_words.about(spec))
+    if spec.facts.network is not None:
+        out["weight decay"] = f"on {study_words.decay(spec)}"
     across = compared_across(trials)
     if across:
         out["caution"] = f"results are compared across {'; and '.join(across)}"

@@ -6,12 +6,15 @@ that it has now stand beside it in comments.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from lrsearch import families
 from lrsearch.domain import round_half_up
 from lrsearch.schedules import warmup_steps
 from lrsearch.trial import ScheduleConfig
+
+Groups = Literal["one", "alike", "unlike"]
+"""Whether an optimizer has one group of parameters, several at one learning rate, or several at different ones."""
 
 PLATEAU_EPS: Final = 1e-8
 """torch's default for ReduceLROnPlateau, which the search has applied to a peak of 1."""
@@ -93,13 +96,51 @@ FORMULAS: Final[dict[str, Formula]] = {
 }
 """What torch has no scheduler for, or none that starts after a warm-up; the others are written in ``_native``."""
 
+TWINS: Final[dict[str, Formula]] = {
+    "step": Formula(
+        ("shape = final ** (s * (drops + 1) // main_steps / drops)",), {"final": "final_fraction", "drops": "drops"}
+    ),
+    "multistep": Formula(
+        (
+            "done = sum(s >= max(1, int(part * main_steps + 0.5)) for part in parts)",
+            "shape = final ** (done / len(parts))",
+        ),
+        {"final": "final_fraction", "parts": "milestones"},
+    ),
+    "exponential": Formula(("shape = final ** (s / main_steps)",), {"final": "final_fraction"}),
+    "linear": Formula(("shape = final + (1 - final) * (1 - s / main_steps)",), {"final": "final_fraction"}),
+    "cosine": Formula(
+        ("shape = final + (1 - final) * (1 + math.cos(math.pi * (s / main_steps))) / 2",), {"final": "final_fraction"}
+    ),
+    "warm_restarts": Formula(
+        (
+            "start, length = 0, -(-main_steps // sum(mult**i for i in range(cycles)))",
+            "while s >= start + length:",
+            "    start, length = start + length, length * mult",
+            "done = (s - start) / length",
+            "shape = final + (1 - final) * (1 + math.cos(math.pi * done)) / 2",
+        ),
+        {"final": "final_fraction", "cycles": "cycles", "mult": "cycle_mult"},
+    ),
+    "wsd": Formula(
+        (
+            "decay_steps = min(max(1, int(decay * n_steps + 0.5)), main_steps)",
+            "shape = final + (1 - final) * min(1, (main_steps - s) / decay_steps)",
+        ),
+        {"final": "final_fraction", "decay": "decay_fraction"},
+    ),
+}
+"""The others: for groups that learn with different rates, because torch's own schedulers have one floor for all."""
 
-def scheduler_code(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
+
+def scheduler_code(schedule: ScheduleConfig, n_steps: int, groups: Groups = "one") -> SchedulerCode:
     """Return the code that sets the learning rate of ``n_steps`` updates as ``lrsearch.schedules`` does."""
     # Whether there is a warm-up is the schedule's word, not that of its length now: it may come to no update at all.
     warms = schedule.warmup_fraction > 0
     if families.of(schedule).feedback:
-        return _plateau(schedule, n_steps)
+        return _plateau(schedule, n_steps, groups)
+    if groups == "unlike" and schedule.family in FORMULAS | TWINS:
+        return _function(schedule, n_steps)
     if schedule.family == "one_cycle" and not warms:
         return _one_cycle(schedule)
     main = _native(schedule, n_steps, warms=warms)
@@ -215,7 +256,7 @@ def _one_cycle(schedule: ScheduleConfig) -> SchedulerCode:
 
 def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     """Return a LambdaLR over the formula of ``lrsearch.shapes``."""
-    body, numbers = FORMULAS[schedule.family]
+    body, numbers = (FORMULAS | TWINS)[schedule.family]
     values = ", ".join(num(getattr(schedule, field) or 0.0) for field in numbers.values())
     warms = schedule.warmup_fraction > 0
     begin, ramp = ("max(step - warmup_steps, 0)", " * min((step + 1) / ramp_steps, 1)") if warms else ("step", "")
@@ -236,23 +277,28 @@ def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     return SchedulerCode(("LambdaLR",), tuple(setup), ("scheduler",))
 
 
-def _plateau(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
+def _plateau(schedule: ScheduleConfig, n_steps: int, groups: Groups) -> SchedulerCode:
     """Return torch's ReduceLROnPlateau, with the warm-up as a scheduler of its own."""
     final = num(schedule.final_fraction or 0.0)
+    rates, floor_of, smallest = (), f"{final} * peak_lr", "peak_lr"
+    if groups == "unlike":
+        rates = ('peaks = [group["lr"] for group in optimizer.param_groups]',)
+        floor_of, smallest = f"[{final} * peak for peak in peaks]", "min(peaks)"
     plateau = (
         f"plateau = ReduceLROnPlateau(optimizer, factor={num(schedule.drop_factor or 0.0)}, "
-        f"patience={schedule.patience_epochs}, min_lr={final} * peak_lr, eps={PLATEAU_EPS} * peak_lr)"
+        f"patience={schedule.patience_epochs}, min_lr={floor_of}, eps={PLATEAU_EPS} * {smallest})"
     )
     if not schedule.warmup_fraction:
-        return SchedulerCode(("ReduceLROnPlateau",), (plateau,), ("plateau",))
-    setup = (*_warmup_lines(schedule, n_steps, ()), f"warmup = {WARMUP}", plateau)
+        return SchedulerCode(("ReduceLROnPlateau",), (*rates, plateau), ("plateau",))
+    setup = (*_warmup_lines(schedule, n_steps, ()), *rates, f"warmup = {WARMUP}", plateau)
     floor: tuple[str, ...] = ()
     if schedule.final_fraction:
         # Or a drop during the warm-up would stop at the floor of the peak, not at that of the ramp.
+        one = f"{final} * warm * warmup.base_lrs[0]"
         floor = (
             "# The floor warms up too.",
             "warm = min((warmup.last_epoch + 1) / (warmup.total_iters + 1), 1)",
-            f"plateau.min_lrs = [{final} * warm * warmup.base_lrs[0]]",
+            f"plateau.min_lrs = [{one if groups == 'one' else f'{final} * warm * peak for peak in warmup.base_lrs'}]",
         )
     return SchedulerCode(("LinearLR", "ReduceLROnPlateau"), setup, ("warmup", "plateau"), floor)
 

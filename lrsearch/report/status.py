@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.analysis.ranking import best
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.text import counted
@@ -119,7 +119,8 @@ def status_table(
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    about = f"{spec.model.name} on {spec.dataset.name}, {counted(spec.epochs, 'epoch')} a trial"
+    what = f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}"
+    about = f"{what}, {counted(spec.epochs, 'epoch')} a trial"
     grid.add_row("study", Text(f"{spec.name}: {about}"))
     grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))

@@ -14,7 +14,7 @@ from lrsearch import domain
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.ranking import best
 from lrsearch.domain import Domain
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import attempts, flat, nested, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
@@ -39,6 +39,9 @@ LEAN: dict[str, Any] = {
     "header_style": "bold",
 }
 """The look of a table of names."""
+
+SHORT_FIELDS = {"stem_ratio": "stem", "layer_decay": "decay", "backbone_ratio": "backbone"}
+"""What a column is called that has a field of the learning rates by layer."""
 
 _NO_TRIAL = Trial(0, TrialConfig(OptimizerConfig("sgd", 1.0), ScheduleConfig("constant"), 1, 1, 0), State.RUNNING, None)
 """Has all the fields there are: a CSV without trials has a header too."""
@@ -97,13 +100,16 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     table.add_column("peak lr", gives_way=3, justify="right", no_wrap=True)
     table.add_column("schedule", gives_way=5, no_wrap=True)
     table.add_column("batch", gives_way=7, justify="right", no_wrap=True)
+    by_layer = by_layer_fields(trials)
+    for field in by_layer:
+        table.add_column(SHORT_FIELDS[field], gives_way=8, justify="right", no_wrap=True)
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
     winner, n = best(trials, spec.objective.direction), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
-            cells = [words.NOTHING] * (5 + len(scores) + again)
+            cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again)
             table.add_row("", str(trial.number), Text("refused", STYLES[State.FAILED]), *cells)
             continue
         last = trial.metrics[-1] if trial.metrics else None
@@ -118,10 +124,16 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
             words.rate(trial.config.optimizer.peak_lr),
             trial.config.schedule.family,
             str(trial.config.batch_size),
+            *(words.rate(getattr(trial.config, field)) for field in by_layer),
             *([str(attempts(trial))] if again else ()),
             style="bold" if won else None,
         )
     return table
+
+
+def by_layer_fields(trials: Sequence[Trial]) -> list[str]:
+    """Return the fields of settings that say how layers learn, of those that some trial has."""
+    return [field for field in SHORT_FIELDS if any(getattr(trial.config, field) is not None for trial in trials)]
 
 
 def trials_json(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> dict[str, Any]:
@@ -165,7 +177,10 @@ def studies_table(rows: Iterable[StudyRow]) -> FittedTable:
         counts = (str(row.counts.get(state, 0)) for state in shown)
         copied = "" if row.copy_of is None else f" (a copy of {row.copy_of})"
         table.add_row(
-            Text(f"{row.name}{copied}"), row.dataset, row.model, _finished(row), *counts, f"{row.created_at:%Y-%m-%d}"
+            Text(f"{row.name}{copied}"),
+            Text(study_words.name(row.dataset)),
+            Text(study_words.name(row.model)),
+            _finished(row), *counts, f"{row.created_at:%Y-%m-%d}"
         )
     return table
 

@@ -14,7 +14,7 @@ from lrsearch import families, schedules
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.schedule_curve import planned_lrs
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.lines import ending
@@ -42,12 +42,16 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     out["metrics"] = [epoch(m) | {"observation": o} for m, o in zip(trial.metrics, said, strict=True)]
     steps = spec.steps_per_epoch(trial.config.batch_size)
     about = {"study": spec.name, "steps_per_epoch": steps, "schedule": schedules.describe(trial.config.schedule)}
-    return {"schema": SCHEMA, **about, "trial": out}
+    levels = study_words.level_json(spec, trial.config)
+    return {"schema": SCHEMA, **about, **({"levels": levels} if levels else {}), "trial": out}
 
 
 def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool = False) -> RenderableType:
     """Return the trace for people, ``width`` columns wide; ``weights_kept`` says that there is more to look at."""
     parts: list[RenderableType] = [_header(trial, spec, weights_kept=weights_kept), ""]
+    if (levels := study_words.level_table(spec, trial.config)) is not None:
+        acts = f"weight decay acts on {study_words.decay(spec)}"
+        parts += [Text.assemble(("Learning rates by level", "bold"), f"; {acts}"), levels, ""]
     if trial.metrics:
         parts.append(_table(trial, spec, width))
         averaged = spec.metric.averaged and spec.metric.of_averaged(trial.metrics[-1]) is not None
@@ -87,7 +91,8 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "optimizer": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}",
         "schedule": schedules.describe(config.schedule),
         "batch size": f"{config.batch_size} ({counted(steps, 'update')} an epoch)",
-        "data, model": f"{spec.dataset.name}, {spec.model.name}; judged on {spec.facts.n_validation} validation images",
+        "data, model": f"{study_words.source(spec.dataset.name)}, {study_words.source(spec.model.name)}; "
+        f"judged on {spec.facts.n_validation} validation images",
         "seed": f"{config.seed} (initial weights and batch order)",
         "origin": trial.origin,
         "device": trial.device or words.NOTHING,
@@ -95,6 +100,10 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "worker": trial.worker or words.NOTHING,
         "started": f"{words.moment(trial.started_at)}, trained for {seconds}",
     }
+    if by_layer := study_words.levels(spec, config):
+        rows["layers"] = by_layer
+    if warned := study_words.warning(spec):
+        rows["repeatable"] = f"no: {warned}"
     judged = [m for m in trial.metrics if m.cut is not None and m.rung_score is not None]
     if judged:
         rows["rungs"] = "; ".join(

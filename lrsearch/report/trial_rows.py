@@ -9,6 +9,7 @@ from lrsearch.report import words
 from lrsearch.report.figure import short
 from lrsearch.report.lines import ending
 from lrsearch.report.plain import attempts
+from lrsearch.report.tables import by_layer_fields
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 
@@ -26,20 +27,24 @@ REST: tuple[tuple[str, str], ...] = (
     ("how it ended", "text"),
 )
 """Heading, and how the script writes and sorts what stands below it."""
+BATCH = 1 + [name for name, _ in REST].index("batch")
+"""Behind the batch size stand the learning rates by layer, where trials have them."""
 
 
 def trial_rows(trials: Sequence[Trial], spec: StudySpec, winner: Trial | None) -> dict[str, Any]:
     """Return headings and rows, by number; scores are those of the last epoch."""
+    by_layer = by_layer_fields(trials)
+    rest = [*REST[:BATCH], *((field.replace("_", " "), "number") for field in by_layer), *REST[BATCH:]]
     scores = [(metric.label, "share" if metric.is_share else "number") for metric in shown_metrics(spec)]
     return {
-        "columns": [{"name": name, "kind": kind} for name, kind in (*FIRST, *scores, *REST)],
-        "rows": [_row(t, spec) for t in trials],
+        "columns": [{"name": name, "kind": kind} for name, kind in (*FIRST, *scores, *rest)],
+        "rows": [_row(t, spec, by_layer) for t in trials],
         "winner": None if winner is None else winner.number,
         "digits": len(words.accuracy(0.5, spec.facts.n_validation)) - 2,
     }
 
 
-def _row(trial: Trial, spec: StudySpec) -> list[Any]:
+def _row(trial: Trial, spec: StudySpec, by_layer: Sequence[str]) -> list[Any]:
     last = trial.metrics[-1] if trial.metrics else None
     config = trial.config
     return [
@@ -52,6 +57,7 @@ def _row(trial: Trial, spec: StudySpec) -> list[Any]:
         config.schedule.family,
         short(config.schedule.warmup_fraction),
         config.batch_size,
+        *(short(getattr(config, field)) for field in by_layer),
         short(math.fsum(row.seconds for row in trial.metrics)),
         attempts(trial),
         trial.origin,

@@ -3,9 +3,12 @@
 import math
 from datetime import datetime
 
+from lrsearch.layer_rates import layer_decay
+from lrsearch.report.plain import BY_LAYER
 from lrsearch.spec.metrics import Metric
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import OptimizerConfig, Outcome, Reason, Trial, TrialConfig
 
 NOTHING = "-"
@@ -111,7 +114,31 @@ def setting(config: TrialConfig) -> str:
     """
     warmup = f" warmup={config.schedule.warmup_fraction:.2g}" if config.schedule.warmup_fraction else ""
     optimizer, family = config.optimizer, config.schedule.family
-    return f"{optimizer.name} peak_lr={rate(optimizer.peak_lr)} {family}{warmup} batch={config.batch_size}"
+    said = f"{optimizer.name} peak_lr={rate(optimizer.peak_lr)} {family}{warmup} batch={config.batch_size}"
+    return said + "".join(f" {name}={value:.2g}" for name, value in by_layer(config).items())
+
+
+def by_layer(config: TrialConfig) -> dict[str, float]:
+    """Return what a setting says of the learning rates of its layers, by field; nothing where they have one."""
+    found = {name: getattr(config, name) for name in BY_LAYER}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def layers(config: TrialConfig, n_levels: int) -> str:
+    """Return how the learning rates of so many levels of layers differ; empty where they do not.
+
+    >>> from lrsearch.trial import ScheduleConfig
+    >>> config = TrialConfig(OptimizerConfig("sgd", 0.1), ScheduleConfig("constant"), 64, 8, 0, stem_ratio=0.05)
+    >>> layers(config, 10)
+    'stem ratio 0.05 (layer decay 0.717 over 10 levels)'
+    """
+    said = [f"{name.replace('_', ' ')} {rate(value)}" for name, value in by_layer(config).items()]
+    over = f"over {counted(n_levels, 'level')}"
+    if config.stem_ratio is not None:
+        said[0] += f" (layer decay {rate(layer_decay(n_levels, config))} {over})"
+    elif config.layer_decay is not None:
+        said[0] += f" {over}"
+    return ", ".join(said)
 
 
 def optimizer_settings(config: OptimizerConfig) -> dict[str, float | bool]:

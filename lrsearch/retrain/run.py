@@ -116,7 +116,7 @@ def train(
     so_far = replace(so_far, order=job.order, places=places)
     splits = engine.splits
     begun_at = next((one for one in so_far.places if one != place), None)
-    yield Begun(len(splits.train_labels), len(splits.validation_labels), training.step, begun_at, training)
+    yield Begun(len(splits.train), len(splits.validation), training.step, begun_at, training)
     stream = training.epochs()
     while True:
         try:
@@ -183,8 +183,8 @@ def _finish(
     about = {"study": order.study, "study_id": order.study_id, "trial": order.trial, "on": order.on}
     about |= {"model": spec.model.name, "lrsearch": __version__, "torch": torch.__version__, "sha256": digest}
     file = with_metadata(weights, about)
-    test = training.evaluate(splits.test_images, splits.test_labels)
-    n_test = len(splits.test_labels)
+    test = training.evaluate(splits.test)
+    n_test = len(splits.test)
     trained = Trained(
         schema=record.SCHEMA,
         order=order,
@@ -194,8 +194,8 @@ def _finish(
         input_shape=splits.shape,
         classes=splits.classes,
         normalization=Normalization(splits.mean, splits.std),
-        n_images=len(splits.train_labels),
-        n_validation=len(splits.validation_labels),
+        n_images=len(splits.train),
+        n_validation=len(splits.validation),
         n_steps=training.n_steps,
         test=Judged(test.accuracy, accuracy_error(test.accuracy, n_test), n_test, record.finite(test.loss)),
         epochs=so_far.epochs,

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.sources import absolute, title
 from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
 from lrsearch.spec.study import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
@@ -19,6 +20,7 @@ OPTIONS: Mapping[str, str] = {
     "trials": "budget.trials",
     "dataset": "dataset.name",
     "model": "model.name",
+    "weights": "model.weights",
 }
 """The key that an option of ``lrsearch run``, or a keyword of ``lrsearch.search``, stands for; others name theirs."""
 
@@ -184,11 +186,23 @@ def resolved(
     of_file = tables.get("dataset")
     for key, value in overrides:
         tables = override(tables, key, value)
-    spec = build(tables, place, options)
+    spec = anchored(build(tables, place, options))
     there = of_file.get("name") if isinstance(of_file, Mapping) else None
     if spec.dataset.name == (there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
         return spec
-    return spec.model_copy(update={"name": f"{spec.dataset.name}-{spec.model.name}"})
+    return spec.model_copy(update={"name": f"{title(spec.dataset.name)}-{title(spec.model.name)}"})
+
+
+def anchored(spec: StudySpec) -> StudySpec:
+    """Return the spec with the paths of a person's own files from the root; they are relative to the working folder."""
+    dataset, model = spec.dataset, spec.model
+    if dataset.own is not None:
+        own = {"name": dataset.name, "classes": dataset.classes}
+        paths = {key: absolute(value) for key, value in own.items() if value is not None}
+        dataset = dataset.model_copy(update=paths)
+    if model.needs_a_look or model.loss is not None:
+        model = model.model_copy(update={key: absolute(value) for key, value in model.places.items()})
+    return spec.model_copy(update={"dataset": dataset, "model": model})
 
 
 def load(name_or_file: str, overrides: Sequence[tuple[str, object]] = ()) -> StudySpec:

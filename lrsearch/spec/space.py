@@ -32,9 +32,13 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """The metadata of a field that is a name: it must be that of a record."""
+    """The metadata of a field that is a name: it must be that of a record, or have a form that needs none."""
 
     records: Records[Any]
+    other: Callable[[str], object] = lambda _: None
+    """Returns what a name stands for that has no record; None where it stands for nothing."""
+    forms: str = ""
+    """Those forms, in words."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: Callable[[Any], core_schema.CoreSchema]
@@ -49,8 +53,9 @@ class OneOf:
             ValueError: it is not.
         """
         names = tuple(self.records)
-        if raw not in names:
-            raise ValueError(f"unknown name {raw!r}{nearest(str(raw), names)}; known: {', '.join(names)}")
+        if raw not in names and not (isinstance(raw, str) and self.other(raw) is not None):
+            own = f"; or your own: {self.forms}" if self.forms else ""
+            raise ValueError(f"unknown name {raw!r}{nearest(str(raw), names)}; known: {', '.join(names)}{own}")
         return raw
 
 
@@ -120,6 +125,12 @@ class SearchSpace(Strict):
     final_fraction: Annotated[Domain, number(0, 1)] = Range(1e-3, 0.1, log=True)
     seed: Annotated[Domain, integer(0, 10**9)] | None = None
     """Of a trial; None: that of the study. Several train each setting with each of them."""
+    stem_ratio: Annotated[Domain, number(0, 1, low_open=True)] | None = None
+    """Learning rate of the first level of layers over that of the head; searched where training starts from weights."""
+    layer_decay: Annotated[Domain, number(0, 1, low_open=True)] | None = None
+    """The same said by its step: the learning rate of a level over that of the next."""
+    backbone_ratio: Annotated[Domain, number(0, 1, low_open=True)] | None = None
+    """Factor upon the learning rates of all levels but the head."""
     optimizer: OptimizerSpace = OptimizerSpace.model_validate({name: {} for name in DEFAULT_OPTIMIZERS})  # type: ignore[valid-type]
     schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})  # type: ignore[valid-type]
 

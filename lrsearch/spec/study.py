@@ -6,18 +6,22 @@ field here. They are torch-free and Optuna-free; what may be named stands in the
 
 import hashlib
 import json
+import logging
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from lrsearch.domain import high_end
-from lrsearch.errors import DataError
+from lrsearch.domain import Choice, Fixed, high_end
+from lrsearch.errors import DataError, IdentityError, StudyFileError
+from lrsearch.spec import sources
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.models import MODELS
 from lrsearch.spec.space import OneOf, SearchSpace, Strict
 from lrsearch.trial import Facts
+
+log = logging.getLogger(__name__)
 
 LEAST_TRAIN_IMAGES = 2
 """[examples]"""
@@ -36,21 +40,48 @@ NOT_IDENTITY = ("name", "budget", "workers")
 class DatasetSpec(Strict):
     """The images; validation is taken out of what the search draws, the test set lies apart."""
 
-    name: Annotated[str, OneOf(DATASETS)] = "digits"
+    name: Annotated[str, OneOf(DATASETS, sources.data_of, sources.FORMS_OF_DATA)] = "digits"
+    """A data set's name, or pictures of one's own: ``folder:PATH``, ``csv:FILE``, ``FILE.py:FUNCTION``."""
     limit: Annotated[int, Field(ge=3, le=MOST)] | None = None
     """Images drawn for training and validation together [examples]; all of them by default."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    scaling: Literal["standard", "unit"] = "standard"
+    scaling: Literal["standard", "unit", "weights"] | None = None
+    """``standard`` by default; ``weights`` normalises as those did that made the model's weights, the default there."""
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    test_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Part of one's own pictures that is set apart as the test set; a fifth by default. Unused where there is one."""
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    """Height and width to which one's own pictures are brought [pixels]; the median short side by default."""
+    resize: Literal["auto", "pad", "squash", "crop"] | None = None
+    """How they are brought to it; auto: pad where the sides' proportions differ much, else squash."""
+    channels: Literal[1, 3] | None = None
+    """Grey or colour; grey by default where every picture is grey and the model's weights do not want colour."""
+    group: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """``parent`` (the folder of a picture) or a column of the table: pictures of a group stay on one side."""
+    on_error: Literal["refuse", "skip"] | None = None
+    """What to do about pictures that cannot be read; refuse by default."""
+    classes: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """A text file that names the classes in their order, one a line; by default the names in the order of text."""
+    args: dict[str, Any] | None = None
+    """Keywords for one's own function."""
+
+    OWN_KEYS: ClassVar[tuple[str, ...]] = (
+        *("test_fraction", "image_size", "resize", "channels", "group", "on_error", "classes", "args"),
+    )
+
+    @property
+    def own(self) -> sources.Pictures | sources.Code | None:
+        """Where a person's own pictures are; None for a data set that has a record."""
+        return None if self.name in DATASETS else sources.data_of(self.name)
 
     @property
     def pool(self) -> int:
-        """Images for training and validation together [examples]."""
+        """Images of a published data set for training and validation together [examples]."""
         return DATASETS[self.name].n_pool if self.limit is None else self.limit
 
     @property
     def n_train(self) -> int:
-        """Training images [examples]."""
+        """Training images of a published data set [examples]."""
         return self.pool - max(1, round(self.pool * self.validation_fraction))
 
     @property
@@ -61,6 +92,13 @@ class DatasetSpec(Strict):
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
+        if self.own is not None:
+            return self  # their number is known when they have been read
+        if given := [key for key in self.OWN_KEYS if getattr(self, key) is not None]:
+            raise ValueError(
+                f"{given[0]} is for pictures of your own ({sources.FORMS_OF_DATA}), and {self.name} is a data set "
+                f"whose images are as they were published; leave it out"
+            )
         if self.pool > DATASETS[self.name].n_pool:
             raise ValueError(f"limit must be at most {DATASETS[self.name].n_pool} for {self.name}, got {self.limit}")
         if self.n_train < LEAST_TRAIN_IMAGES:
@@ -74,19 +112,66 @@ class DatasetSpec(Strict):
 class ModelSpec(Strict):
     """The network, sized from the data's shape and classes."""
 
-    name: Annotated[str, OneOf(MODELS)] = "mlp"
+    name: Annotated[str, OneOf(MODELS, sources.model_of, sources.FORMS_OF_MODELS)] = "mlp"
+    """A model's name, one of a package (``torchvision/NAME``, ``timm/NAME``), or a function: ``FILE.py:FUNCTION``."""
     hidden: tuple[Annotated[int, Field(ge=1, le=MOST)], ...] | None = None
     """Sizes of the hidden dense layers; those of the model's record by default."""
+    weights: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """Where training starts: ``DEFAULT``, a tag of the package, or a file; drawn at random by default."""
+    init_from: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """A file of weights (safetensors, or a state of torch), its head left out where the classes are others."""
+    stem: Literal["auto", "small", "full"] | None = None
+    """``small`` turns a package's first layers into one convolution of stride 1; auto: below 64 pixels, drawn anew."""
+    freeze: Annotated[str, StringConstraints(min_length=1)] | tuple[str, ...] | None = None
+    """What is not trained: ``backbone`` (all but the head), or how the names of parameters begin."""
+    args: dict[str, Any] | None = None
+    """Keywords for the function that builds it."""
+    loss: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """A function of one's own from logits and labels to the mean loss; cross entropy by default."""
+
+    @property
+    def own(self) -> sources.Zoo | sources.Code | None:
+        """Where the model comes from that has no record; None for one that has."""
+        return None if self.name in MODELS else sources.model_of(self.name)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What may lie elsewhere on another machine, by key: it is known by its SHA-256."""
+        named = {"name": self.name, "weights": self.weights, "init_from": self.init_from, "loss": self.loss}
+        return {key: value for key, value in named.items() if value is not None}
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether what is to be known of it is measured: it is none of lrsearch's own, or starts from weights."""
+        return self.own is not None or self.starts_from_weights or self.freeze is not None
 
     @property
     def hidden_resolved(self) -> tuple[int, ...]:
-        """The sizes, the default filled in."""
-        return MODELS[self.name].hidden if self.hidden is None else self.hidden
+        """The sizes, the default filled in; none for a model without a record."""
+        default = () if self.own is not None else MODELS[self.name].hidden
+        return default if self.hidden is None else self.hidden
 
-    @field_validator("hidden", mode="before")
+    @property
+    def starts_from_weights(self) -> bool:
+        """Whether its weights come from somewhere, and are not drawn."""
+        return self.weights is not None or self.init_from is not None
+
+    @field_validator("hidden", "freeze", mode="before")
     @classmethod
     def _as_tuple(cls, raw: object) -> object:
         return tuple(raw) if isinstance(raw, list) else raw
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.weights is not None and self.init_from is not None:
+            raise ValueError("weights and init_from both say where training starts: give one of the two")
+        if self.own is not None and self.hidden is not None:
+            raise ValueError(f"hidden is for {', '.join(MODELS)}: what '{self.name}' takes is given in args")
+        if self.own is None and self.args is not None:
+            raise ValueError(f"args are for a model of a package or of your own, and '{self.name}' takes hidden")
+        if self.loss is not None and sources.code_of(self.loss) is None:
+            raise ValueError(f"loss must be 'FILE.py:FUNCTION' or 'package.module:function', got {self.loss!r}")
+        return self
 
 
 class ObjectiveSpec(Strict):
@@ -257,6 +342,12 @@ KINDS: dict[str, dict[str, type[Strict]]] = {
 class TrainingSpec(Strict):
     """How every trial is trained."""
 
+    class_weights: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Power of the inverse frequency by which classes weigh in the training loss: 0, the default, all alike; 1, every
+    class as much as every other."""
+    weight_decay_on: Literal["matrices", "all"] | None = None
+    """What weight decay acts upon: not on biases and norms, the default of models that are not lrsearch's; or on all."""
+
     drop_last: bool = False
     """Whether the last, smaller batch of an epoch is left out."""
     divergence_watch: bool = True
@@ -327,8 +418,43 @@ class StudySpec(Strict):
 
     @property
     def facts(self) -> Facts:
-        """What the study's images are: as measured when it was filed; before that, as they should be."""
+        """What the study's images are: as measured when it was filed; before that, as they should be.
+
+        Nobody knows what pictures of a person's own are before they have been read: see ``is_known``.
+        """
         return self.dataset.expected if self._facts is None else self._facts
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the study trains: it is published, or has been measured."""
+        return self._facts is not None or self.is_published
+
+    @property
+    def is_published(self) -> bool:
+        """Whether images and model are such that their records say all there is to know."""
+        return self.dataset.own is None and not self.model.needs_a_look and not self.layer_wise
+
+    @property
+    def measured_facts(self) -> Facts | None:
+        """What has been measured; None where nobody has."""
+        return self._facts
+
+    @property
+    def decay_matrices(self) -> bool:
+        """Whether weight decay acts upon matrices alone, the default filled in."""
+        asked = self.training.weight_decay_on
+        return self.model.own is not None if asked is None else asked == "matrices"
+
+    @property
+    def scaling(self) -> Literal["standard", "unit", "weights"]:
+        """How images are normalised, the default filled in."""
+        return self.dataset.scaling or ("weights" if self.model.starts_from_weights else "standard")
+
+    @property
+    def layer_wise(self) -> bool:
+        """Whether learning rates may differ between layers."""
+        space = self.space
+        return any(one is not None for one in (space.stem_ratio, space.layer_decay, space.backbone_ratio))
 
     @property
     def metric(self) -> Metric:
@@ -341,19 +467,52 @@ class StudySpec(Strict):
         out._facts = facts  # noqa: SLF001 - of the same class
         return out
 
-    def check_images(self, here: Facts) -> None:
-        """Make sure that images are those that the study was filed with, where somebody has measured these.
+    def fitted(self, facts: Facts) -> Self:
+        """Return the spec of images that were just read; of several batch sizes those are left that fit, and it is said.
 
         Raises:
-            DataError: they are others, and the trials could not be compared.
+            StudyFileError: none fits.
         """
-        there = self.facts
+        out, sizes = self.measured(facts), self.space.batch_size
+        wrong = self._too_large(facts.n_train)
+        if not wrong:
+            return out
+        fitting = [size for size in sizes.values if int(size) <= facts.n_train] if isinstance(sizes, Choice) else []
+        if not fitting:
+            raise StudyFileError(f"{wrong}: --set space.batch_size={max(1, facts.n_train // 4)}")
+        log.warning("%s: the search goes on with %s", wrong, ", ".join(map(str, fitting)))
+        domain = Fixed(fitting[0]) if len(fitting) == 1 else Choice(tuple(fitting))
+        return out.model_copy(update={"space": self.space.model_copy(update={"batch_size": domain})})
+
+    def check_facts(self, here: Facts) -> None:
+        """Make sure that images and model are those that the study was filed with, where these have been measured.
+
+        Raises:
+            DataError: the images are others, and the trials could not be compared.
+            IdentityError: the person's own model is another, likewise.
+        """
+        if self._facts is None:
+            return
+        there, own = self._facts, self.model.own
         if there.fingerprint and there.fingerprint != here.fingerprint:
             raise DataError(
                 f"the images of {self.dataset.name} here are not those that the study '{self.name}' was filed with "
                 f"({_images(here)} here, {_images(there)} there), so that its trials could not be compared: name their "
                 f"folder with --data-dir, or add a --name to start a study of its own"
             )
+        if own is None or there.network is None or here.network is None:
+            return
+        for what, filed, found in (
+            (f"the file of the model {self.model.name}", there.network.code, here.network.code),
+            ("the file of the model's weights", there.network.weights, here.network.weights),
+            ("the model", there.network.levels, here.network.levels),
+        ):
+            if filed != found:
+                hashes = f" (SHA-256 {found[:8]} here, {filed[:8]} there)" if isinstance(found, str) else ""
+                raise IdentityError(
+                    f"{what} here is not that with which the study '{self.name}' was filed{hashes}, so that its trials "
+                    f"could not be compared: bring the same file here, or add a --name to start a study of its own"
+                )
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
@@ -368,13 +527,29 @@ class StudySpec(Strict):
     @model_validator(mode="after")
     def _batch_fits(self, info: ValidationInfo) -> Self:
         del info
-        largest = int(high_end(self.space.batch_size))
-        if largest > self.dataset.n_train:
-            raise ValueError(
-                f"space.batch_size must be at most the {self.dataset.n_train} training images of "
-                f"{self.dataset.name}, got {largest}"
-            )
+        if self.dataset.own is None and (wrong := self._too_large(self.dataset.n_train)):
+            raise ValueError(wrong)
         return self
+
+    def _too_large(self, n_train: int) -> str:
+        largest = int(high_end(self.space.batch_size))
+        if largest <= n_train:
+            return ""
+        return f"space.batch_size must be at most the {n_train} training images of {self.dataset.name}, got {largest}"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _finer_where_it_starts_from_weights(cls, raw: Any) -> Any:
+        """Search how much slower the first layers learn, where training starts from weights and nothing is said."""
+        if not isinstance(raw, dict):
+            return raw
+        model, space = raw.get("model", {}), raw.get("space", {})
+        if not (isinstance(model, dict) and isinstance(space, dict)):
+            return raw
+        starts = model.get("weights") is not None or model.get("init_from") is not None
+        if not starts or space.keys() & {"stem_ratio", "layer_decay"}:
+            return raw
+        return {**raw, "space": {**space, "stem_ratio": {"low": 0.003, "high": 1.0, "log": True}}}
 
     @model_validator(mode="after")
     def _sampler_fits(self) -> Self:
@@ -405,8 +580,9 @@ class StudySpec(Strict):
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the updates that one pass makes."""
-        n = self.facts.n_train
-        return n // batch_size if self.training.drop_last else -(-n // batch_size)
+        network = self.facts.network
+        alone = network is not None and network.batch_norm
+        return updates_per_epoch(self.facts.n_train, batch_size, drop_last=self.training.drop_last, no_single=alone)
 
     @classmethod
     def from_json(cls, text: str) -> "StudySpec":
@@ -450,17 +626,40 @@ class StudySpec(Strict):
         first_rung = (
             {"pruner.min_resource": self.pruner.first_rung(self.epochs)} if isinstance(self.pruner, AshaSpec) else {}
         )
-        return {
+        flat = {
             **self._stated(),
             **first_rung,
-            "dataset.limit": self.dataset.pool,
+            "dataset.scaling": self.scaling,
             "model.hidden": list(self.model.hidden_resolved),
+            **{f"model.{key}": sources.without_folder(value) for key, value in self.model.places.items()},
             "training.averaging": "on" if self.averaging else "off",
         }
+        network = None if self._facts is None else self._facts.network
+        if network is not None:
+            files = {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
+            flat |= {key: value for key, value in files.items() if value}
+        if self.dataset.own is None:
+            return flat | {"dataset.limit": self.dataset.pool}
+        # Not where it lies: another machine may have it elsewhere. What it is has been measured.
+        return flat | {"dataset.name": "own", "dataset (SHA-256)": self.facts.fingerprint}
 
     def identity_hash(self) -> str:
         """Return a short hash of the identity."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def updates_per_epoch(n_train: int, batch_size: int, *, drop_last: bool, no_single: bool = False) -> int:
+    """Return the updates that one pass over ``n_train`` [examples] makes.
+
+    Args:
+        n_train: training images.
+        batch_size: of all batches but the last.
+        drop_last: whether a last, smaller batch is left out.
+        no_single: whether one of a single image is: a network that normalises by batch cannot be trained on it.
+    """
+    whole, rest = divmod(n_train, batch_size)
+    left_out = drop_last or (no_single and rest == 1 and whole > 0)
+    return whole if left_out or not rest else whole + 1
 
 
 def _images(facts: Facts) -> str:

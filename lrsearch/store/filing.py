@@ -95,6 +95,7 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
                         created_at=now(),
                         version=__version__,
                         artifacts=artifacts,
+                        facts=None if (facts := spec.measured_facts) is None else studies.facts_json(facts),
                         optuna_id=homes.carriers(connection, study_id)[0],
                     )
                 )

@@ -19,9 +19,15 @@ Settings = Mapping[str, Any]
 MAX_PORTFOLIO = 6
 
 _FIELDS = [record.fields for record in OPTIMIZERS.values()] + [record.fields for record in FAMILIES.values()]
-NEUTRAL: dict[str, Any] = {"batch_size": 64, "warmup_fraction": 0.05, "final_fraction": NEUTRAL_FLOOR} | {
-    name: field.neutral for fields in _FIELDS for name, field in fields.items()
-}
+NEUTRAL: dict[str, Any] = {
+    "batch_size": 64,
+    "warmup_fraction": 0.05,
+    "final_fraction": NEUTRAL_FLOOR,
+    # A first level that learns with a tenth of the head's rate is what fine-tuning recipes use most.
+    "stem_ratio": 0.1,
+    "layer_decay": 0.75,
+    "backbone_ratio": 1.0,
+} | {name: field.neutral for fields in _FIELDS for name, field in fields.items()}
 """What a setting that does not say takes: the value of its domain that is nearest to this."""
 
 

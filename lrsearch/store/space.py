@@ -42,8 +42,13 @@ def shared(space: SearchSpace) -> dict[str, Domain]:
 
 def unconditional(space: SearchSpace) -> dict[str, Domain]:
     """Return the parameters of every trial, the two choices apart."""
-    seed = {} if space.seed is None else {"seed": space.seed}
-    return {"batch_size": space.batch_size, **seed}
+    optional = {"seed": space.seed, **by_layer(space)}
+    return {"batch_size": space.batch_size} | {name: domain for name, domain in optional.items() if domain is not None}
+
+
+def by_layer(space: SearchSpace) -> dict[str, Domain | None]:
+    """Return what makes layers learn with different rates; None: not in the search."""
+    return {name: getattr(space, name) for name in ("stem_ratio", "layer_decay", "backbone_ratio")}
 
 
 def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily) -> dict[str, Domain]:
@@ -107,6 +112,7 @@ def config(spec: StudySpec, params: Mapping[str, Any]) -> TrialConfig:
         batch_size=values["batch_size"],
         epochs=spec.epochs,
         seed=values.get("seed", spec.seed),
+        **{name: values.get(name) for name in by_layer(space)},
     )
 
 

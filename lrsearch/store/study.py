@@ -230,7 +230,7 @@ class Study:
         if not self.spec.facts.fingerprint:
             mine = tables.studies.c.id == self.id
             file = tables.studies.update().where(mine, tables.studies.c.facts.is_(None))
-            said = _FACTS.dump_json(facts).decode()
+            said = facts_json(facts)
 
             def work(connection: sa.Connection) -> str | None:
                 connection.execute(file.values(facts=said))
@@ -241,7 +241,7 @@ class Study:
         else:
             filed = self.spec.facts
         spec = self.spec.measured(filed)
-        spec.check_images(facts)
+        spec.check_facts(facts)
         return replace(self, spec=spec)
 
 
@@ -270,6 +270,11 @@ class Summary:
     created_at: datetime
     copy_of: str | None = None
     """The name of the original, of a copy that another program made."""
+
+
+def facts_json(facts: Facts) -> str:
+    """Return facts as they are stored."""
+    return _FACTS.dump_json(facts).decode()
 
 
 def names(database: Database) -> list[str]:

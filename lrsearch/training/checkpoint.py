@@ -106,8 +106,13 @@ def decisions(**parts: Mapping[str, object]) -> str:
 
 
 def encode_weights(model: nn.Module) -> bytes:
-    """Return the weights and buffers of ``model`` in the safetensors format; equal weights give equal bytes."""
-    return safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()})
+    """Return the weights and buffers of ``model`` in the safetensors format; equal weights give equal bytes.
+
+    The format has no two names for one tensor: tied weights stand there under the first, see ``load_weights``.
+    """
+    state = model.state_dict()
+    tied = _ties(state)
+    return safetensors.torch.save({name: _alone(t) for name, t in state.items() if name not in tied})
 
 
 def with_metadata(weights: bytes, about: Mapping[str, object]) -> bytes:
@@ -131,7 +136,25 @@ def load_weights(model: nn.Module, data: bytes) -> None:
             f"weights must be a whole file in the safetensors format, and these {len(data)} bytes are none; "
             f"train the configuration again"
         ) from error
-    load_state(model, tensors)
+    ties = _ties(model.state_dict())
+    load_state(model, tensors | {name: tensors[first] for name, first in ties.items() if first in tensors})
+
+
+def _ties(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Return the names in a model's state that stand for a tensor which an earlier name has: name -> that name."""
+    first: dict[tuple[object, ...], str] = {}
+    found = {}
+    for name, t in state.items():
+        place = (t.device, t.data_ptr(), t.shape, t.stride(), t.dtype) if t.numel() else (name,)
+        if first.setdefault(place, name) != name:
+            found[name] = first[place]
+    return found
+
+
+def _alone(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU, alone in its memory, as the format wants it."""
+    out = tensor.detach().cpu().contiguous()
+    return out if out.untyped_storage().nbytes() == out.nbytes else out.clone()
 
 
 def load_state(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -183,17 +183,22 @@ def settled(course: Course, initial_loss: float, guess: Guess) -> At | None:
     return blown if far_above and blown is not None and blown.step > since.step else since
 
 
-def is_dead(model: nn.Module, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> bool:
+def is_dead(
+    model: nn.Module,
+    batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    logits: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> bool:
     """Whether the outputs are the same for all images and no gradient reaches the first layer; ends at the first no.
 
     Args:
         model: as it trains.
         batches: normalised images float32 ``[b, c, h, w]`` and labels int64 ``[b]``.
+        logits: returns its outputs for images, where these are not what the model itself returns.
     """
     first = next(p for p in model.parameters() if p.requires_grad)
     same: torch.Tensor | None = None
     for images, labels in batches:
-        outputs = model(images)
+        outputs = (logits or model)(images)
         gradient = torch.autograd.grad(functional.cross_entropy(outputs, labels), first)[0]
         outputs = outputs.detach()
         same = outputs[:1] if same is None else same
@@ -222,30 +227,31 @@ def moves_for(optimizer: OptimizerConfig, n_left: int) -> int:
 
 
 def stays_dead(
-    model: nn.Module,
+    logits: Callable[[torch.Tensor], torch.Tensor],
     optimizer: torch.optim.Optimizer,
     update: Callable[[], None],
-    lrs: Sequence[float],
+    lrs: Sequence[Sequence[float]],
     images: torch.Tensor,
 ) -> bool:
     """Whether the outputs stay the same for all ``images`` while the optimizer goes on without a gradient.
 
     Args:
-        model: a copy, which this changes.
-        optimizer: of the copy's parameters, in the state of the training's.
+        logits: returns the outputs of a copy of the model for images.
+        optimizer: of the copy's parameters, in the state of the training's; this changes them.
         update: makes one update of it.
-        lrs: the learning rates to come.
+        lrs: the learning rates to come, of each of its groups.
         images: normalised, float32 ``[n, c, h, w]``.
     """
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
     looks = {round(len(lrs) * (i / PROOF_LOOKS) ** 2) for i in range(1, PROOF_LOOKS + 1)}  # momentum acts at first
-    for n, lr in enumerate(lrs, start=1):
-        for group in optimizer.param_groups:
+    for n, rates in enumerate(lrs, start=1):
+        for group, lr in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = lr
         update()
         if n in looks:
             with torch.no_grad():
-                if not spread([model(images)]).item() <= FLAT:
+                if not spread([logits(images)]).item() <= FLAT:
                     return False
     return True

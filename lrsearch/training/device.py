@@ -68,7 +68,7 @@ def threads_for(model_name: str, n_workers: int = 1) -> int:
 
     A dense network's update is too short to share; a convolution's is worth it (docs/benchmarks.md).
     """
-    return 1 if MODELS[model_name].one_thread else cores.share(n_workers)
+    return 1 if model_name in MODELS and MODELS[model_name].one_thread else cores.share(n_workers)
 
 
 def describe(device: torch.device) -> str:

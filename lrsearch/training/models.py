@@ -1,40 +1,77 @@
-"""The models a study can name, built: small, sized from the data's shape and classes, layers with names."""
+"""The models that a study can name, built: lrsearch's own, those of packages, and a person's own."""
 
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from lrsearch.errors import StudyFileError, nearest
-from lrsearch.spec.models import MODELS
+from lrsearch.own_code import own_lines
+from lrsearch.spec.models import MODELS, RESIDUAL, Layer
+from lrsearch.spec.sources import FORMS_OF_MODELS, Code, Zoo, model_of
+from lrsearch.training import own_networks, states, stems, weights, zoo
+from lrsearch.training.fitting import Loaded
+from lrsearch.training.levels import LOOK_IMAGES, evaluating, levels
+from lrsearch.training.residual import Residual
+
+BACKBONE = "backbone"
+"""Stands for all but the head."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A model by name, and the sizes of its hidden dense layers.
-
-    ``hidden`` may be empty: then the output layer stands alone (with ``mlp``, softmax regression). None is the default
-    of the named model.
-    """
+    """A model by name, and all that decides what is built; a field that is None is as its absence."""
 
     name: str = "mlp"
+    """Of a record, ``torchvision/NAME``, ``timm/NAME``, ``FILE.py:FUNCTION`` or ``package.module:function``."""
     hidden: tuple[int, ...] | None = None
-    """Units of each hidden dense layer, in order, each >= 1."""
+    """Units of each hidden dense layer, in order, each >= 1; of the models that have a record. It may be empty: then
+    the output layer stands alone (with ``mlp``, softmax regression). None is the default of the record."""
+    weights: str | None = None
+    """Weights of a package by name (``DEFAULT``, a tag), or a file of them; excludes ``init_from``."""
+    init_from: str | None = None
+    """A file of weights, or a folder of `lrsearch train`."""
+    stem: str | None = None
+    """``small`` or ``full``: how a package's model begins; ``auto`` and None: small below 64 pixels without weights."""
+    freeze: str | tuple[str, ...] | None = None
+    """What is not trained: ``backbone``, or how the names of parameters begin."""
+    args: Mapping[str, object] | None = None
+    """More keywords for the function that builds it."""
+    loss: str | None = None
+    """A function of a person's own; see ``outputs.loss_of``."""
 
 
-def build(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Sequential:
-    """Build the model for images of ``shape`` (c, h, w); it maps ``[n, c, h, w]`` to logits ``[n, n_classes]``.
+def build(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    """Build the model for images of ``shape`` (c, h, w) on the CPU; it maps ``[n, c, h, w]`` to logits ``[n, C]``.
 
-    Weights are torch's default initialisation, drawn from the global generator: seed it before, for a repeatable start.
-    The layers are those of the model's record, and have their names.
+    What is not loaded is drawn from torch's global generator: seed it before, for a repeatable start. Parameters that
+    are frozen need no gradient; there are no lazy ones.
 
     Raises:
-        StudyFileError: unknown name, a hidden size below 1, or images too small for the convolution.
+        StudyFileError: it cannot be built so; with the key, and for a person's own function their file and line.
     """
-    hidden = _hidden(config)
-    layers = MODELS[config.name].layers(hidden, shape, n_classes)
-    made = [(layer.name, getattr(nn, layer.class_name)(*layer.arguments)) for layer in layers]
-    return nn.Sequential(OrderedDict(made))
+    return assembled(config, shape, n_classes)[0]
+
+
+def assembled(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> tuple[nn.Module, Loaded | None]:
+    """Return what ``build`` returns, and how weights were put into it; None where they are drawn."""
+    model = _drawn(config, shape, n_classes)
+    loaded = None
+    if config.weights is not None or config.init_from is not None:
+        loaded = weights.load(model, config, shape, n_classes)
+    if config.freeze is not None:
+        _freeze(model, config.freeze, shape, n_classes)
+    if not any(p.requires_grad for p in model.parameters()):
+        key = "model.name" if config.freeze is None else "model.freeze"
+        own = None if config.name in MODELS else model_of(config.name)
+        where = own_networks.defined_at(own_networks.found(own)) if isinstance(own, Code) else ""
+        raise StudyFileError(
+            f"{key}: {config.name} has no trainable parameter: at least its head must be trained{where}"
+        )
+    return model, loaded
 
 
 def n_parameters(model: nn.Module) -> int:
@@ -42,10 +79,108 @@ def n_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
+def _drawn(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    """Return the model with weights as they are drawn."""
+    own = None if config.name in MODELS else model_of(config.name)
+    if isinstance(own, Zoo):
+        return _of_package(own, config, shape, n_classes)
+    if config.stem == "small":
+        raise StudyFileError(f"model.stem: is for models of torchvision and timm, and {config.name} is none of these")
+    if isinstance(own, Code):
+        model = own_networks.made(own, config.args, shape, n_classes)
+        _materialise(model, own, shape)
+        return model
+    hidden = _hidden(config)
+    return _sequence(MODELS[config.name].layers(hidden, shape, n_classes))
+
+
+def _sequence(layers: Sequence[Layer]) -> nn.Sequential:
+    """Return the layers of a record, which have their names, one after another."""
+    return nn.Sequential(OrderedDict((layer.name, _layer(layer)) for layer in layers))
+
+
+def _layer(layer: Layer) -> nn.Module:
+    if layer.class_name == RESIDUAL:
+        return Residual(OrderedDict((inner.name, _layer(inner)) for inner in layer.within))
+    made: nn.Module = getattr(nn, layer.class_name)(*layer.arguments, **dict(layer.keywords))
+    return made
+
+
+def _of_package(own: Zoo, config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
+    zoo.check_name(own)
+    model = zoo.made(own, config.args, shape, n_classes)
+    large = stems.large_stem(model)
+    if config.stem == "small" and large is None:
+        raise StudyFileError(
+            f"model.stem: 'small' is for networks that begin with a {stems.LARGE_KERNEL}x{stems.LARGE_KERNEL} "
+            f"convolution of stride 2 and a maximum pooling, as resnets do, and {config.name} begins otherwise: leave "
+            f"it out"
+        )
+    if large is not None and (config.stem == "small" or (config.stem != "full" and _wants_small(config, large, shape))):
+        stems.shrink(model, large)
+    return model
+
+
+def _wants_small(config: ModelConfig, stem: stems.LargeStem, shape: tuple[int, int, int]) -> bool:
+    """Whether a stem that nobody has decided is made small: below a size, unless weights come with another."""
+    if config.weights is None and config.init_from is None:
+        return min(shape[1:]) < stems.SMALL
+    if config.init_from is None:
+        return False
+    kernel = states.read(config.init_from, "model.init_from").tensors.get(f"{stem.convolution}.weight")
+    return kernel is not None and kernel.shape[2:] == (stems.SMALL_KERNEL,) * 2
+
+
+def _materialise(model: nn.Module, own: Code, shape: tuple[int, int, int]) -> None:
+    """Have lazy layers see an image, from which they take their sizes."""
+    if not any(is_lazy(one) for one in (*model.parameters(), *model.buffers())):
+        return
+    images = torch.zeros(LOOK_IMAGES, *shape)
+    with evaluating(model), torch.no_grad(), own_lines("model.name", f"the first images through {own}"):
+        model(images)
+
+
+def _freeze(model: nn.Module, freeze: str | tuple[str, ...], shape: tuple[int, int, int], n_classes: int) -> None:
+    """Have parameters need no gradient.
+
+    Raises:
+        StudyFileError: no name of a parameter begins so.
+    """
+    parameters = dict(model.named_parameters())
+    prefixes = (freeze,) if isinstance(freeze, str) else freeze
+    if prefixes == (BACKBONE,):
+        head = set(levels(model, shape, n_classes)[-1])
+        frozen = parameters.keys() - head
+    else:
+        frozen = {name for name in parameters for prefix in prefixes if _begins(name, prefix)}
+        for prefix in prefixes:
+            if not any(_begins(name, prefix) for name in parameters):
+                parts = {part for name in parameters for part in _parts(name)}
+                top = dict.fromkeys(name.partition(".")[0] for name in parameters)
+                raise StudyFileError(
+                    f"model.freeze: no parameter's name begins with '{prefix}'"
+                    f"{nearest(prefix, [BACKBONE, *sorted(parts)])}; known: {BACKBONE}, {', '.join(top)}"
+                )
+    for name in frozen:
+        parameters[name].requires_grad_(requires_grad=False)
+
+
+def _begins(name: str, prefix: str) -> bool:
+    return f"{name}.".startswith(f"{prefix.rstrip('.')}.")
+
+
+def _parts(name: str) -> list[str]:
+    """Return all with which a name begins: ``a``, ``a.b``, ``a.b.c``."""
+    words = name.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words) + 1)]
+
+
 def _hidden(config: ModelConfig) -> tuple[int, ...]:
     if config.name not in MODELS:
         hint = nearest(config.name, tuple(MODELS))
-        raise StudyFileError(f"model.name: unknown model {config.name!r}{hint}; known: {', '.join(MODELS)}")
+        raise StudyFileError(
+            f"model.name: unknown model {config.name!r}{hint}; known: {', '.join(MODELS)}; or {FORMS_OF_MODELS}"
+        )
     if config.hidden is None:
         return MODELS[config.name].hidden
     for size in config.hidden:

@@ -1,15 +1,17 @@
 """torch's own optimizers, fused where torch has a fused kernel."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from lrsearch import layer_rates
 from lrsearch.spec.optimizers import OPTIMIZERS, arguments
-from lrsearch.trial import OptimizerConfig
+from lrsearch.trial import Network, OptimizerConfig, TrialConfig
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -66,9 +68,53 @@ def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         optimizer.load_state_dict(state)
 
 
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The parameters of a model that are trained, by learning rate and by whether weight decay acts upon them."""
+
+    names: tuple[tuple[str, ...], ...]
+    """Of the parameters of each group."""
+    shares: tuple[float, ...]
+    """Part (0..1] of the learning rate with which each group learns."""
+    decayed: tuple[bool, ...]
+
+    def of(self, model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+        """Return the groups of a model of that kind as torch's optimizers take them."""
+        parameters = dict(model.named_parameters())
+        return [
+            {"params": [parameters[name] for name in names], "weight_decay": weight_decay if decayed else 0.0}
+            for names, decayed in zip(self.names, self.decayed, strict=True)
+        ]
+
+
+def groups_of(model: nn.Module, network: Network | None, config: TrialConfig, *, decay_all: bool) -> Groups:
+    """Return the groups of a model's parameters, in the order of its levels.
+
+    Args:
+        model: the model; what needs no gradient is left out.
+        network: what is known of it; None: it has one level.
+        config: how its levels learn.
+        decay_all: whether weight decay acts upon biases and norms too, and not on matrices alone.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    levels = network.levels if network is not None and layer_rates.is_layer_wise(config) else (tuple(trained),)
+    spared: Collection[str] = getattr(model, "no_weight_decay", set)()  # as timm's models name them
+    found: list[tuple[tuple[str, ...], float, bool]] = []
+    for level, share in zip(levels, layer_rates.shares(len(levels), config), strict=True):
+        names = [name for name in level if name in trained]
+        # A vector is a bias, or the scale of a norm.
+        decayed = [name for name in names if decay_all or (trained[name].ndim > 1 and name not in spared)]
+        for which, acts in ((decayed, True), ([name for name in names if name not in set(decayed)], False)):
+            if which:
+                found.append((tuple(which), share, acts))
+    return Groups(*zip(*found, strict=True))
+
+
 @without_the_compiler()
-def build(config: OptimizerConfig, parameters: Iterable[nn.Parameter], device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer of ``config``; what it leaves None is torch's default.
+def build(
+    config: OptimizerConfig, parameters: Iterable[nn.Parameter] | list[dict[str, Any]], device: torch.device
+) -> torch.optim.Optimizer:
+    """Return the optimizer of ``config`` for parameters, or groups of them; what it leaves None is torch's default.
 
     torch has fused SGD, Adam and AdamW for the CPU and CUDA; RMSprop has none.
     """

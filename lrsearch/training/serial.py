@@ -9,21 +9,21 @@ from itertools import islice
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from lrsearch.schedules import factors
 from lrsearch.spec.metrics import METRICS
-from lrsearch.training import collapse, models, optimizers
+from lrsearch.spec.study import updates_per_epoch
+from lrsearch.training import collapse, draws, models, networks, optimizers
 from lrsearch.training import device as devices
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
 from lrsearch.training.collapse import At
-from lrsearch.training.data import ImageSplits
+from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Attention, Paused, TestResult
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
-from lrsearch.trial import Divergence, EpochMetrics, Facts, TrialConfig
+from lrsearch.trial import Divergence, EpochMetrics, Facts, Network, TrialConfig
 
 CHECK_EVERY_STEPS = 50
 """Most updates between two looks at what was recorded: one device synchronisation each."""
@@ -47,6 +47,10 @@ class Rules:
     averaging: bool = True
     metric: str | None = None
     """The study's metric, where it is neither the loss nor the accuracy."""
+    class_weights: float | None = None
+    """Power (0..1] of the inverse frequency by which classes weigh in the training loss; None: all alike."""
+    decay_matrices: bool | None = None
+    """Whether weight decay acts upon matrices alone, and not on biases and norms too; None: on all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,21 @@ class SerialEngine:
         device: torch.device,
         rules: Rules,
         facts: Facts | None = None,
+        *,
+        stream: bool = False,
     ) -> None:
-        self.splits = splits.to(device)
+        """Have an engine.
+
+        Args:
+            splits: the images.
+            model: what is trained.
+            device: where.
+            rules: what holds for every training.
+            facts: what is known of images and model; the images are looked at when asked for, the model is taken to be
+                one of lrsearch's own.
+            stream: whether images are read as they are needed, and do not lie on the device.
+        """
+        self.splits = splits.to(device, stream=stream)
         self._facts = facts
         self.rules = rules
         self._model_config = model
@@ -105,7 +122,23 @@ class SerialEngine:
         There is nothing left to validate on: validation scores are NaN, and no average of the weights is kept for them.
         """
         rules = replace(self.rules, averaging=False)
-        return SerialEngine(self.splits.together(), self._model_config, self._device, rules)
+        together = self.splits.together()
+        facts = None
+        if self._network is not None:
+            facts = replace(
+                self.facts,
+                n_train=len(together.train),
+                n_validation=0,
+                train_counts=together.train.counts(together.n_classes),
+                validation_counts=(0,) * together.n_classes,
+                fingerprint="",
+            )
+        stream = self.splits.train.streamed
+        return SerialEngine(together, self._model_config, self._device, rules, facts, stream=stream)
+
+    @property
+    def _network(self) -> Network | None:
+        return None if self._facts is None else self._facts.network
 
     def start(
         self, config: TrialConfig, checkpoint: bytes | None = None, attention: Attention | None = None
@@ -115,7 +148,9 @@ class SerialEngine:
         Raises:
             CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
         """
-        training = SerialTraining(self.splits, self._model_config, self._device, self.rules, config, attention)
+        training = SerialTraining(
+            self.splits, self._model_config, self._device, self.rules, config, attention, self._network
+        )
         if checkpoint is not None:
             training.restore(checkpoint)
         return training
@@ -140,16 +175,15 @@ class SerialEngine:
                 if isinstance(told, Paused):
                     return None
         splits = self.splits
-        val = training.evaluate(splits.validation_images, splits.validation_labels)
-        test = training.evaluate(splits.test_images, splits.test_labels)
+        val, test = training.evaluate(splits.validation), training.evaluate(splits.test)
         return TestResult(val.loss, val.accuracy, test.loss, test.accuracy, test.score)
 
 
 class SerialTraining:
     """One configuration being trained: its model, optimizer and position.
 
-    No model draws random numbers while it trains: what decides the rest of a training is its weights, the state of its
-    optimizer and schedule, and its place in the batch order.
+    What decides the rest of a training is its weights, the state of its optimizer and schedule, and its place in the
+    batch order: what a model draws at random while it trains follows from the seed and the number of the update.
     """
 
     def __init__(
@@ -160,26 +194,35 @@ class SerialTraining:
         rules: Rules,
         config: TrialConfig,
         attention: Attention | None = None,
+        network: Network | None = None,
     ) -> None:
         self._splits, self._device, self._rules, self._config = splits, device, rules, config
         self._model_config, self._attention = model, attention
-        n = len(splits.train_labels)
-        self.steps_per_epoch = n // config.batch_size if rules.drop_last else -(-n // config.batch_size)
+        self.steps_per_epoch = updates_per_epoch(
+            len(splits.train),
+            config.batch_size,
+            drop_last=rules.drop_last,
+            no_single=network is not None and network.batch_norm,
+        )
         n_steps = self.steps_per_epoch * config.epochs
         self._lrs: list[float] = (factors(config.schedule, n_steps) * config.optimizer.peak_lr).tolist()
         # Initial weights come from the CPU's generator on every device: the same seed, the same start.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
-        self._optimizer = optimizers.build(config.optimizer, self.model.parameters(), device)
+        self._frozen = networks.frozen_parts(self.model)
+        self._judge = networks.judge_of(model, splits.train.counts(splits.n_classes), rules.class_weights, device)
+        self._draws = network is not None and network.draws
+        self._groups = optimizers.groups_of(self.model, network, config, decay_all=not rules.decay_matrices)
+        self._optimizer = self._optimizer_of(self.model)
         self._update = optimizers.updater(self._optimizer)
         self._average = WeightAverage(self.model, self.steps_per_epoch) if rules.averaging else None
         self._plateau = plateau_of(config.schedule)
-        assert self._plateau is None or len(splits.validation_labels), "a plateau follows the validation loss"
+        assert self._plateau is None or len(splits.validation), "a plateau follows the validation loss"
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._step = 0
         self._watch = Watch()
-        self._guess = collapse.guess_of(splits.train_labels, splits.validation_labels, splits.n_classes)
+        self._guess = collapse.guess_of(splits.train.labels, splits.validation.labels, splits.n_classes)
         self._suspicious = -(-collapse.SUSPICIOUS // config.batch_size)
         self._look_every = min(CHECK_EVERY_STEPS, -(-self.steps_per_epoch // LOOKS_PER_EPOCH))
         # Of the epoch under way; see Checkpoint.
@@ -271,9 +314,18 @@ class SerialTraining:
         """Return the current raw weights and buffers in the safetensors format."""
         return encode_weights(self.model)
 
-    def evaluate(self, images: torch.Tensor, labels: torch.Tensor) -> Scores:
-        """Return what the current weights come to; images ``[n, c, h, w]`` uint8."""
-        return self._scores(self._score(self.model, images, labels).tolist())
+    def evaluate(self, images: ImageSet) -> Scores:
+        """Return what the current weights come to."""
+        return self._scores(self._score(self.model, images).tolist())
+
+    def _optimizer_of(self, model: nn.Module) -> torch.optim.Optimizer:
+        groups = self._groups.of(model, self._config.optimizer.weight_decay)
+        return optimizers.build(self._config.optimizer, groups, self._device)
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        for part in self._frozen:
+            part.eval()  # its statistics would move on, though its weights stay
 
     def _scores(self, measured: list[float]) -> Scores:
         """Make of what ``_score`` measured the numbers that it stands for."""
@@ -289,9 +341,10 @@ class SerialTraining:
         """Make the rest of one pass, its batches in the order that is drawn from ``order``."""
         begun = time.perf_counter() - self._seconds
         epoch = self._step // self.steps_per_epoch + 1
-        self.model.train()
+        self._train_mode()
         scale = self._plateau.scale if self._plateau is not None else 1.0
-        groups, update, average = self._optimizer.param_groups, self._update, self._average
+        update, average, judge = self._update, self._average, self._judge
+        groups = list(zip(self._optimizer.param_groups, self._groups.shares, strict=True))
         attention, losses, look_every = self._attention, self._losses, self._look_every
         outputs = self._outputs if self._rules.divergence_watch else None
         parameters = list(self.model.parameters())
@@ -303,11 +356,15 @@ class SerialTraining:
                 yield Paused(epoch, self._step)
                 begun = time.perf_counter() - self._seconds
             lr = self._lrs[self._step] * scale
-            for group in groups:
-                group["lr"] = lr
-            logits = self.model(images)
-            loss = functional.cross_entropy(logits, labels)
-            loss.backward()
+            for group, share in groups:
+                group["lr"] = lr * share
+            if self._draws:
+                with draws.at(self._config.seed, self._step, self._device):
+                    loss, logits = judge.in_training(self.model(images), labels)
+                    loss.backward()  # a checkpointed layer draws again here
+            else:
+                loss, logits = judge.in_training(self.model(images), labels)
+                loss.backward()
             update()
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad() does, without its bookkeeping: 3 % of an update of the mlp
@@ -386,45 +443,45 @@ class SerialTraining:
         if left and collapse.may_come_back(config):
             return False
         splits = self._splits
-        pairs = zip(
-            splits.train_images.split(EVALUATION_BATCH), splits.train_labels.split(EVALUATION_BATCH), strict=True
-        )
+        pairs = splits.train.batches(EVALUATION_BATCH)
         self.model.eval()
-        dead = collapse.is_dead(self.model, ((splits.normalize(images), labels) for images, labels in pairs))
+        logits = self._judge.logits_of(self.model)
+        normal = ((splits.normalize(images), labels) for images, labels in pairs)
+        dead = collapse.is_dead(self.model, normal, logits)
         left = [lr * scale for lr in left[: collapse.moves_for(config, len(left))]]
         if dead and left:
             twin = copy.deepcopy(self.model)
-            optimizer = optimizers.build(config, twin.parameters(), self._device)
+            optimizer = self._optimizer_of(twin)
             optimizers.load_state(optimizer, copy.deepcopy(optimizers.state_of(self._optimizer)))
-            images = splits.normalize(splits.train_images[: collapse.PROOF_IMAGES])
-            dead = collapse.stays_dead(twin, optimizer, optimizers.updater(optimizer), left, images)
-        self.model.train()
+            images, _ = next(splits.train.batches(collapse.PROOF_IMAGES))
+            rates = [[lr * share for share in self._groups.shares] for lr in left]
+            logits = self._judge.logits_of(twin)
+            update = optimizers.updater(optimizer)
+            dead = collapse.stays_dead(logits, optimizer, update, rates, splits.normalize(images))
+        self._train_mode()
         return dead
 
     def _batches(self, order: torch.Generator, n_behind: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield an epoch's batches after ``n_behind``: images float32 ``[b, c, h, w]``, labels int64 ``[b]``."""
         splits, batch = self._splits, self._config.batch_size
-        n = len(splits.train_labels)
-        rows = torch.randperm(n, generator=order).to(self._device, non_blocking=True)
-        if self._rules.drop_last:
-            rows = rows[: self.steps_per_epoch * batch]
-        per_image = splits.train_images[0].numel()
+        rows = splits.train.placed(torch.randperm(len(splits.train), generator=order))
+        rows = rows[: self.steps_per_epoch * batch]
+        per_image = math.prod(splits.shape)
         batches_per_chunk = max(1, CHUNK_ELEMENTS // (batch * per_image))
         # Chunks begin where they always do: a batch has the same place in memory, which kernels may depend on.
         n_chunks_behind, n_behind = divmod(n_behind, batches_per_chunk)
         for chunk in rows.split(batch * batches_per_chunk)[n_chunks_behind:]:
-            # Not train_images[chunk]: gathering bytes so takes 18 times as long on the CPU (380 us against 21 for 800).
-            images = splits.normalize(splits.train_images.index_select(0, chunk))
-            labels = splits.train_labels.index_select(0, chunk)
+            images, labels = splits.train.take(chunk)
+            images = splits.normalize(images)
             yield from islice(zip(images.split(batch), labels.split(batch), strict=True), n_behind, None)
             n_behind = 0
 
     def _measure(self) -> EpochMetrics:
         begun = time.perf_counter() - self._seconds
-        val = self._splits.validation_images, self._splits.validation_labels
-        scores = [torch.stack(self._losses).to(self._sum_dtype).mean().unsqueeze(0), self._score(self.model, *val)]
+        val = self._splits.validation
+        scores = [torch.stack(self._losses).to(self._sum_dtype).mean().unsqueeze(0), self._score(self.model, val)]
         if self._average is not None:
-            scores.append(self._score(self._average.model, *val))
+            scores.append(self._score(self._average.model, val))
         # The one wait for the device in this epoch, watch apart.
         train_loss, *measured = torch.cat(scores).tolist()
         n = len(scores[1])
@@ -446,7 +503,7 @@ class SerialTraining:
         )
 
     @torch.no_grad()
-    def _score(self, model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _score(self, model: nn.Module, images: ImageSet) -> torch.Tensor:
         """Return mean loss, accuracy and what the study's metric needs, float64, on the device.
 
         The confusion of the C classes, where a metric needs it, follows as ``C * C`` counts: ``[2]`` or
@@ -454,26 +511,25 @@ class SerialTraining:
         """
         n = self._splits.n_classes
         n_counts = 0 if self._rules.metric is None else n * n
-        if not len(labels):
+        if not len(images):
             return torch.full((2 + n_counts,), math.nan, dtype=self._sum_dtype, device=self._device)
         confusion = torch.zeros(n_counts, dtype=self._sum_dtype, device=self._device)
         model.eval()
         total = torch.zeros(2, dtype=self._sum_dtype, device=self._device)
-        for x, y in zip(images.split(EVALUATION_BATCH), labels.split(EVALUATION_BATCH), strict=True):
-            logits = model(self._splits.normalize(x))
-            loss = functional.cross_entropy(logits, y, reduction="sum")
+        for x, y in images.batches(EVALUATION_BATCH):
+            loss, logits = self._judge.summed(model(self._splits.normalize(x)), y)
             found = logits.argmax(1)
             total += torch.stack((loss, (found == y).sum())).to(total.dtype)
             if n_counts:
                 confusion += torch.bincount(y * n + found, minlength=n * n).to(total.dtype)
-        mean = total / len(labels)
+        mean = total / len(images)
         return torch.cat((mean, confusion))
 
     def _decided_by(self) -> str:
         splits = self._splits
         sizes = {
-            "n_train": len(splits.train_labels),
-            "n_validation": len(splits.validation_labels),  # a plateau follows the validation loss
+            "n_train": len(splits.train),
+            "n_validation": len(splits.validation),  # a plateau follows the validation loss
             "shape": splits.shape,
             "n_classes": splits.n_classes,
         }

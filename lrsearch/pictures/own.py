@@ -1,0 +1,172 @@
+"""Pictures of a person's own, as the images of a study: found, decoded once, divided into three sets."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lrsearch.pictures import cache as caching
+from lrsearch.pictures import folder, function, table
+from lrsearch.pictures.choice import choose
+from lrsearch.pictures.decode import Decoding, Pixels
+from lrsearch.pictures.known import Known, numbered, refuse, refuse_bad
+from lrsearch.pictures.notes import of_split, skipped
+from lrsearch.pictures.split import Fractions, Indices, Split, split, units_of
+from lrsearch.pictures.survey import survey
+from lrsearch.spec.sources import Code, Pictures
+from lrsearch.spec.study import DatasetSpec
+
+TEST_FRACTION: Final = 0.2
+"""Where the study file says nothing."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OwnImages:
+    """The images of a study, of a person's own."""
+
+    images: Pixels
+    """uint8 ``[n, c, h, w]``; a read-only memory map of the cache file."""
+    labels: Indices
+    """int64 ``[n]``, each in 0..n_classes-1."""
+    train: Indices
+    """Rows, rising."""
+    validation: Indices
+    test: Indices
+    """May be none."""
+    classes: tuple[str, ...]
+    """Names, by label."""
+    names: tuple[str, ...]
+    """Of the files, relative and with ``/``, by row; of a function's pictures ``train/0`` and so on."""
+    fingerprint: str
+    """SHA-256 of the shape, the classes, and of the images and labels of the three sets in their order; no path."""
+    said: tuple[str, ...]
+    """What a person should read once."""
+    how: Decoding
+    """What the pictures were brought to: other pictures must be brought to the same."""
+
+
+def read(
+    dataset: DatasetSpec,
+    where: Path | None = None,
+    *,
+    cache: Path | None = None,
+    colour: bool = False,
+    size: int | None = None,
+    progress: bool = False,
+) -> OwnImages:
+    """Return a person's own images; they are decoded where nobody has done it yet.
+
+    Args:
+        dataset: what the study file says; its ``own`` is not None.
+        where: stands in for the path in ``dataset.name``, which may be mounted elsewhere here: the folder; for a table
+            it, a folder that holds one of its name, or the folder to which its file names are relative.
+        cache: folder for decoded pictures; None: ``pictures`` in the folder of ``LRSEARCH_CACHE``, or else in
+            ``lrsearch`` in the user's cache.
+        colour: whether the model's weights want three channels.
+        size: height and width that these weights want [pixels]; None: whatever suits the pictures.
+        progress: whether a bar is drawn on stderr.
+
+    Raises:
+        StudyFileError: what was named is not there or is no data set, pictures that cannot be read, or a split that
+            cannot be made; the key is named.
+        DataError: the cache cannot be used.
+    """
+    known = gather(dataset, where, cache=cache, colour=colour, size=size, progress=progress)
+    refuse_bad(known, dataset)
+    divided = divide(known, dataset)
+    said = (*known.said, *skipped(known), *of_split(known, divided))
+    return OwnImages(
+        images=known.stored.images,
+        labels=known.labels,
+        train=divided.train,
+        validation=divided.validation,
+        test=divided.test,
+        classes=known.listing.classes,
+        names=tuple(one.name for one in known.good),
+        fingerprint=fingerprint(known, divided),
+        said=said,
+        how=known.how,
+    )
+
+
+def gather(
+    dataset: DatasetSpec,
+    where: Path | None = None,
+    *,
+    cache: Path | None = None,
+    colour: bool = False,
+    size: int | None = None,
+    progress: bool = False,
+) -> Known:
+    """Find the pictures and decode them, whether or not all can be read; as ``read``."""
+    at = caching.folder(cache)
+    match dataset.own:
+        case Code() as code:
+            listing, stored, how, said = function.load(
+                code, dataset, where, at, colour=colour, size=size, progress=progress
+            )
+            return Known(listing, (), stored, how, said)
+        case Pictures(kind="csv", path=path):
+            listing = table.listing(path, where, group=dataset.group, classes=dataset.classes)
+        case Pictures(path=path):
+            listing = folder.listing(path, where, group=dataset.group, classes=dataset.classes)
+        case None:
+            raise AssertionError(dataset.name)
+    paths = [one.path for one in listing.pictures]
+    place = hashlib.sha256(str(listing.root).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    seen = survey(paths, at / "seen" / f"{place}.json", progress=progress)
+    headers = [one.header for one in seen if one.header is not None]
+    if not headers:
+        refuse([(one.name, how.reason) for one, how in zip(listing.pictures, seen, strict=True)], len(paths))
+    chosen = choose(dataset, headers, colour=colour, size=size)
+    stored = caching.of_files(paths, seen, chosen.how, at, any_channels=chosen.any_channels, progress=progress)
+    return Known(listing, tuple(seen), stored, chosen.how, (*listing.said, *chosen.said))
+
+
+def divide(known: Known, dataset: DatasetSpec) -> Split:
+    """Return the three sets.
+
+    Raises:
+        StudyFileError: as ``split``.
+    """
+    test = TEST_FRACTION if dataset.test_fraction is None else dataset.test_fraction
+    alone: Iterator[str] = (f"\0{row}" for row in range(len(known.good)))
+    groups = numbered([one.group or next(alone) for one in known.good])
+    units = units_of(groups, known.digests)
+    return split(
+        known.labels,
+        units,
+        [one.of for one in known.good],
+        len(known.listing.classes),
+        Fractions(dataset.validation_fraction, test, dataset.limit),
+        dataset.split_seed,
+    )
+
+
+def fingerprint(known: Known, divided: Split) -> str:
+    """Return the SHA-256 of what is trained on, reading it only where nobody has done so."""
+    images, labels, classes = known.stored.images, known.labels, known.listing.classes
+    sets = (divided.train, divided.validation, divided.test)
+    head = hashlib.sha256(json.dumps([images.shape[1:], classes, [len(rows) for rows in sets]]).encode())
+    short = head.copy()
+    for rows in sets:
+        short.update(rows.astype("<i8").tobytes() + labels[rows].astype("<i8").tobytes())
+    kept = known.stored.folder / f"split-{short.hexdigest()[:32]}.txt"
+    if kept.exists():
+        return kept.read_text("ascii")
+    for rows in sets:
+        for at in range(0, len(rows), _AT_ONCE):
+            head.update(images[rows[at : at + _AT_ONCE]].data)
+        head.update(labels[rows].astype("<i8").tobytes())
+    with caching.told(kept.parent):
+        part = kept.with_suffix(f".{os.getpid()}.part")
+        part.write_text(head.hexdigest(), "ascii")
+        part.replace(kept)
+    return head.hexdigest()
+
+
+_AT_ONCE: Final = 256
+"""Images that are hashed at once."""

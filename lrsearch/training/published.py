@@ -1,0 +1,94 @@
+"""The weights that torchvision and timm publish for their models, and how their images were normalised."""
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from lrsearch.errors import StudyFileError, nearest
+from lrsearch.own_code import said
+from lrsearch.spec.sources import Zoo
+from lrsearch.training import zoo
+
+DEFAULT = "DEFAULT"
+"""Stands for the weights that a package prefers."""
+
+Published = tuple[tuple[float, ...] | None, tuple[float, ...] | None, int | None]
+"""Mean and standard deviation of each channel, and the size of the images [pixels]."""
+
+
+def statistics(package: Zoo, tag: str | None) -> Published:
+    """Return how a package normalises the images of its weights; None as a tag: of those that it prefers.
+
+    Raises:
+        StudyFileError: there are none of that name.
+    """
+    zoo.check_name(package)
+    if package.package == "timm":
+        named = _timm_name(package.name, tag)
+        configuration = zoo.timm().get_pretrained_cfg(named, allow_unregistered=False)
+        if configuration is None:
+            return None, None, None
+        return tuple(configuration.mean), tuple(configuration.std), int(configuration.input_size[1])
+    preset = _torchvision_weights(package.name, tag).transforms()
+    return tuple(preset.mean), tuple(preset.std), int(preset.crop_size[0])
+
+
+def _torchvision_weights(name: str, tag: str | None) -> Any:
+    known = zoo.torchvision().get_model_weights(name)
+    if tag in (None, DEFAULT):
+        return known.DEFAULT
+    member = str(tag).rpartition(".")[2]  # also as torchvision's own documentation has it: Weights.TAG
+    if member not in known.__members__:
+        names = [*known.__members__]
+        raise StudyFileError(
+            f"model.weights: torchvision/{name} has no weights '{tag}'{nearest(str(tag), names)}; "
+            f"known: {', '.join(names)}"
+        )
+    return known[member]
+
+
+def _timm_name(name: str, tag: str | None) -> str:
+    """Return timm's name of a model with its weights."""
+    if tag in (None, DEFAULT):
+        return name
+    architecture = name.partition(".")[0]
+    known = [n.partition(".")[2] for n in zoo.timm().list_pretrained(f"{architecture}.*")]
+    if tag not in known:
+        raise StudyFileError(
+            f"model.weights: timm/{architecture} has no weights '{tag}'{nearest(str(tag), known)}; "
+            f"known: {', '.join([*known, DEFAULT])}"
+        )
+    return f"{architecture}.{tag}"
+
+
+@lru_cache(maxsize=2)
+def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[str, torch.Tensor]:
+    """Return a package's weights, downloaded if they are not there.
+
+    Args:
+        package: of which model.
+        tag: which of its weights.
+        shape: of an image (c, h, w), where positions are fitted to its size; None: that of the weights.
+
+    Raises:
+        StudyFileError: there are none of that name, or they cannot be downloaded.
+    """
+    zoo.check_name(package)
+    with torch.random.fork_rng(devices=[]):  # the trial's draws follow
+        try:
+            if package.package == "timm":
+                named = _timm_name(package.name, tag)
+                size = {} if shape is None else zoo.timm_keywords(package.name, shape)
+                made: nn.Module = zoo.timm().create_model(named, pretrained=True, **size)
+                return made.state_dict()
+            found: dict[str, torch.Tensor] = _torchvision_weights(package.name, tag).get_state_dict(check_hash=True)
+        except StudyFileError:
+            raise
+        except Exception as error:
+            raise StudyFileError(
+                f"model.weights: '{tag}' of {package.package}/{package.name} cannot be had: {said(error)}; download the weights elsewhere, and "
+                f"name their file"
+            ) from error
+    return found

@@ -1,0 +1,13 @@
+"""A residual branch, as the record of ``resnet9`` has it."""
+
+import torch
+from torch import nn
+
+
+class Residual(nn.Sequential):
+    """Layers one after another whose output is added to what came in; they keep its shape."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return ``images`` plus what the layers make of them."""
+        out: torch.Tensor = images + super().forward(images)
+        return out

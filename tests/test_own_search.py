@@ -1,0 +1,136 @@
+"""A search of one's own pictures with one's own network, by the command line: from a folder to an answer."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import InProcess
+from PIL import Image
+
+pytest_plugins = ["command_line"]
+
+NET = """
+from torch import nn
+
+def build(num_classes, in_chans, width=6):
+    return nn.Sequential(
+        nn.Conv2d(in_chans, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Dropout(0.1), nn.Linear(width, num_classes),
+    )
+"""
+QUICK = ("--epochs", "2", "--threads", "1", "--set", "space.batch_size=[8,16]", "--set", "pruner=none")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Three classes of 24 pictures, 12x12, which their colour tells apart."""
+    folder, draw = tmp_path / "pics", np.random.default_rng(0)
+    for label, name in enumerate(("blue sky", "green", "red")):
+        (folder / name).mkdir(parents=True)
+        for i in range(24):
+            pixels = draw.integers(0, 90, (12, 12, 3))
+            pixels[..., 2 - label] += 120
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    path = tmp_path / "net.py"
+    path.write_text(NET)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LRSEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_folder_and_a_network_come_to_an_answer(lrsearch: InProcess, pictures: Path, net: Path) -> None:
+    asked = ("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK)
+    done = lrsearch(*asked, "--trials", "3", "--json")
+    assert done.code == 0, done.err
+    answer = json.loads(done.out)
+    assert answer["study"] == "pics-net"
+    assert answer["n_validation"] == 12
+    assert answer["n_test"] == 15
+    more = lrsearch(*asked, "--trials", "4")  # the same command goes on
+    assert more.code == 0, more.err
+    trials = json.loads(lrsearch("trials", "--json").out)
+    assert len(trials["trials"]) == 4
+
+
+def test_where_pictures_lie_is_no_part_of_a_study_and_what_they_are_is(
+    lrsearch: InProcess, pictures: Path, net: Path, tmp_path: Path
+) -> None:
+    asked = ("run", "--model", f"{net}:build", *QUICK, "--name", "pics")
+    assert lrsearch(*asked, "--dataset", f"folder:{pictures}", "--trials", "1").code == 0
+    elsewhere = shutil.copytree(pictures, tmp_path / "mounted" / "here")
+    moved = lrsearch(*asked, "--dataset", f"folder:{elsewhere}", "--trials", "2")
+    assert moved.code == 0, moved.err
+    shutil.rmtree(pictures)
+    missing = lrsearch("worker", "--study", "pics", "--exit-when-idle")
+    assert missing.code != 0
+    assert str(pictures) in missing.err
+    assert "--data-dir" in missing.err
+    found = lrsearch("worker", "--study", "pics", "--exit-when-idle", "--data-dir", str(elsewhere))
+    assert found.code == 0, found.err
+    (elsewhere / "red" / "0.png").unlink()
+    other = lrsearch(*asked, "--dataset", f"folder:{elsewhere}", "--trials", "3")
+    assert other.code == 2
+    assert "is another one" in other.err
+    assert "SHA-256" in other.err
+    other = lrsearch("worker", "--study", "pics", "--data-dir", str(elsewhere))
+    assert other.code == 1
+    assert "not those that the study 'pics' was filed with" in other.err
+
+
+def test_another_file_of_the_network_is_refused(lrsearch: InProcess, pictures: Path, net: Path) -> None:
+    asked = ("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK)
+    assert lrsearch(*asked, "--trials", "1").code == 0
+    net.write_text(NET.replace("width=6", "width=7"))
+    other = lrsearch(*asked, "--trials", "2")
+    assert other.code == 2
+    assert "model.name (SHA-256)" in other.err
+    worker = lrsearch("worker", "--study", "pics-net")
+    assert worker.code == 2
+    assert "the file of the model" in worker.err
+
+
+def test_layer_wise_rates_are_searched_where_they_are_asked_for(
+    lrsearch: InProcess, pictures: Path, net: Path
+) -> None:
+    done = lrsearch(
+        *("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK, "--trials", "2"),
+        *("--set", "space.stem_ratio={low=0.01, high=1.0, log=true}", "--json"),
+    )
+    assert done.code == 0, done.err
+    trials = json.loads(lrsearch("trials", "--json").out)["trials"]
+    assert all(0.01 <= trial["params"]["stem_ratio"] <= 1 for trial in trials)
+
+
+def test_a_batch_that_fits_is_chosen_and_one_that_was_asked_for_is_refused(
+    lrsearch: InProcess, pictures: Path, net: Path
+) -> None:
+    asked = ("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", "--epochs", "1", "--threads", "1")
+    dry = lrsearch(*asked, "--dry-run", "--json")
+    assert dry.code == 0, dry.err
+    assert json.loads(dry.out)["spec"]["space"]["batch_size"] == [16, 32]
+    assert "at most the 45 training images" in dry.err
+    assert "goes on with 16, 32" in dry.err
+    refused = lrsearch(*asked, "--set", "space.batch_size=[64, 128]", "--trials", "1")
+    assert refused.code == 2
+    assert "at most the 45 training images" in refused.err
+    assert "--set space.batch_size=11" in refused.err
+
+
+def test_nothing_is_written_when_the_network_is_refused(lrsearch: InProcess, pictures: Path, net: Path) -> None:
+    net.write_text("def build(num_classes):\n    return [][1]\n")
+    done = lrsearch("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", "--trials", "1")
+    assert done.code == 2
+    assert f"IndexError: list index out of range ({net}, line 2)" in done.err
+    assert not Path("lrsearch.db").exists()
