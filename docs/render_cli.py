@@ -92,16 +92,37 @@ MEANINGS: dict[str, str] = {
     "training": "[Table](#training).",
     "workers": "[Table](#workers).",
     "space": "[Table](#space).",
-    "dataset.name": "Which images.",
+    "dataset.name": "Which images: a data set's name, or [your own](own.md): `folder:PATH`, `csv:FILE`, "
+    "`FILE.py:FUNCTION`, `package.module:function`.",
     "dataset.limit": "Images drawn for training and validation together, at most "
     + ", ".join(f"{size:,} for {name}" for name, size in ((name, record.n_pool) for name, record in DATASETS.items()))
     + ". The test set is never cut.",
     "dataset.validation_fraction": "Part of the drawn images that validates; rounded to whole images, at least one.",
-    "dataset.scaling": "`standard`: mean 0 and deviation 1 in each channel of the training images. `unit`: 0..1.",
+    "dataset.scaling": "`standard`: mean 0 and deviation 1 in each channel of the training images. `unit`: 0..1. "
+    "`weights`: as those did that made the model's weights.",
     "dataset.split_seed": "Which images are drawn, and which of them validate.",
+    "dataset.test_fraction": "Part of your own pictures that is set apart to test; unused where they have a test set.",
+    "dataset.image_size": "Height and width to which your own pictures are brought [pixels].",
+    "dataset.resize": "How: `pad` keeps the whole picture and its proportions, `squash` does not keep these, `crop` cuts. "
+    "`auto`: pad where the proportions of the pictures differ much, else squash.",
+    "dataset.channels": "1: grey, 3: colour.",
+    "dataset.group": "Pictures of a group stay on one side of the split: `parent` (the folder of a picture), or a column "
+    "of the table.",
+    "dataset.on_error": "What to do about pictures that cannot be read.",
+    "dataset.classes": "A text file that names the classes in their order, one a line.",
+    "dataset.args": "Keywords for your own function.",
     "model.name": "`mlp`: flatten, dense layers with ReLU, dense output. `cnn`: convolution 5x5 to 10 channels, ReLU, "
-    "max-pool 2, then as `mlp`.",
+    "max-pool 2, then as `mlp`. `resnet9`: eight convolutions with batch norm, two residual branches. Or "
+    "[your own](own.md): `torchvision/NAME`, `timm/NAME`, `FILE.py:FUNCTION`, `package.module:function`.",
     "model.hidden": "Sizes of the hidden dense layers; `[]` for none.",
+    "model.weights": "Where training starts: `DEFAULT`, a tag of the package, or a file.",
+    "model.init_from": "A file of weights (safetensors, or a state of torch), without its head where the classes are "
+    "others.",
+    "model.stem": "How a package's model begins. `small`: with a convolution of stride 1 and no pooling; `auto`: so below "
+    "64 pixels, unless training starts from weights.",
+    "model.freeze": "What is not trained: `backbone` (all but the head), or how the names of parameters begin.",
+    "model.args": "Keywords for the function that builds it.",
+    "model.loss": "Your own function from logits and labels to the mean loss: `FILE.py:FUNCTION`.",
     "objective.metric": "What the best trial is best at, on the validation images after the last epoch. Of equal "
     "accuracies the lower loss wins.",
     "budget.trials": "Complete, pruned and diverged trials together, exactly.",
@@ -123,6 +144,9 @@ MEANINGS: dict[str, str] = {
     "training.drop_last": "Leave out the last, smaller batch of an epoch.",
     "training.divergence_watch": "End a trial whose loss is not finite or stays far above its start, "
     "or whose network has died.",
+    "training.class_weights": "Power of the inverse frequency by which classes weigh in the training loss; `1`: every "
+    "class as much as every other.",
+    "training.weight_decay_on": "Where weight decay acts: `matrices` leaves biases and norms alone.",
     "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
     "workers.lease_seconds": "A worker that was not heard of for so long has lost its trial; it gives a sign of life "
     f"{spec.WorkersSpec.HEARTBEATS_PER_LEASE} times as often.",
@@ -138,6 +162,10 @@ MEANINGS: dict[str, str] = {
     "space.batch_size": "[examples]; at most the training images.",
     "space.warmup_fraction": "Part of all updates spent in linear warm-up; not for one_cycle and triangular.",
     "space.seed": "Of a trial, instead of the study's: several train each setting with each of them.",
+    "space.stem_ratio": "Learning rate of the first level of layers over that of the head; between them it rises "
+    "geometrically.",
+    "space.layer_decay": "The same said by its step: the learning rate of a level over that of the next.",
+    "space.backbone_ratio": "Factor upon the learning rates of all levels but the head.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
     "exponential, inverse_sqrt and one_cycle.",
     "space.optimizer": "A name, a list of names, or [tables](#spaceoptimizer).",
@@ -181,7 +209,27 @@ UNSET: dict[str, str] = {
     "name": "the file's name",
     "baseline": "none",
     "dataset.limit": "all of them",
+    "dataset.scaling": "`weights` where training starts from weights, else `standard`",
+    "dataset.test_fraction": "`0.2`",
+    "dataset.image_size": "what the weights want, else the median short side, at most 224",
+    "dataset.resize": "`auto`",
+    "dataset.channels": "3 if any picture has colours or the weights want them, else 1",
+    "dataset.group": "none",
+    "dataset.on_error": "`refuse`",
+    "dataset.classes": "the folders' names, in the order of text",
+    "dataset.args": "none",
     "model.hidden": ", ".join(f"`{list(record.hidden)}` for {name}" for name, record in MODELS.items()),
+    "model.weights": "drawn at random",
+    "model.init_from": "drawn at random",
+    "model.stem": "`auto`",
+    "model.freeze": "nothing",
+    "model.args": "none",
+    "model.loss": "cross entropy",
+    "training.class_weights": "`0`",
+    "training.weight_decay_on": "`all` for mlp and cnn, else `matrices`",
+    "space.stem_ratio": "0.003 to 1 (log) where training starts from weights, else one rate for all",
+    "space.layer_decay": "none",
+    "space.backbone_ratio": "none",
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
     "space.seed": "the study's `seed`",
@@ -283,10 +331,13 @@ def _kind(field: FieldInfo) -> tuple[str, str]:
         return "table", ""
     for metadata in field.metadata:
         if isinstance(metadata, OneOf):
-            return "one of", ", ".join(f"`{name}`" for name in metadata.records)
+            more = " or your own" if metadata.forms else ""
+            return f"one of{more and ','}{more}", ", ".join(f"`{name}`" for name in metadata.records)
     kind, limits = _unwrapped(field.annotation, list(field.metadata))
     if get_origin(kind) is Literal:
         return "one of", ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is dict:
+        return "table", ""
     if get_origin(kind) is tuple:
         inner, more = _unwrapped(get_args(kind)[0], [])
         return f"list of {KINDS[inner]}s", "each " + _limits(more)
@@ -305,7 +356,8 @@ def _unwrapped(annotation: Any, limits: list[Any]) -> tuple[Any, list[Any]]:
             limits += item.metadata if isinstance(item, FieldInfo) else [item]
         return _unwrapped(inner, limits)
     if get_origin(annotation) in (Union, UnionType):
-        (inner,) = (part for part in get_args(annotation) if part is not type(None))
+        # One name may stand for a list of one.
+        inner = next(part for part in get_args(annotation) if part is not type(None))
         return _unwrapped(inner, limits)
     return annotation, limits
 

@@ -11,9 +11,11 @@ from typer.exceptions import TyperException
 
 from lrsearch.cli import (
     dashboard,
+    data,
     doctor,
     export,
     log,
+    model,
     operate,
     predict,
     report,
@@ -41,6 +43,8 @@ app = typer.Typer(
 app.command("run")(search.run)
 app.command("worker")(worker.worker)
 app.command("init")(start.init)
+app.command("data")(data.data)
+app.command("model")(model.model)
 app.command("trials")(review.trials)
 app.command("best")(review.best)
 app.command("show")(review.show)

@@ -220,12 +220,13 @@ def _decode(paths: Sequence[Path], seen: Sequence[Seen], how: Decoding, part: Pa
 
 def _prepared(images: Path, shape: tuple[int, ...]) -> int:
     """Make the file unless it is there; return where its first picture begins [bytes]."""
-    if not images.exists():
+    # One of another shape was about to be finished when its process ended.
+    if not images.exists() or np.load(images, mmap_mode="r").shape != shape:
         empty = images.with_name("empty.npy")
         with Writer(empty, shape):
             pass
         os.truncate(empty, empty.stat().st_size + int(np.prod(shape)))
-        empty.rename(images)
+        empty.replace(images)
     return int(np.load(images, mmap_mode="r").offset)
 
 
@@ -242,6 +243,8 @@ def _kept(index: Path, pieces: Sequence[_Piece], images: Path, n_bytes: int) -> 
                 number, check, rows = json.loads(line)
             except ValueError:
                 continue  # cut off
+            if number >= len(pieces) or len(rows) != len(pieces[number].paths):
+                continue  # another version's
             piece = pieces[number]
             file.seek(piece.at)
             if zlib.crc32(file.read(len(piece.paths) * n_bytes)) == check:
@@ -291,7 +294,7 @@ def _finish(part: Path, readings: Sequence[Reading], *, grey: bool) -> None:
     """Leave out what cannot be read, and the channels that are all equal; then write down what there is."""
     images = part / "images.npy"
     good = np.flatnonzero([not one.reason for one in readings])
-    if len(good) < len(readings) or grey:
+    if 0 < len(good) < len(readings) or grey:
         whole = np.load(images, mmap_mode="r")
         channels = 1 if grey else whole.shape[1]
         with Writer(part / "fewer.npy", (len(good), channels, *whole.shape[2:])) as out:

@@ -139,21 +139,25 @@ def _train_and_validation(
 
 
 def _shares(counts: Counts, total: int) -> Counts:
-    """Return how many of each class are drawn where ``total`` are: in proportion, at least one where there is one.
+    """Return how many of each class are drawn where ``total`` are: in proportion, but two where that is possible.
 
-    >>> _shares(np.array([90, 9, 1]), 10).tolist()
-    [8, 1, 1]
+    >>> _shares(np.array([900, 90, 10, 1]), 100).tolist()
+    [88, 9, 2, 1]
     """
-    least = np.minimum(counts, 1)
+    # One to train on and one to validate with; if that is too much, one to train on.
+    least = np.minimum(counts, 2)
+    least = np.minimum(counts, 1) if least.sum() > total else least
     if total <= least.sum():
         # Less than one for each: the larger classes have theirs.
         out = np.zeros_like(counts)
         out[np.argsort(-counts, kind="stable")[:total]] = 1
         return np.minimum(out, counts)
-    exact = (counts - least) * ((total - least.sum()) / max((counts - least).sum(), 1))
-    out = least + np.floor(exact).astype(np.int64)
-    rest = total - int(out.sum())
-    out[np.argsort(np.floor(exact) - exact, kind="stable")[:rest]] += 1
+    exact = counts * (total / counts.sum())
+    out = np.maximum(np.floor(exact).astype(np.int64), least)
+    while rest := total - int(out.sum()):
+        # Those that are furthest below their part get one more; or, where small classes got one, the others one less.
+        able = np.flatnonzero(out < counts if rest > 0 else out > least)
+        out[able[np.argsort(np.sign(rest) * (out - exact)[able], kind="stable")[: abs(rest)]]] += np.sign(rest)
     return out
 
 

@@ -47,10 +47,10 @@ def own_split(spec: StudySpec, where: Path | None, *, progress: bool = False) ->
         DataError: they are not those of the search.
     """
     # As the search read them: what the weights want is seen by what came of it.
-    channels, height, _ = spec.facts.shape
-    colour = spec.model.starts_from_weights and channels > 1
-    asked = {"colour": colour, "size": height, "progress": progress}
-    known = own.gather(spec.dataset, where, **asked)
+    channels, height, width = spec.facts.shape
+    begins = spec.model.starts_from_weights
+    size = height if begins and height == width else None
+    known = own.gather(spec.dataset, where, colour=begins and channels > 1, size=size, progress=progress)
     divided = own.divide(known, spec.dataset)
     if own.fingerprint(known, divided) != spec.facts.fingerprint:
         raise DataError(
@@ -61,10 +61,15 @@ def own_split(spec: StudySpec, where: Path | None, *, progress: bool = False) ->
     is_code = isinstance(spec.dataset.own, Code)
     root = known.listing.root
     # As they are written on this disk, which may be in another form of Unicode than their names.
-    names = [one.name if is_code else one.path.relative_to(root).as_posix() for one in known.good]
+    names = [one.name if is_code else _relative(one.path, root) for one in known.good]
     return OwnSplit(
         "" if is_code else str(root.absolute()),
         known.how,
         {of: [names[row] for row in rows[of]] for of in rows},
         {of: known.labels[rows[of]].tolist() for of in rows},
     )
+
+
+def _relative(path: Path, root: Path) -> str:
+    """Return the path from ``root``; of a table's picture that lies elsewhere, the path as it is."""
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()

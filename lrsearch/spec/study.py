@@ -143,7 +143,12 @@ class ModelSpec(Strict):
     @property
     def needs_a_look(self) -> bool:
         """Whether what is to be known of it is measured: it is none of lrsearch's own, or starts from weights."""
-        return self.own is not None or self.starts_from_weights or self.freeze is not None
+        return self.is_new or self.starts_from_weights or self.freeze is not None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is none of those with which lrsearch began, whose results must not change."""
+        return self.own is not None or MODELS[self.name].looked_at
 
     @property
     def hidden_resolved(self) -> tuple[int, ...]:
@@ -443,7 +448,7 @@ class StudySpec(Strict):
     def decay_matrices(self) -> bool:
         """Whether weight decay acts upon matrices alone, the default filled in."""
         asked = self.training.weight_decay_on
-        return self.model.own is not None if asked is None else asked == "matrices"
+        return self.model.is_new if asked is None else asked == "matrices"
 
     @property
     def scaling(self) -> Literal["standard", "unit", "weights"]:
