@@ -24,10 +24,9 @@ def build(num_classes, in_chans, width=6):
 QUICK = ("--epochs", "2", "--threads", "1", "--set", "space.batch_size=[8,16]", "--set", "pruner=none")
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three classes of 24 pictures, 12x12, which their colour tells apart."""
-    folder, draw = tmp_path / "pics", np.random.default_rng(0)
+def make_pictures(folder: Path) -> Path:
+    """Make three classes of 24 pictures, 12x12, which their colour tells apart."""
+    draw = np.random.default_rng(0)
     for label, name in enumerate(("blue sky", "green", "red")):
         (folder / name).mkdir(parents=True)
         for i in range(24):
@@ -35,6 +34,11 @@ def pictures(tmp_path: Path) -> Path:
             pixels[..., 2 - label] += 120
             Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
     return folder
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return make_pictures(tmp_path / "pics")
 
 
 @pytest.fixture

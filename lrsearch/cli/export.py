@@ -5,15 +5,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, TrialOption, chosen, opened
+from lrsearch.cli.options import (
+    DEFAULT_STORAGE,
+    DataDirOption,
+    StorageOption,
+    StudyArgument,
+    TrialOption,
+    chosen,
+    opened,
+    stderr,
+)
 from lrsearch.errors import EXIT_OK
 from lrsearch.report.text_file import check_free, write
 
 if TYPE_CHECKING:
+    from lrsearch.report.own_split import OwnSplit
     from lrsearch.spec.study import StudySpec
     from lrsearch.trial import Trial
 
 Target = Literal["torch", "lightning", "json", "csv"]
+PROGRAMS = ("torch", "lightning")
 
 
 def export(
@@ -27,6 +38,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
+    data_dir: DataDirOption = None,
 ) -> int:
     """Print a program that trains with the setting of a trial, or its learning rate at every update."""
     if output is not None:
@@ -35,22 +47,39 @@ def export(
         from lrsearch.store import study as studies
 
         found = studies.get(database, study)
-        text = _text(chosen(found, trial), found.spec, to)
+        wanted, spec = chosen(found, trial), found.spec
+    split_file = None
+    if output is not None and to in PROGRAMS and spec.dataset.own is not None:
+        split_file = output.with_suffix(".split.json")
+        check_free(split_file, force=force)
+    split = _split(spec, data_dir) if split_file is not None else None
+    text = _text(wanted, spec, to, split, "" if split_file is None else split_file.name)
     if output is None:
         print(text, end="")
         return EXIT_OK
+    if split is not None and split_file is not None:
+        import json
+
+        write(split_file, json.dumps(split.document(spec), ensure_ascii=False) + "\n")
     write(output, text)
-    run = f"; run it with: python {output}" if to in ("torch", "lightning") else ""
-    print(f"wrote {output}{run}")
+    run = f"; run it with: python {output}" if to in PROGRAMS else ""
+    beside = f" and {split_file}" if split_file is not None else ""
+    print(f"wrote {output}{beside}{run}")
     return EXIT_OK
 
 
-def _text(trial: "Trial", spec: "StudySpec", to: Target) -> str:
+def _split(spec: "StudySpec", data_dir: Path | None) -> "OwnSplit":
+    from lrsearch.report.own_split import own_split
+
+    return own_split(spec, data_dir, progress=stderr().is_terminal)
+
+
+def _text(trial: "Trial", spec: "StudySpec", to: Target, split: "OwnSplit | None", split_name: str) -> str:
     match to:
         case "torch" | "lightning":
             from lrsearch.report.export_program import program
 
-            return program(trial, spec, to)
+            return program(trial, spec, to, split, split_name)
         case "json":
             import json
 

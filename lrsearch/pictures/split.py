@@ -142,7 +142,7 @@ def _shares(counts: Counts, total: int) -> Counts:
     """Return how many of each class are drawn where ``total`` are: in proportion, but two where that is possible.
 
     >>> _shares(np.array([900, 90, 10, 1]), 100).tolist()
-    [88, 9, 2, 1]
+    [89, 8, 2, 1]
     """
     # One to train on and one to validate with; if that is too much, one to train on.
     least = np.minimum(counts, 2)

@@ -15,6 +15,7 @@ from lrsearch.analysis.answer import Findings, Score, find, value_of
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import tolerance
 from lrsearch.report import study_words, words
+from lrsearch.report.group_code import group_code
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
@@ -60,7 +61,8 @@ class Answer:
         """The winner as a PyTorch program; empty where there is none."""
         if self.winner is None:
             return ""
-        return snippet(self.winner.config, self.spec)
+        config = self.winner.config
+        return snippet(config, self.spec.steps_per_epoch(config.batch_size), group_code(self.spec, config))
 
     @property
     def headline(self) -> str:

@@ -5,9 +5,11 @@ import io
 from dataclasses import asdict
 from typing import Any
 
-from lrsearch import families, schedules
+from lrsearch import families, layer_rates, schedules
+from lrsearch.analysis.levels import level_rates
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.errors import UsageError
+from lrsearch.report import study_words
 from lrsearch.report.plain import plain
 from lrsearch.report.scheduler_code import plateau_arguments
 from lrsearch.spec.optimizers import OPTIMIZERS, arguments
@@ -37,7 +39,7 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "val_loss": plain(last.val_loss if last else None),
         "test_accuracy": plain(trial.test_accuracy),
         "dataset": spec.dataset.model_dump(mode="json"),
-        "model": {"name": spec.model.name, "hidden": list(spec.model.hidden_resolved)},
+        "model": _model(spec),
         "optimizer": {
             "class": f"torch.optim.{OPTIMIZERS[config.optimizer.name].class_name}",
             "arguments": plain(arguments(config.optimizer)),
@@ -56,11 +58,25 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "warmup_steps": schedules.warmup_steps(config.schedule, steps * config.epochs),
         "lr": planned_lrs(trial, steps).tolist() if is_planned else None,
         "plateau": None if is_planned else _plateau(trial),
+        **({"levels": levels} if (levels := study_words.level_json(spec, config)) else {}),
     }
+
+
+def _model(spec: StudySpec) -> dict[str, Any]:
+    """Return the model: name, sizes of hidden layers, and of what was looked at all that the study file says."""
+    about = {"name": spec.model.name, "hidden": list(spec.model.hidden_resolved)}
+    network = spec.facts.network
+    if network is None:
+        return about
+    stated = spec.model.model_dump(mode="json", exclude_none=True, exclude={"name", "hidden"})
+    decayed = "matrices" if spec.decay_matrices else "all"
+    return about | stated | {"n_parameters": network.n_parameters, "weight_decay_on": decayed}
 
 
 def to_csv(trial: Trial, spec: StudySpec) -> str:
     """Return ``step,epoch,lr`` for every update: steps from 0, the epoch under way from 1, the rate to all its digits.
+
+    Where levels of layers learn with different rates, a column for each follows, the stem's first; ``lr`` is the head's.
 
     Raises:
         UsageError: the schedule is plateau, whose learning rate depends on validation results.
@@ -74,9 +90,10 @@ def to_csv(trial: Trial, spec: StudySpec) -> str:
     steps = spec.steps_per_epoch(trial.config.batch_size)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("step", "epoch", "lr"))
+    levels = level_rates(spec, trial.config) if layer_rates.is_layer_wise(trial.config) else ()
+    writer.writerow(("step", "epoch", "lr", *(f"lr_level_{level.number}" for level in levels)))
     for step, lr in enumerate(planned_lrs(trial, steps).tolist()):
-        writer.writerow((step, step // steps + 1, lr))
+        writer.writerow((step, step // steps + 1, lr, *(lr * level.share for level in levels)))
     return out.getvalue()
 
 

@@ -3,19 +3,25 @@
 import re
 import shlex
 import textwrap
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lrsearch import families, schedules
+from lrsearch.errors import UsageError
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
+from lrsearch.report.group_code import GroupCode, group_code, names_code, quoted
+from lrsearch.report.model_code import ModelCode, model_code
 from lrsearch.report.optimizer_code import optimizer_code
+from lrsearch.report.own_split import OwnSplit
+from lrsearch.report.program_imports import import_lines
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
 from lrsearch.spec.datasets import DATASETS
-from lrsearch.spec.models import MODELS
+from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted, in_docstring
-from lrsearch.trial import Trial
+from lrsearch.trial import Facts, Trial
 from lrsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -30,11 +36,33 @@ PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 """Names that stand in the first line, which a program prints as its description."""
 
 
-def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
-    """Return a program that trains the study's model with the trial's setting on the images that it was trained on."""
-    config, known = trial.config, DATASETS[spec.dataset.name]
-    code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs)
-    optimizer = f"return {optimizer_code(config.optimizer, 'parameters', 'PEAK_LR')}"
+def program(
+    trial: Trial, spec: StudySpec, framework: Framework, split: OwnSplit | None = None, split_name: str = ""
+) -> str:
+    """Return a program that trains the study's model with the trial's setting on the images that it was trained on.
+
+    Args:
+        trial: whose setting.
+        spec: its study.
+        framework: for which.
+        split: the pictures of the study, where they are a person's own.
+        split_name: the file beside the program that says which of them train.
+
+    Raises:
+        UsageError: the study's pictures are a person's own, and no file was named for the split.
+    """
+    own = spec.dataset.own
+    if own is not None and (split is None or not split_name):
+        raise UsageError(
+            "a program of a study with pictures of your own reads which of them train from a file beside it: name the "
+            "file of the program with -o"
+        )
+    config, facts = trial.config, spec.facts
+    parts = _Parts(model_code(spec), group_code(spec, config), class_weights(spec))
+    code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs, parts.groups.kind)
+    parameters = "parameters" if parts.one_group else "build_groups(model)"
+    known = None if own is not None else DATASETS[spec.dataset.name]
+    batches_left = facts.n_train % config.batch_size
     return (
         _templates()
         .get_template(f"{framework}.py.j2")
@@ -42,38 +70,197 @@ def program(trial: Trial, spec: StudySpec, framework: Framework) -> str:
             trial=trial,
             spec=spec,
             config=config,
-            title=spec.name if PLAIN.fullmatch(spec.name) else "",
+            title=in_docstring(parts.model.title),
+            study_title=spec.name if PLAIN.fullmatch(spec.name) else "",
             head=_head(trial, spec, framework),
-            needs=_needs(trial, spec, framework),
-            layers=layers(spec),
+            needs=_needs(trial, spec, framework, parts.model),
+            imports=import_lines(_imports(spec, framework, code, parts)),
             code=code,
             setup=_block(_setup(code)),
-            optimizer=_block([optimizer]),
+            optimizer=_block([f"return {optimizer_code(config.optimizer, parameters, 'PEAK_LR')}"]),
             peak_lr=num(config.optimizer.peak_lr),
-            torchvision_class=known.torchvision,
-            colour=known.shape[0] > 1,
-            size=known.shape[1],
-            n_pool=known.n_pool,
-            n_train=spec.facts.n_train,
+            torchvision_class=None if known is None else known.torchvision,
+            colour=known is not None and known.shape[0] > 1,
+            size=0 if known is None else known.shape[1],
+            n_pool=0 if known is None else known.n_pool,
+            n_train=facts.n_train,
+            n_test=facts.n_test,
+            drops_single=batches_left == 1
+            and facts.n_train > config.batch_size
+            and facts.network is not None
+            and facts.network.batch_norm,
+            **parts.context(),
+            **_data_context(spec, facts, split, split_name),
         )
     )
 
 
-def layers(spec: StudySpec) -> list[str]:
-    """Return the modules of the study's model, as ``training.models`` builds it."""
-    facts = spec.facts
-    found = MODELS[spec.model.name].layers(spec.model.hidden_resolved, facts.shape, len(facts.classes))
-    return [f"nn.{layer.class_name}({', '.join(map(str, layer.arguments))})" for layer in found]
+class _Parts:
+    """What a program is made of besides the schedule and the data."""
+
+    def __init__(self, model: ModelCode, groups: GroupCode, weights: tuple[float, ...]) -> None:
+        self.model, self.groups, self.weights = model, groups, weights
+        self.one_group = groups.kind == "one"
+        self.plain_model = model.kind == "layers" and not (model.named or model.has_residual)
+        self.plain_loss = model.is_plain and not weights
+
+    def context(self) -> dict[str, Any]:
+        """Return what the templates of these parts ask for."""
+        model = self.model
+        own_loss = _found(model.loss) if model.loss is not None else ""
+        given = "logits" if model.several else "output"
+        weighed = ", weight=weight" if self.weights else ""
+        one_loss = f"F.cross_entropy({given}, labels{weighed})"
+        if own_loss:
+            one_loss = f"loss({given}, labels{', **keywords' if self.weights else ''})"
+        return {
+            "model": model,
+            "groups": self.groups,
+            "one_group": self.one_group,
+            "plain_model": self.plain_model,
+            "plain_loss": self.plain_loss,
+            "layers": model.layers,
+            "built": _block(_built(model)),
+            "build": _found(model.function) if model.function is not None else "",
+            "published": _published(model),
+            "frozen": "\n".join(folded(f"FROZEN = {names_code(model.freezes)}", WIDTH)),
+            "levels": "\n".join(self.groups.table(WIDTH)),
+            "class_weights": "\n".join(
+                folded(f"CLASS_WEIGHTS = torch.tensor([{', '.join(map(num, self.weights))}])", WIDTH)
+            ),
+            "own_loss": own_loss,
+            "one_loss": one_loss,
+            "q": quoted,
+        }
+
+
+def _data_context(spec: StudySpec, facts: Facts, split: OwnSplit | None, split_name: str) -> dict[str, Any]:
+    """Return what the templates of the data ask for."""
+    own = spec.dataset.own
+    function = own if isinstance(own, Code) else None
+    codes = [*model_code(spec).functions, *([] if function is None else [function])]
+    published = own is None and DATASETS[spec.dataset.name].torchvision is not None
+    folder = "Path" if published or isinstance(own, Pictures) else "Path | None" if function is not None else ""
+    return {
+        "own_data": own is not None,
+        "function": function,
+        "folder": folder,
+        "how": None if split is None else split.how,
+        "root": quoted("" if split is None else split.root),
+        "split_name": quoted(split_name),
+        "mean": list(facts.mean),
+        "std": list(facts.std),
+        "load": "" if function is None else _found(function),
+        "args": repr(spec.dataset.args) if spec.dataset.args else "",
+        "own_files": any(one.in_file for one in codes),
+        "own_modules": any(not one.in_file for one in codes),
+    }
+
+
+def _found(code: Code) -> str:
+    """Return what finds a person's own function, as code."""
+    return f"of_{'file' if code.in_file else 'module'}({quoted(code.where)}, {quoted(code.function)})"
+
+
+def _built(model: ModelCode) -> list[str]:
+    """Return the lines that build a model that is not a person's own."""
+    keywords = ", ".join([f"num_classes={model.n_classes}", *model.keywords])
+    match model.kind:
+        case "layers":
+            inside = ", ".join(model.layers)
+            return [f"model = nn.Sequential(OrderedDict({inside}))" if model.named else f"model = nn.Sequential({inside})"]
+        case "torchvision":
+            return [f"model = models.get_model({quoted(model.name)}, {keywords})"]
+        case "timm":
+            more = f", **size_of_images({quoted(model.name)})" if model.sizes_itself else ""
+            return [f"model = timm.create_model({quoted(model.name)}, {keywords}{more})"]
+        case "function":
+            return []
+
+
+def _published(model: ModelCode) -> str:
+    """Return how weights of a package are named, as code for torchvision, as timm's name."""
+    tag = model.published
+    if model.kind == "timm":
+        return model.name if tag == "DEFAULT" else f"{model.name.partition('.')[0]}.{tag}"
+    return ".DEFAULT" if tag == "DEFAULT" else f"[{quoted(tag.rpartition('.')[2])}]"
+
+
+def class_weights(spec: StudySpec) -> tuple[float, ...]:
+    """Return what classes count in the training loss, in the mean of all images 1; none where all count alike."""
+    power, counts = spec.training.class_weights, spec.facts.train_counts
+    if not power or not counts:
+        return ()
+    raw = [n**-power if n else 0.0 for n in counts]
+    total = sum(weight * n for weight, n in zip(raw, counts, strict=True))
+    return tuple(weight * sum(counts) / total for weight in raw)
+
+
+def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: _Parts) -> Iterator[str]:
+    """Yield the import statements of a program."""
+    model, own = parts.model, spec.dataset.own
+    function = own if isinstance(own, Code) else None
+    yield from ("import argparse", "import csv", "from pathlib import Path", "import torch", "from torch import nn")
+    yield from ("from torch.nn import functional as F", "from collections.abc import Iterator")
+    yield from ("from torch.utils.data import DataLoader", "from torch.utils.data import Sampler")
+    yield from (f"from torch.optim.lr_scheduler import {name}" for name in code.imports)
+    if code.needs_math or model.sets_channels or model.stem:
+        yield "import math"
+    if framework == "lightning":
+        yield from ("import logging", "import sys", "import warnings", "from typing import Any", "import lightning as L")
+    yield from _data_imports(spec, function)
+    if parts.one_group:
+        yield "from collections.abc import Iterable"
+    if not parts.one_group or model.several or model.functions or function is not None or model.sizes_itself:
+        yield "from typing import Any"
+    if model.named:
+        yield "from collections import OrderedDict"
+    if model.function is not None:
+        yield from ("import inspect", "import random", "import numpy as np")
+        yield "from torch.nn.parameter import is_lazy"
+    if model.loss is not None and parts.weights:
+        yield "import inspect"
+    if model.several or (model.file is not None and not model.file.is_safetensors):
+        yield "from collections.abc import Mapping"
+    if model.kind == "torchvision":
+        yield "from torchvision import models"
+    if model.kind == "timm":
+        yield "import timm"
+    if model.file is not None and model.file.is_safetensors:
+        yield "from safetensors.torch import load_file"
+    codes = [*model.functions, *([] if function is None else [function])]
+    if codes:
+        yield "import sys"
+    if any(one.in_file for one in codes):
+        yield "import importlib.util"
+    if any(not one.in_file for one in codes):
+        yield "import importlib"
+
+
+def _data_imports(spec: StudySpec, function: Code | None) -> Iterator[str]:
+    if spec.dataset.own is None:
+        yield from ("import numpy as np", "from torch.utils.data import TensorDataset")
+        published = DATASETS[spec.dataset.name].torchvision is not None
+        yield "from torchvision import datasets" if published else "from sklearn.datasets import load_digits"
+        return
+    yield from ("import json", "import numpy as np", "from PIL import Image", "from torch.utils.data import Dataset")
+    if function is None:
+        yield "from concurrent.futures import ThreadPoolExecutor"
+    else:
+        yield from ("import inspect", "from collections.abc import Mapping")
 
 
 def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
     """Return where the program comes from, as lines of a table."""
     config = trial.config
     optimizer = f"{words.optimizer(config.optimizer)}; peak lr {words.rate(config.optimizer.peak_lr)}"
+    network = spec.facts.network
+    by_layer = "" if network is None else words.layers(config, len(network.levels))
     steps = spec.steps_per_epoch(config.batch_size)
     length = f"{counted(config.epochs, 'epoch')} of {counted(steps, 'update')}"
     rows = {
         "setting": f"{optimizer}; batch size {config.batch_size}",
+        **({"layers": by_layer} if by_layer else {}),
         "schedule": f"{schedules.describe(config.schedule)}; {length}",
         "score": score(trial, spec),
         "study": spec.name,
@@ -102,18 +289,35 @@ def score(trial: Trial, spec: StudySpec) -> str:
     return said
 
 
-def _needs(trial: Trial, spec: StudySpec, framework: Framework) -> str:
+def _needs(trial: Trial, spec: StudySpec, framework: Framework, model: ModelCode) -> str:
     """Return what the program needs, and what it keeps of the search."""
-    packages = "scikit-learn" if DATASETS[spec.dataset.name].torchvision is None else "torchvision"
-    if framework == "lightning":
-        packages = f"lightning and {packages}"
+    packages = ["lightning"] if framework == "lightning" else []
+    packages += list(dict.fromkeys(_packages(spec, model)))
+    named = ", ".join(packages[:-1]) + (" and " if len(packages) > 1 else "") + packages[-1]
     kept = "The learning rate of every update is that of the search (--lr-log writes it down)"
     if families.of(trial.config.schedule).feedback:
         kept = "The learning rate follows the validation loss as it did in the search (--lr-log writes it down)"
-    said = (
-        f"It needs {packages}, and no lrsearch. {kept}. It begins with the weights of the search and sees the images "
-    )
-    return textwrap.fill(f"{said}in the same order, so that it should come close to that score.", WIDTH)
+    begins = "It begins with the weights of the search and sees the images in the same order"
+    said = f"It needs {named}, and no lrsearch. {kept}. {begins}"
+    if model.draws:
+        said += (
+            ". What the model draws at random while it trains, as dropout does, is drawn otherwise than in the search, "
+            "so that it should come near that score, and not to the same weights."
+        )
+    else:
+        said += ", so that it should come close to that score."
+    return textwrap.fill(said, WIDTH)
+
+
+def _packages(spec: StudySpec, model: ModelCode) -> Iterable[str]:
+    if spec.dataset.own is not None:
+        yield "pillow"
+    else:
+        yield "scikit-learn" if DATASETS[spec.dataset.name].torchvision is None else "torchvision"
+    if model.kind in ("torchvision", "timm"):
+        yield model.kind
+    if model.file is not None and model.file.is_safetensors:
+        yield "safetensors"
 
 
 def _setup(code: SchedulerCode) -> list[str]:

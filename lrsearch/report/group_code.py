@@ -15,9 +15,9 @@ from lrsearch.trial import TrialConfig
 class GroupCode:
     """How a program divides the parameters of its model."""
 
-    levels: tuple[tuple[float, tuple[str, ...]], ...]
+    levels: tuple[tuple[float, tuple[str, ...]], ...] = ()
     """Part of the learning rate and modules of each level, the stem first; none where all learn with the whole."""
-    decay_all: bool
+    decay_all: bool = True
     """Whether weight decay acts upon biases and norms too."""
 
     @property
@@ -29,7 +29,7 @@ class GroupCode:
 
     def table(self, width: int) -> list[str]:
         """Return the levels as the lines of a list, which is indented once."""
-        rows = [f"    ({num(share)}, {_names(parts)})," for share, parts in self.levels]
+        rows = [f"    ({num(share)}, {names_code(parts)})," for share, parts in self.levels]
         return [line for row in rows for line in folded(row, width)]
 
 
@@ -44,7 +44,8 @@ def group_code(spec: StudySpec, config: TrialConfig) -> GroupCode:
     return GroupCode(levels, not spec.decay_matrices)
 
 
-def _names(parts: Sequence[str]) -> str:
+def names_code(parts: Sequence[str]) -> str:
+    """Return a list of names as code."""
     return "[" + ", ".join(quoted(part) for part in parts) + "]"
 
 

@@ -63,6 +63,8 @@ class ModelCode:
     """Whether the first convolution is made for other channels than three."""
     stem: Literal["", "small", "as in the file"] = ""
     """Whether a large stem is made small; where the file of weights has a small one."""
+    sizes_itself: bool = False
+    """Whether it must be found out what a model of timm is told of the size of images."""
     published: str = ""
     """Weights of the package, by name; empty where there are none."""
     file: WeightsFile | None = None
@@ -116,6 +118,7 @@ def model_code(spec: StudySpec) -> ModelCode:
         has_residual=any(layer.class_name == RESIDUAL for layer in layers),
         name=own.name if isinstance(own, Zoo) else "",
         keywords=_keywords(own, model, shape) if isinstance(own, Zoo) else (),
+        sizes_itself=isinstance(own, Zoo) and own.package == "timm" and "img_size" not in (model.args or {}),
         function=own if isinstance(own, Code) else None,
         args=repr(model.args) if model.args and not is_zoo else "",
         sets_channels=isinstance(own, Zoo) and own.package == "torchvision" and shape[0] != COLOURS,

@@ -3,6 +3,7 @@
 from lrsearch import schedules
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
+from lrsearch.report.group_code import GroupCode
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.scheduler_code import num, scheduler_code
 from lrsearch.trial import TrialConfig
@@ -11,14 +12,20 @@ WIDTH = 80
 """Characters beyond which a call is broken."""
 
 
-def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
+def snippet(config: TrialConfig, steps_per_epoch: int, groups: GroupCode = GroupCode()) -> str:  # noqa: B008 - frozen
     """Return a program that trains ``model`` on the batches of ``loader`` with this setting.
 
     The program uses the names ``model``, ``loader`` and, with the schedule plateau, ``validation_loss``, a function of
-    the model; everything else it defines. ``steps_per_epoch`` is the number of updates of one pass.
+    the model; everything else it defines.
+
+    Args:
+        config: the setting.
+        steps_per_epoch: the number of updates of one pass.
+        groups: how the parameters of the model are divided.
     """
-    code = scheduler_code(config.schedule, steps_per_epoch * config.epochs)
-    optimizer = optimizer_code(config.optimizer, "model.parameters()", "peak_lr")
+    code = scheduler_code(config.schedule, steps_per_epoch * config.epochs, groups.kind)
+    parameters = "model.parameters()" if groups.kind == "one" else "groups"
+    optimizer = optimizer_code(config.optimizer, parameters, "peak_lr")
     lines = [
         f"# {words.optimizer(config.optimizer)}; batch size {config.batch_size}",
         f"# {schedules.describe(config.schedule)}",
@@ -30,7 +37,7 @@ def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
     lines += ["", f"epochs, steps_per_epoch = {config.epochs}, {steps_per_epoch}  # the second: len(loader)"]
     if any("n_steps" in text for text in code.setup):
         lines.append("n_steps = epochs * steps_per_epoch")
-    lines += [f"peak_lr = {num(config.optimizer.peak_lr)}", f"optimizer = {optimizer}"]
+    lines += [f"peak_lr = {num(config.optimizer.peak_lr)}", *_groups(groups), f"optimizer = {optimizer}"]
     lines += [
         *code.setup,
         "",
@@ -45,3 +52,37 @@ def snippet(config: TrialConfig, steps_per_epoch: int) -> str:
         *(f"    {text}" for text in code.per_epoch("validation_loss(model)")),
     ]
     return "\n".join(part for text in lines for part in folded(text, WIDTH)) + "\n"
+
+
+def _groups(groups: GroupCode) -> list[str]:
+    """Return the lines that divide the parameters; none where they are one group."""
+    if groups.kind == "one":
+        return []
+    where, lr, every = "", "", ""
+    lines = ["", "groups = []"]
+    if groups.levels:
+        lines = ["", "levels = [  # from the stem to the head: part of the peak, modules", *groups.table(WIDTH), "]"]
+        lines += ["groups = []", "for share, parts in levels:"]
+        every, lr = "    ", ', "lr": share * peak_lr'
+        where = " and any(f'{n}.'.startswith(f'{part}.') for part in parts)"
+        where = where.replace("'", '"')
+    inside = f"inside = [p for n, p in model.named_parameters() if p.requires_grad{where}]"
+    if where:
+        lines += [
+            "    inside = [",
+            "        p for n, p in model.named_parameters()",
+            f"        if p.requires_grad{where}",
+            "    ]",
+        ]
+    else:
+        lines.append(inside)
+    if groups.decay_all:
+        return [*lines, f'{every}groups.append({{"params": inside{lr}}})']
+    return [
+        *lines,
+        f"{every}# Weight decay acts on matrices, not on biases and norms.",
+        f"{every}for acts in (True, False):",
+        f"{every}    some = [p for p in inside if (p.ndim > 1) == acts]",
+        f'{every}    decay = {{}} if acts else {{"weight_decay": 0.0}}',
+        f'{every}    groups.append({{"params": some{lr}, **decay}})',
+    ]

@@ -125,7 +125,7 @@ class _Units:
         self._places: dict[str, set[str]] = {}  # of a parameter: the units in which it is
         self.of: dict[nn.Parameter, str] = {}
         self.loose: set[str] = set()
-        """Parameters of more than one dimension that stand beside blocks, or in the whole."""
+        """Parameters of more than one dimension that stand beside all blocks, in no layer."""
         blocks = _blocks(model)
         first_name: dict[nn.Parameter, str] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -133,7 +133,8 @@ class _Units:
             self._places.setdefault(first_name.setdefault(parameter, name), set()).add(unit)
             self.of.setdefault(parameter, unit)
             part = name.rpartition(".")[0]
-            if unit == name and parameter.ndim > 1 and (not part or any(b.startswith(f"{part}.") for b in blocks)):
+            around_all = bool(blocks) and all(block.startswith(f"{part}.") for block in blocks)
+            if unit == name and parameter.ndim > 1 and (not part or around_all):
                 self.loose.add(unit)
         inside = sum(n_weight_layers(model.get_submodule(block)) for block in blocks)
         self.blocks = blocks if 2 * inside > n_weight_layers(model) else frozenset[str]()

@@ -67,9 +67,9 @@ def _auxiliary(output: object) -> Iterator[tuple[float, torch.Tensor]]:
 
 def _said(output: object) -> str:
     """Return in words what a network returned."""
+    kind = type(output).__name__
+    if output is None:
+        return "nothing"
     if isinstance(output, Mapping):
-        keys = ", ".join(repr(key) for key in output)
-        return f"a {type(output).__name__} with the keys {keys}"
-    if isinstance(output, tuple | list):
-        return f"a {type(output).__name__} of {len(output)}"
-    return f"a {type(output).__name__}"
+        return f"a {kind} with the keys {', '.join(map(repr, output))}" if output else f"an empty {kind}"
+    return f"a {kind} of {len(output)}" if isinstance(output, tuple | list) else f"a {kind}"
