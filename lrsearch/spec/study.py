@@ -7,6 +7,7 @@ field here. They are torch-free and Optuna-free; what may be named stands in the
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
@@ -351,7 +352,7 @@ class TrainingSpec(Strict):
     """Power of the inverse frequency by which classes weigh in the training loss: 0, the default, all alike; 1, every
     class as much as every other."""
     weight_decay_on: Literal["matrices", "all"] | None = None
-    """What weight decay acts upon: not on biases and norms, the default of models that are not lrsearch's; or on all."""
+    """What weight decay acts upon: ``matrices`` leaves biases and norms alone, the default of all but mlp and cnn."""
 
     drop_last: bool = False
     """Whether the last, smaller batch of an epoch is left out."""
@@ -473,7 +474,7 @@ class StudySpec(Strict):
         return out
 
     def fitted(self, facts: Facts) -> Self:
-        """Return the spec of images that were just read; of several batch sizes those are left that fit, and it is said.
+        """Return the spec of images that were just read, with those of several batch sizes that fit, which is said.
 
         Raises:
             StudyFileError: none fits.
@@ -633,20 +634,24 @@ class StudySpec(Strict):
         )
         flat = {
             **self._stated(),
+            **self._looked_at(),
             **first_rung,
             "dataset.scaling": self.scaling,
             "model.hidden": list(self.model.hidden_resolved),
             **{f"model.{key}": sources.without_folder(value) for key, value in self.model.places.items()},
             "training.averaging": "on" if self.averaging else "off",
         }
-        network = None if self._facts is None else self._facts.network
-        if network is not None:
-            files = {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
-            flat |= {key: value for key, value in files.items() if value}
         if self.dataset.own is None:
             return flat | {"dataset.limit": self.dataset.pool}
-        # Not where it lies: another machine may have it elsewhere. What it is has been measured.
-        return flat | {"dataset.name": "own", "dataset (SHA-256)": self.facts.fingerprint}
+        return flat | {"dataset.name": "own"}  # not where it lies: another machine may have it elsewhere
+
+    def _looked_at(self) -> dict[str, Any]:
+        """Return what stands for a person's own files, whose paths may be others elsewhere."""
+        network = None if self._facts is None else self._facts.network
+        found = {} if self.dataset.own is None else {"dataset (SHA-256)": self.facts.fingerprint}
+        if network is not None:
+            found |= {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
+        return {key: value for key, value in found.items() if value}
 
     def identity_hash(self) -> str:
         """Return a short hash of the identity."""
@@ -689,7 +694,7 @@ def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
     pruner from its name): that key is in the list.
     """
     identities = old.identity(), new.identity()
-    stated = old._stated(), new._stated()  # noqa: SLF001
+    stated = tuple(one._stated() | one._looked_at() for one in (old, new))  # noqa: SLF001
     shown = old._resolved(), new._resolved()  # noqa: SLF001
     other_kind = [table for table in KINDS if _differs(identities, f"{table}.name")]
     return [
@@ -701,5 +706,5 @@ def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _differs(pair: tuple[dict[str, Any], dict[str, Any]], key: str) -> bool:
+def _differs(pair: Sequence[dict[str, Any]], key: str) -> bool:
     return bool(pair[0].get(key) != pair[1].get(key))
