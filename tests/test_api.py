@@ -66,6 +66,7 @@ def test_what_is_wrong_is_said_as_on_the_command_line(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_works_after_every_module_was_imported_and_leaves_pytorchs_optimizers_alone(tmp_path: Path) -> None:
     code = (
         TORCH_METHODS

@@ -413,6 +413,7 @@ def test_a_process_ends_with_the_code_and_debug_shows_the_traceback(
     assert {path: after[path] for path in after if not path.startswith("std")} == before
 
 
+@pytest.mark.slow
 def test_debug_may_come_from_the_environment_and_a_process_without_it_shows_no_traceback(tmp_path: Path) -> None:
     argv = ["run", "--trials", "0"]
     assert "Traceback" in run_process(argv, tmp_path, LRSEARCH_DEBUG="1").err
@@ -610,6 +611,7 @@ def test_init_on_a_full_disk_is_said_so_and_leaves_no_half_a_file(
         assert contents(disk) == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_removed_is_no_traceback(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()

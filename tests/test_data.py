@@ -127,6 +127,7 @@ def test_digits_are_read_through_scikit_learn_where_its_file_lies_elsewhere(
     assert equal(digits, load(DataConfig()))
 
 
+@pytest.mark.slow
 def test_digits_load_without_torchvision_and_without_importing_scikit_learn() -> None:
     code = (
         "import sys; from lrsearch.training.data import DataConfig, load; load(DataConfig());"

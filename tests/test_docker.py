@@ -407,6 +407,7 @@ def test_a_worker_is_well_behind_a_pooler(postgres_server: Account) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
 
 
+@pytest.mark.slow
 def test_a_dashboard_is_asked_where_its_command_has_it_listen(database: Database, tmp_path: Path) -> None:
     process = Running(("dashboard", "--port", "0"), tmp_path)
     try:

@@ -303,6 +303,7 @@ PYTHON = [(page, text) for page in PAGES for text in blocks(page.read_text("utf-
 @pytest.mark.parametrize(
     ("page", "text"), PYTHON, ids=lambda value: value.splitlines()[0] if isinstance(value, str) else ""
 )
+@pytest.mark.slow
 def test_a_python_block_runs_beside_the_database_of_the_tour(page: Path, text: str, folder: Path) -> None:
     compile(text, page_name(page), "exec")
     done = subprocess.run([sys.executable, "-c", text], cwd=folder, capture_output=True, text=True, timeout=60)

@@ -37,6 +37,15 @@ def _no_proxy_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(urllib.request, "_opener", None)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _what_there_is_already() -> Iterator[None]:
+    """Spare the collections below what was there before: they took seconds a test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def _answers_that_torchvision_leaves_open() -> Iterator[None]:
     """Collect the answers of refused downloads here, quietly: their sockets would warn within some later test."""
@@ -254,10 +263,10 @@ def test_a_missing_set_is_downloaded_once_into_torchvisions_layout(
     first = load(DataConfig(name), root)
     assert tree(root) == {class_name, f"{class_name}/raw", *(f"{class_name}/raw/{f}" for f in IDX)}
     assert {f: (root / class_name / "raw" / f).read_bytes() for f in IDX} == files
-    assert len(first.test_labels) == 20
+    assert len(first.test.labels) == 20
     assert len(getattr(datasets, class_name)(root, download=False)) == 60
     mirror.asked.clear()
-    assert torch.equal(first.train_images, load(DataConfig(name), root).train_images)
+    assert torch.equal(first.train.images, load(DataConfig(name), root).train.images)
     assert mirror.asked == []
     assert capfd.readouterr() == ("", "")
 
@@ -269,14 +278,14 @@ def test_cifar10_is_downloaded_and_read_as_colour_images(
     splits = load(DataConfig("cifar10", scaling="unit"), tmp_path)
     assert tree(tmp_path) == {"cifar-10-batches-py", *(f"cifar-10-batches-py/{f}" for f in files)}
     assert splits.shape == (3, 32, 32)
-    assert [len(splits.train_labels), len(splits.validation_labels), len(splits.test_labels)] == [48, 12, 12]
+    assert [len(splits.train.labels), len(splits.validation.labels), len(splits.test.labels)] == [48, 12, 12]
     assert splits.classes[3] == "cat"
     raw = pickle.loads(files["test_batch"])
-    assert np.array_equal(splits.test_images.numpy().reshape(12, 3072), raw["data"])
-    assert splits.test_labels.tolist() == raw["labels"]
-    assert splits.test_images.is_contiguous()
+    assert np.array_equal(splits.test.images.numpy().reshape(12, 3072), raw["data"])
+    assert splits.test.labels.tolist() == raw["labels"]
+    assert splits.test.images.is_contiguous()
     again = load(DataConfig("cifar10", scaling="unit"), tmp_path, download=False)
-    assert torch.equal(splits.train_images, again.train_images)
+    assert torch.equal(splits.train.images, again.train.images)
 
 
 def test_cifar100_is_downloaded_and_has_its_fine_classes(
@@ -292,8 +301,8 @@ def test_cifar100_is_downloaded_and_has_its_fine_classes(
     assert splits.shape == (3, 32, 32)
     assert (splits.n_classes, splits.classes[0], splits.classes[99]) == (100, "apple", "worm")
     raw = pickle.loads(files["test"])
-    assert np.array_equal(splits.test_images.numpy().reshape(120, 3072), raw["data"])
-    assert splits.test_labels.tolist() == raw["fine_labels"]
+    assert np.array_equal(splits.test.images.numpy().reshape(120, 3072), raw["data"])
+    assert splits.test.labels.tolist() == raw["fine_labels"]
 
 
 def test_svhn_is_downloaded_and_its_tens_are_zeros(
@@ -302,13 +311,13 @@ def test_svhn_is_downloaded_and_its_tens_are_zeros(
     mirror.files = small_svhn(monkeypatch, mirror.url)
     splits = load(DataConfig("svhn", scaling="unit"), tmp_path)
     assert tree(tmp_path) == set(mirror.files)
-    assert [len(splits.train_labels), len(splits.validation_labels), len(splits.test_labels)] == [48, 12, 20]
+    assert [len(splits.train.labels), len(splits.validation.labels), len(splits.test.labels)] == [48, 12, 20]
     raw = scipy.io.loadmat(tmp_path / "test_32x32.mat")
-    assert splits.test_images.is_contiguous()
-    assert np.array_equal(splits.test_images.numpy(), raw["X"].transpose(3, 2, 0, 1))
-    assert splits.test_labels.tolist() == [i % 10 for i in raw["y"].flatten()]
+    assert splits.test.images.is_contiguous()
+    assert np.array_equal(splits.test.images.numpy(), raw["X"].transpose(3, 2, 0, 1))
+    assert splits.test.labels.tolist() == [i % 10 for i in raw["y"].flatten()]
     mirror.asked.clear()
-    assert torch.equal(splits.train_images, load(DataConfig("svhn", scaling="unit"), tmp_path).train_images)
+    assert torch.equal(splits.train.images, load(DataConfig("svhn", scaling="unit"), tmp_path).train.images)
     assert mirror.asked == []
 
 
@@ -371,7 +380,7 @@ def test_a_download_leaves_files_that_lie_there_as_they_are(
     serve_mnist(mirror, monkeypatch)
     mine = small_mnist(n_train=33)
     put(tmp_path / "MNIST" / "raw", {name: mine[name] for name in IDX[:2]})
-    assert len(load(DataConfig("mnist"), tmp_path).train_labels) == 33 - 7
+    assert len(load(DataConfig("mnist"), tmp_path).train.labels) == 33 - 7
     assert (tmp_path / "MNIST" / "raw" / IDX[0]).read_bytes() == mine[IDX[0]]
 
 
@@ -448,7 +457,7 @@ def test_what_does_not_arrive_whole_is_not_mistaken_for_a_data_set(
     # Whole again, it is downloaded.
     mirror.cut = ""
     serve_mnist(mirror, monkeypatch)
-    assert len(load(DataConfig("mnist"), tmp_path).test_labels) == 20
+    assert len(load(DataConfig("mnist"), tmp_path).test.labels) == 20
 
 
 # The server's side of the connection that the kill cut is closed by the garbage collector, which says so.
@@ -476,7 +485,7 @@ def test_a_process_killed_in_its_download_leaves_no_data_set_behind(
     with pytest.raises(DataError, match="missing"):
         load(DataConfig("mnist"), tmp_path, download=False)
     mirror.stalled = ""
-    assert len(load(DataConfig("mnist"), tmp_path).test_labels) == 20
+    assert len(load(DataConfig("mnist"), tmp_path).test.labels) == 20
 
 
 # --- folders that do not serve ----------------------------------------------------------------------------------------
@@ -520,13 +529,13 @@ def test_without_a_folder_the_users_cache_is_used(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / name)
     put(tmp_path / "lrsearch" / "MNIST" / "raw", small_mnist())
-    assert len(load(DataConfig("mnist"), download=False).test_labels) == 20
+    assert len(load(DataConfig("mnist"), download=False).test.labels) == 20
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     put(tmp_path / "sets" / "MNIST" / "raw", small_mnist())
-    assert len(load(DataConfig("mnist"), Path("~/sets"), download=False).test_labels) == 20
+    assert len(load(DataConfig("mnist"), Path("~/sets"), download=False).test.labels) == 20
 
 
 # --- corrupt files ----------------------------------------------------------------------------------------------------
@@ -578,7 +587,7 @@ def test_a_corrupt_file_deleted_is_downloaded_again(
     with pytest.raises(DataError, match="is corrupt"):
         load(DataConfig("mnist"), tmp_path)
     (tmp_path / "MNIST" / "raw" / IDX[0]).unlink()
-    assert len(load(DataConfig("mnist"), tmp_path).train_labels) == 48
+    assert len(load(DataConfig("mnist"), tmp_path).train.labels) == 48
 
 
 def test_an_idx_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -617,6 +617,7 @@ def test_a_training_that_is_closed_half_way_leaves_the_engine_as_it_was() -> Non
         assert unclocked(used.start(SGD).epochs()) == expected
 
 
+@pytest.mark.slow
 def test_another_process_measures_the_same() -> None:
     program = f"""
 import torch

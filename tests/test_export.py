@@ -27,7 +27,8 @@ from trials_by_hand import spec, trial
 from lrsearch.errors import UsageError
 from lrsearch.families import FAMILIES
 from lrsearch.report import export
-from lrsearch.report.export_program import Framework, layers, program
+from lrsearch.report.export_program import Framework, program
+from lrsearch.report.model_code import model_code
 from lrsearch.report.scheduler_code import scheduler_code
 from lrsearch.schedules import factors
 from lrsearch.spec import file as study_file
@@ -176,6 +177,7 @@ SCHEDULED = tuple(family for family in FAMILIES if family not in ("plateau", "co
 
 @settings(deadline=None, max_examples=100)
 @given(schedules_of(*SCHEDULED) | schedules_of(*SCHEDULED, warm=False), st.integers(1, 6), st.integers(1, 51))
+@pytest.mark.slow
 def test_any_schedule_is_exported_with_its_learning_rates(schedule: ScheduleConfig, epochs: int, steps: int) -> None:
     batch_size = -(-51 // steps)
     steps = -(-51 // batch_size)
@@ -333,14 +335,9 @@ def test_the_model_of_every_shipped_study_starts_from_the_weights_of_the_search(
 
 
 def test_the_layers_are_those_of_a_model_with_several_hidden_sizes_and_with_none() -> None:
-    assert layers(study(model={"hidden": [7, 5]}))[1:] == [
-        "nn.Linear(784, 7)",
-        "nn.ReLU()",
-        "nn.Linear(7, 5)",
-        "nn.ReLU()",
-        "nn.Linear(5, 10)",
-    ]
-    assert layers(study(model={"hidden": []}))[1:] == ["nn.Linear(784, 10)"]
+    several, none = (model_code(study(model={"hidden": sizes})).layers for sizes in ([7, 5], []))
+    assert several[1:] == ("nn.Linear(784, 7)", "nn.ReLU()", "nn.Linear(7, 5)", "nn.ReLU()", "nn.Linear(5, 10)")
+    assert none[1:] == ("nn.Linear(784, 10)",)
 
 
 def same_images(names: dict[str, Any], splits: data.ImageSplits, *folder: Path) -> None:
@@ -554,6 +551,7 @@ def test_what_cannot_be_exported_is_said_in_a_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_exporting_loads_neither_torch_nor_lightning(tmp_path: Path, finished: Finished) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     code = """

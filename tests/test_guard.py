@@ -295,6 +295,7 @@ def read_from_a_mount(folder: str, read_only: bool, said: str) -> None:
 
 
 @pytest.mark.parametrize("read_only", [True, False])
+@pytest.mark.slow
 def test_of_a_secret_that_lies_where_nobody_can_change_it_nothing_is_said(tmp_path: Path, read_only: bool) -> None:
     if reason := mounts.available():
         pytest.skip(reason)

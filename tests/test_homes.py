@@ -245,7 +245,8 @@ def test_a_study_whose_old_copy_lacks_trials_was_deleted_and_not_renamed(databas
         assert train(claims, claim, range(1, 5))
         assert claims.end(claim, complete(0.5)).accepted
     with database.writing() as connection:
-        connection.execute(sa.text("UPDATE lrsearch_slots SET ended_at = '2000-01-01 00:00:00.000000' WHERE number = 0"))
+        long_ago = "UPDATE lrsearch_slots SET ended_at = '2000-01-01 00:00:00.000000' WHERE number = 0"
+        connection.execute(sa.text(long_ago))
     delete(filed)
     assert "has been deleted" in go_on(claims, None)
     assert study.names(database) == []

@@ -128,6 +128,7 @@ def test_nothing_is_said_of_too_few_trials() -> None:
     assert judged(spec, []) == (Importances(0, 0, ()), Importances(0, 0, ()))
 
 
+@pytest.mark.slow
 def test_chance_alone_seldom_looks_like_importance() -> None:
     spec = spec_of(optimizer="sgd")
     beaten = n = 0

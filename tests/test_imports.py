@@ -44,6 +44,7 @@ def test_help_loads_neither_pytorch_nor_optuna_nor_sqlalchemy_nor_numpy(tmp_path
         assert (code, names_seen) == (0, []), argv
 
 
+@pytest.mark.slow
 def test_looking_at_a_study_loads_neither_pytorch_nor_torchvision(tmp_path: Path, finished: Finished) -> None:
     shutil.copy(finished.database, tmp_path / "lrsearch.db")
     commands = [["list"], ["status"], ["trials"], ["trials", "-f", "csv"], ["show", "0"], ["best"], ["best", "--json"]]
@@ -106,6 +107,7 @@ def test_only_the_outermost_init_says_anything() -> None:
         assert path == PACKAGE / "__init__.py" or path.read_bytes() == b"", path
 
 
+@pytest.mark.slow
 def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> None:
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules() if path.stem[0] != "_"]
     code = f"""
@@ -127,6 +129,7 @@ def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_training_neither_imports_pytorchs_compiler_nor_changes_its_optimizers(tmp_path: Path) -> None:
     code = (
         TORCH_METHODS

@@ -145,6 +145,7 @@ def is_over(study: studies.Study) -> bool:
 
 @on_both
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.slow
 def test_it_says_what_status_says_after_every_event_of_a_search(database: Database, metric: str) -> None:
     space = {**ONE_SHAPE, "optimizer": {"sgd": {"peak_lr": {"low": 0.01, "high": 5.0, "log": True}}}}
     study = filing.create(database, make_spec(budget={"trials": 5}, objective={"metric": metric}, space=space))

@@ -19,7 +19,11 @@ from lrsearch.trial import EpochMetrics, OptimizerConfig, ScheduleConfig, TrialC
 
 CPU = torch.device("cpu")
 CONFIG = TrialConfig(
-    OptimizerConfig("sgd", 0.05, weight_decay=1e-4, momentum=0.9), ScheduleConfig("cosine", 0.1, final_fraction=0.01), 8, 2, 0
+    OptimizerConfig("sgd", 0.05, weight_decay=1e-4, momentum=0.9),
+    ScheduleConfig("cosine", 0.1, final_fraction=0.01),
+    batch_size=8,
+    epochs=2,
+    seed=0,
 )
 
 NETS = """

@@ -176,6 +176,7 @@ def look_at_a_mount(folder: str, said: str) -> None:
         Path(said).write_text(str(error))
 
 
+@pytest.mark.slow
 def test_studies_on_a_network_file_system_are_refused_in_favour_of_postgresql(tmp_path: Path) -> None:
     if reason := mounts.available():
         pytest.skip(reason)

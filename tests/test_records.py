@@ -137,6 +137,7 @@ def test_the_report_and_the_status_know_the_metric(folder: Path) -> None:
     assert "best in its worst class" in run(folder, "status")
 
 
+@pytest.mark.slow
 def test_the_exported_program_has_the_class_and_the_formula_and_trains_at_the_same_rates(folder: Path) -> None:
     text = run(folder, "export", "--trial", "0", "--to", "torch")
     assert "torch.optim.NAdam(" in text

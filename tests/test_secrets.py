@@ -118,6 +118,7 @@ def bad(what: str, account: Account, url: str, silent: int) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("what", BAD)
+@pytest.mark.slow
 def test_a_server_that_cannot_be_used_is_said_in_one_sentence_without_the_password(
     lrsearch: InProcess,
     monkeypatch: pytest.MonkeyPatch,

@@ -145,6 +145,7 @@ def test_denormals_count_as_zero_where_a_training_begins_and_the_versions_say_so
     assert device.versions().endswith(", denormals flushed")
 
 
+@pytest.mark.slow
 def test_numpy_says_nothing_of_denormals_after_a_training_began() -> None:
     # numpy 1.26 measures its types when first asked, and scipy, pandas and plotly ask.
     words = (
