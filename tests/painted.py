@@ -1,11 +1,20 @@
-"""Pictures made by Pillow, for the tests of a person's own data."""
+"""Pictures made by Pillow, for the tests of a person's own data.
 
-from collections.abc import Mapping
+A pytest plugin, for its fixtures. PYTEST_DONT_REWRITE: the tests have imported it before pytest registers it.
+"""
+
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
+
+from lrsearch.pictures.own import OwnImages, read
+from lrsearch.spec.study import DatasetSpec
+
+Made = Callable[..., OwnImages]
 
 
 def pixels(number: int, shape: tuple[int, ...] = (8, 8, 3)) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -33,3 +42,22 @@ def paint_classes(root: Path, counts: Mapping[str, int], first: int = 0, end: st
             paint(root / name / f"{i:04}{end}", number)
             number += 1
     return root
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Made:
+    """Reads a data set, by default the folder ``pics``, with a cache of this test's own."""
+
+    def of(
+        name: str = "", where: Path | None = None, colour: bool = False, size: int | None = None, **keys: Any
+    ) -> OwnImages:
+        dataset = DatasetSpec(name=name or f"folder:{tmp_path / 'pics'}", **keys)
+        return read(dataset, where, cache=tmp_path / "cache", colour=colour, size=size)
+
+    return of
+
+
+@pytest.fixture
+def pics(tmp_path: Path) -> Path:
+    """A folder with ten pictures of 8x8 in each of two classes."""
+    return paint_classes(tmp_path / "pics", {"cat": 10, "dog": 10})

@@ -87,7 +87,10 @@ def test_a_function_is_called_with_the_keywords_that_it_has(signature: str, tmp_
 @pytest.mark.parametrize(
     ("code", "name"),
     [
-        ("class build(nn.Linear):\n    def __init__(self, num_classes):\n        super().__init__(4, num_classes)", "class"),
+        (
+            "class build(nn.Linear):\n    def __init__(self, num_classes):\n        super().__init__(4, num_classes)",
+            "class",
+        ),
         ("build = functools.partial(nn.Linear, 4, out_features=5)", "partial"),
         ("def build(num_classes):\n    return nn.Linear(4, num_classes).double().float()", "plain"),
         ("build = lambda num_classes: nn.Linear(4, num_classes)", "lambda"),
@@ -102,7 +105,7 @@ def test_a_class_and_a_partial_will_do(code: str, name: str, tmp_path: Path) -> 
 
 def test_functions_of_packages_are_named_as_modules() -> None:
     config = ModelConfig("torchvision.models:shufflenet_v2_x0_5", args={"stages_repeats": [1, 1, 1]})
-    with pytest.raises(StudyFileError, match="multiple values for keyword argument 'stages_repeats'|got multiple"):
+    with pytest.raises(StudyFileError, match=r"raised TypeError: .*stages_repeats"):
         build(config, COLOUR, N)
     model = build(ModelConfig("torchvision.models:shufflenet_v2_x0_5"), COLOUR, N)
     assert model.eval()(torch.zeros(2, *COLOUR)).shape == (2, N)
@@ -117,10 +120,20 @@ def test_args_of_the_study_file_reach_the_function(tmp_path: Path) -> None:
 
 REFUSED = [
     # code, args, what is said, words of the line that is named
-    ("def build(num_classes):\n    pass", None, "must return a network (a torch.nn.Module), and it returned nothing", "def"),
+    (
+        "def build(num_classes):\n    pass",
+        None,
+        "must return a network (a torch.nn.Module), and it returned nothing",
+        "def build",
+    ),
     ("def build(num_classes):\n    return 3", None, "and it returned a int", "def build"),
     ("def build(num_classes):\n    return nn.Linear", None, "and it returned a type", "def build"),
-    ("def build(num_classes, width):\n    return 1", None, "asks for 'width', and is called with those of num_", "def"),
+    (
+        "def build(num_classes, width):\n    return 1",
+        None,
+        "asks for 'width', and is called with those of num_",
+        "def build",
+    ),
     ("def build(classes, /):\n    return 1", None, "asks for 'classes', and is called with those of", "def build"),
     ("def build(width=3):\n    return 1", {"witdh": 4}, "takes no 'witdh' (did you mean 'width'?)", "def build"),
     ("build = nn.Linear(3, 4)", None, "must be a function that builds a network, anew for every trial", None),
@@ -163,7 +176,12 @@ def test_what_cannot_be_built_is_said_with_the_persons_file_and_line(
 
 def test_a_file_that_changes_is_read_anew_and_one_that_does_not_is_not(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
-    code = "open(r'{}', 'a').write('x')\ndef build(num_classes):\n    return nn.Linear({}, num_classes)"
+    code = """
+        with open(r'{}', 'a') as file:
+            file.write('x')
+        def build(num_classes):
+            return nn.Linear({}, num_classes)
+    """
     config = written(tmp_path, code.format(counts, 4))
     for _ in range(3):
         assert build(config, COLOUR, N).in_features == 4
@@ -176,8 +194,8 @@ def test_a_file_that_changes_is_read_anew_and_one_that_does_not_is_not(tmp_path:
     "code",
     [
         "def build(num_classes):\n    return net(3, num_classes)",
-        "def build(num_classes):\n    m = net(3, num_classes)\n    m[1].weight.data += float(np.random.randn())\n    return m",
-        "def build(num_classes):\n    m = net(3, num_classes)\n    m[1].weight.data += random.random()\n    return m",
+        "def build(num_classes):\n    m = net(3, num_classes)\n    m[1].bias.data += np.random.rand()\n    return m",
+        "def build(num_classes):\n    m = net(3, num_classes)\n    m[1].bias.data += random.random()\n    return m",
         "def build(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))",
     ],
 )
@@ -302,7 +320,7 @@ def test_resnet9_fits_and_learns(shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
     model = build(ModelConfig("resnet9"), shape, 2)
     images, labels = torch.randn(8, *shape), torch.arange(8) % 2
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
         loss = functional.cross_entropy(model(images), labels)
@@ -326,7 +344,7 @@ def test_the_code_of_a_records_layers_makes_the_model_that_is_trained(name: str)
     ours = build(ModelConfig(name), COLOUR, N)
     torch.manual_seed(5)
     code = f"nn.Sequential({', '.join(layer.code for layer in layers)})"
-    theirs = eval(code, {"nn": nn, "Residual": Residual})  # noqa: S307 - written by lrsearch
+    theirs = eval(code, {"nn": nn, "Residual": Residual})
     states = list(ours.state_dict().values()), list(theirs.state_dict().values())
     assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
     images = torch.randn(2, *COLOUR)

@@ -117,7 +117,7 @@ def test_units_of_one_class_are_never_torn_and_every_class_trains_and_validates(
     labels = [unit % n_classes for unit in units]
     done = divided(labels, units, limit=limit, seed=seed)
     sides = [{units[row] for row in rows} for rows in (done.train, done.validation, done.test)]
-    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert len(set.union(*sides)) == sum(map(len, sides))
     for label in range(n_classes):
         assert label in {labels[row] for row in done.train}
         assert label in {labels[row] for row in done.validation}

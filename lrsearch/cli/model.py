@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrsearch.analysis.levels import module_of
 from lrsearch.cli.options import DataDirOption, JsonOption, print_json, stderr, stdout
 from lrsearch.errors import EXIT_OK
 from lrsearch.spec import file as study_file
@@ -41,8 +42,7 @@ class Row:
     @property
     def modules(self) -> tuple[str, str]:
         """The modules of its first and its last parameter; a parameter of the whole stands for itself."""
-        first, last = (name.rpartition(".")[0] or name for name in (self.names[0], self.names[-1]))
-        return first, last
+        return module_of(self.names[0]), module_of(self.names[-1])
 
 
 def model(
@@ -73,7 +73,8 @@ def model(
     overrides = [(study_file.OPTIONS[name], value) for name, value in given.items() if value is not None]
     overrides += [study_file.parse_override(text) for text in settings or ()]
     spec = study_file.resolved({"name": "model"}, "lrsearch model", overrides)
-    from lrsearch.training import preflight, weights as origins
+    from lrsearch.training import preflight
+    from lrsearch.training import weights as origins
     from lrsearch.worker import model_config
 
     config = model_config(spec)
@@ -87,9 +88,7 @@ def model(
     return EXIT_OK
 
 
-def _images(
-    spec: "StudySpec", origin: "Origin | None", data_dir: "Path | None"
-) -> tuple[tuple[int, int, int], int]:
+def _images(spec: "StudySpec", origin: "Origin | None", data_dir: "Path | None") -> tuple[tuple[int, int, int], int]:
     """Return the shape of an image and the number of classes."""
     if spec.dataset.own is None:
         expected = spec.dataset.expected
@@ -164,7 +163,7 @@ def _rendered(
     seen: "Look", rows: list[Row], spec: "StudySpec", shape: tuple[int, int, int], n_classes: int
 ) -> "RenderableType":
     """Return the same for a person."""
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.text import Text
 
     network = seen.network
@@ -175,16 +174,16 @@ def _rendered(
         "draws random numbers in training" if network.draws else "",
         "repeats exactly" if network.repeats else "does not repeat exactly",
     ]
+    of = f"{counted(n_classes, 'class', 'classes')} of {shown(spec.dataset.name)}, images {channels}x{height}x{width}"
     words = [
-        f"model       {shown(spec.model.name)} for {counted(n_classes, 'class', 'classes')} of {spec.dataset.name}, "
-        f"images {channels}x{height}x{width}",
+        f"model       {shown(spec.model.name)} for {of}",
         f"parameters  {network.n_parameters:,} trained" + (f", {n_frozen:,} frozen" if n_frozen else ""),
         f"training    {', '.join(one for one in does if one)}",
         *(f"tied        {' = '.join(names)}" for names in seen.ties),
         *(f"code        SHA-256 {network.code[:12]}" for _ in range(bool(network.code))),
         *(f"weights     SHA-256 {network.weights[:12]}" for _ in range(bool(network.weights))),
     ]
-    parts = [*(Text(line) for line in words), Text(), _table(rows)]
+    parts: list[RenderableType] = [*(Text(line) for line in words), Text(), _table(rows)]
     if seen.remarks:
         parts += [Text(), *(Text(f"* {sentence}") for sentence in seen.remarks)]
     return Group(*parts)

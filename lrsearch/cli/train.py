@@ -66,6 +66,7 @@ def train(
 ) -> int:
     """Train the setting of a trial for keeps: write the weights and judge them once on the test images."""
     with opened(storage) as database:
+        from lrsearch.report.study_words import name
         from lrsearch.retrain import run as retrain
         from lrsearch.store import study as studies
 
@@ -89,8 +90,9 @@ def train(
             return _result(before, folder.path, already=True, as_json=as_json)
         so_far, checkpoint = (record.Progress(order), None) if force else record.under_way(folder, order)
         try:
-            with interrupts.raised() as check, view.doing(f"loading PyTorch and {job.spec.dataset.name}"):
+            with interrupts.raised() as check, view.doing(f"loading PyTorch and {name(job.spec.dataset.name)}"):
                 engine = retrain.prepare(job, device=device, threads=threads, data_dir=data_dir, progress=view.live)
+                job = retrain.looked_at(job, data_dir)
                 check()
         except KeyboardInterrupt:
             return _left(job, view, leave, trial, force=force)
@@ -236,7 +238,6 @@ def _render(trained: "Trained", folder: Path) -> "RenderableType":
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    accuracy = f"accuracy {words.accuracy(test.accuracy, test.n_images)} ± {words.number(test.accuracy_error, 2)}"
     epochs = counted(config.epochs, "epoch")
     rows = {
         "setting": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}; "
@@ -252,10 +253,14 @@ def _render(trained: "Trained", folder: Path) -> "RenderableType":
         )
     if trained.search is not None:
         rows["search"] = _repeated(trained.search)
+    if by_layer := words.layers(config, len(trained.network.levels) if trained.network is not None else 0):
+        rows["layers"] = by_layer
     for name, text in rows.items():
         grid.add_row(name, Text(text))
-    said = f"{accuracy}, loss {words.number(test.loss)} on {counted(test.n_images, 'untouched image')}"
-    grid.add_row("test", Text(said, style="bold"))
+    if test is not None:
+        error = words.number(test.accuracy_error, 2)
+        said = f"accuracy {words.accuracy(test.accuracy, test.n_images)} ± {error}, loss {words.number(test.loss)}"
+        grid.add_row("test", Text(f"{said} on {counted(test.n_images, 'untouched image')}", style="bold"))
     grid.add_row("weights", Text(f"{folder / WEIGHTS}, described in {MODEL} beside it"))
     return Group(Text(head, style="bold"), Padding(grid, (0, 0, 0, 2), expand=False))
 

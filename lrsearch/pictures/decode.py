@@ -146,7 +146,8 @@ def header(content: bytes, name: object) -> Header:
         PictureError: it is no picture, or is damaged where that can be seen so early.
     """
     with _opened(content, name) as opened:
-        width, height = _upright(opened.size, _orientation(opened))
+        # Of a TIFF Pillow gives the upright size from the start.
+        width, height = opened.size if opened.format == "TIFF" else _upright(opened.size, _orientation(opened))
         if not is_deep(opened.mode):
             return Header(width, height, opened.mode)
         opened.load()

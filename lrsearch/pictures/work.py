@@ -4,7 +4,9 @@ Not ``multiprocessing`` itself: the processes it starts run the main program of 
 script's search included. joblib's (loky) do not, and they hold nothing of this process: no CUDA, no locks.
 """
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import current_process
@@ -15,8 +17,8 @@ from lrsearch.errors import DataError
 
 WORTH_SECONDS: Final = 2.0
 """Of work that is left, from which on other processes are started for it: that takes about a second."""
-IDLE_SECONDS: Final = 60.0
-"""A process without work leaves by itself, should the one that started it have been killed."""
+LOOK_SECONDS: Final = 1.0
+"""So often a process looks whether the one that started it is still there: it may have been killed."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -51,7 +53,7 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], n: int)
 
     from joblib.externals.loky import ProcessPoolExecutor  # type: ignore[import-untyped]
 
-    pool = ProcessPoolExecutor(n, timeout=IDLE_SECONDS, initializer=_begin)
+    pool = ProcessPoolExecutor(n, initializer=_begin, initargs=(os.getpid(),))
     try:
         for future in as_completed([pool.submit(work, task) for task in tasks]):
             yield future.result()
@@ -64,6 +66,13 @@ def _in_processes(work: Callable[[Task], Result], tasks: Sequence[Task], n: int)
         pool.shutdown(kill_workers=True)
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     # Ctrl-C reaches the whole group; the one who started us ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+
+
+def _leave_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_SECONDS)
+    os._exit(1)

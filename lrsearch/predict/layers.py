@@ -14,8 +14,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from lrsearch.errors import StudyFileError
 from lrsearch.predict import layer_words
 from lrsearch.predict.traced import LayerTraced, ModelTraced, Values
+from lrsearch.training import outputs
 
 IMAGE = -1
 """Stands for the model's input where the source of a layer is told."""
@@ -32,9 +34,7 @@ def trace(model: nn.Module, image: torch.Tensor) -> ModelTraced:
             hooks.callback(module.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)
             hooks.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
         with recorder:
-            output = next(_tensors(model(image)), None)
-    if output is None:
-        raise ValueError(f"{type(model).__name__} returned no tensor")
+            output = _logits(model(image))
     return ModelTraced(
         layers=tuple(recorder.layers),
         output=tuple(output.detach().cpu().double().flatten().tolist()),
@@ -44,10 +44,22 @@ def trace(model: nn.Module, image: torch.Tensor) -> ModelTraced:
     )
 
 
+def _logits(output: object) -> torch.Tensor:
+    """Return the logits of what a model returned; the first tensor, where it is nothing that can be trained."""
+    try:
+        return outputs.logits_of(output)
+    except StudyFileError:
+        found = next(_tensors(output), None)
+        if found is None:
+            raise
+        return found
+
+
 @dataclass(slots=True)
 class _Call:
     """A call of a module that is under way."""
 
+    module: nn.Module
     between: tuple[str, ...]
     """Functions called since the layer before."""
     source: int | None
@@ -83,7 +95,7 @@ class _Recorder(TorchFunctionMode):
             (self._stack[-1].functions if self._stack else self.between).append(name)
         return result
 
-    def enter(self, _module: nn.Module, args: Any, kwargs: Any) -> None:
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Note that a module is called."""
         # A child is called: the modules around it are no layers, and what they did by themselves lies between layers.
         for outer in self._stack:
@@ -92,11 +104,12 @@ class _Recorder(TorchFunctionMode):
             outer.functions.clear()
         given = next(_tensors((args, kwargs)), None)
         source, shape = (None, ()) if given is None else (self._source(given), _shape(given))
-        self._stack.append(_Call(tuple(self.between), source, shape))
+        self._stack.append(_Call(module, tuple(self.between), source, shape))
 
     def leave(self, module: nn.Module, _args: Any, _kwargs: Any, output: Any) -> None:
         """Note what a module returned."""
-        call = self._stack.pop()
+        while (call := self._stack.pop()).module is not module:
+            pass  # it raised an error, and the model went on
         if call.has_children:
             self.between += call.functions
             return
@@ -105,8 +118,8 @@ class _Recorder(TorchFunctionMode):
         made = list(_tensors(output))
         for tensor in made:
             self._remember(tensor, len(self.layers))
-        noun, detail = layer_words.describe(module)
         self._is_looking = True
+        noun, detail = _described(module)
         values = _values(made[0]) if made else None
         self._is_looking = False
         self.layers.append(
@@ -162,7 +175,10 @@ def _tensors(value: object) -> Iterator[torch.Tensor]:
 
 def _shape(tensor: torch.Tensor) -> tuple[int, ...]:
     """Return the shape without the batch of one; whole where the first dimension is something else."""
-    shape = tuple(tensor.shape)
+    try:
+        shape = tuple(tensor.shape)
+    except RuntimeError:
+        return ()  # nested: it has none
     return shape[1:] if shape[:1] == (1,) else shape
 
 
@@ -170,10 +186,21 @@ def _n_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def _described(module: nn.Module) -> tuple[str, str]:
+    """Return a layer's kind and what sets it apart; its class where somebody's own lacks what torch's has."""
+    try:
+        return layer_words.describe(module)
+    except (AttributeError, TypeError, ValueError):
+        return type(module).__name__, ""
+
+
 def _values(tensor: torch.Tensor) -> Values | None:
-    if tensor.numel() == 0 or tensor.is_complex():
-        return None
-    numbers = tensor.detach().cpu().double()
+    try:
+        if tensor.numel() == 0 or tensor.is_complex():
+            return None
+        numbers = tensor.detach().cpu().to_dense().double()
+    except RuntimeError:
+        return None  # a tensor of another kind: quantised, nested
     zero_share = (numbers == 0).double().mean()
     return Values(numbers.min().item(), numbers.max().item(), numbers.mean().item(), zero_share.item())
 

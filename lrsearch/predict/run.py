@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from lrsearch.errors import LrsearchError, StorageError, UsageError
+from lrsearch.pictures.decode import Decoding
 from lrsearch.predict import layers, picture
 from lrsearch.predict.traced import Picture, Prediction
+from lrsearch.report import study_words
 from lrsearch.store import filing
 from lrsearch.store.study import Study
 from lrsearch.training.checkpoint import load_weights
@@ -100,9 +103,22 @@ def _find(study: Study, trial: Trial, artifacts: str | None) -> bytes | Lrsearch
 
 
 def predict(
-    study: Study, trial: Trial, weights: bytes | None, asked: Numbered | PictureFile, engine: Engine
+    study: Study,
+    trial: Trial,
+    weights: bytes | None,
+    asked: Numbered | PictureFile,
+    engine: Engine,
+    how: Decoding | None = None,
 ) -> Prediction:
     """Send one image through the model of a complete trial; without ``weights`` the trial is trained again for them.
+
+    Args:
+        study: of the trial.
+        trial: whose weights.
+        weights: as they were kept.
+        asked: which image.
+        engine: of the study.
+        how: what a person's own pictures were brought to.
 
     Raises:
         UsageError: there is no such image.
@@ -113,23 +129,15 @@ def predict(
     assert isinstance(engine, SerialEngine)  # the only one there is
     splits = engine.splits
     # First what can be wrong at once; then the training, if it must be.
-    image = _image(splits, asked, study.spec.dataset.name)
-    training = engine.start(trial.config)
-    if weights is None:
-        about = _train(training, trial)
-    else:
-        about = f"as the search kept them, sha256 {hashlib.sha256(weights).hexdigest()[:_DIGEST_DIGITS]}"
-        try:
-            load_weights(training.model, weights)
-        except CheckpointError as error:
-            raise StorageError(f"trial {trial.number} of '{study.name}': {error}") from None
-    traced = layers.trace(training.model, splits.normalize(image.pixels.unsqueeze(0).to(splits.device)))
+    image = _image(splits, asked, study_words.source(study.spec.dataset.name), how)
+    model, about = with_weights(study, trial, weights, engine)
+    traced = layers.trace(model, splits.normalize(image.pixels.unsqueeze(0).to(splits.device)))
     channels, height, width = image.pixels.shape
     return Prediction(
         study=study.name,
         trial=trial.number,
-        dataset=study.spec.dataset.name,
-        model=study.spec.model.name,
+        dataset=study_words.source(study.spec.dataset.name),
+        model=study_words.source(study.spec.model.name),
         source=image.source,
         picture=Picture(channels, height, width, image.pixels.cpu().numpy().tobytes()),
         traced=traced,
@@ -139,6 +147,24 @@ def predict(
         weights=about,
         notes=image.notes,
     )
+
+
+def with_weights(study: Study, trial: Trial, weights: bytes | None, engine: SerialEngine) -> tuple[nn.Module, str]:
+    """Return the model of a complete trial with its last weights, and in words where they come from.
+
+    Raises:
+        StorageError: weights of another model.
+        LrsearchError: the trial cannot be trained through again, for want of ``weights``.
+    """
+    training = engine.start(trial.config)
+    if weights is None:
+        return training.model, _train(training, trial)
+    try:
+        load_weights(training.model, weights)
+    except CheckpointError as error:
+        raise StorageError(f"trial {trial.number} of '{study.name}': {error}") from None
+    digest = hashlib.sha256(weights).hexdigest()[:_DIGEST_DIGITS]
+    return training.model, f"as the search kept them, sha256 {digest}"
 
 
 def _train(training: SerialTraining, trial: Trial) -> str:
@@ -154,9 +180,9 @@ def _train(training: SerialTraining, trial: Trial) -> str:
     return f"trained again, sha256 {digest[:_DIGEST_DIGITS]}, {same}"
 
 
-def _image(splits: ImageSplits, asked: Numbered | PictureFile, dataset: str) -> _Image:
+def _image(splits: ImageSplits, asked: Numbered | PictureFile, dataset: str, how: Decoding | None) -> _Image:
     if isinstance(asked, PictureFile):
-        read = picture.read(asked.path, splits.shape, invert=asked.invert)
+        read = picture.read(asked.path, splits.shape, invert=asked.invert, how=how)
         source = ", ".join([asked.path.name, *read.done])
         return _Image(read.image, source, notes=_doubts(read.image, splits, asked, dataset))
     images = {"test": splits.test, "validation": splits.validation, "train": splits.train}[asked.of]

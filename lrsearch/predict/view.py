@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import numpy as np
+from PIL import Image
 from rich import box
 from rich.color import Color
 from rich.console import Group, RenderableType
@@ -16,6 +18,7 @@ from lrsearch.report import words
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.plain import plain
 from lrsearch.text import counted
+from lrsearch.text import shown as shown_text
 
 SCHEMA: Final = "lrsearch/prediction/1"
 
@@ -30,6 +33,8 @@ RESHAPING: Final = frozenset(
 SILENCING: Final = ("ReLU", "ReLU6")
 """After these a unit that is zero is silent."""
 
+MOST_COLUMNS: Final = 64
+"""Of the image as it is drawn; a larger one is drawn smaller."""
 MOST_CLASSES: Final = 20
 """Of more classes the likeliest are shown."""
 BAR: Final = 40
@@ -70,7 +75,8 @@ def to_json(prediction: Prediction) -> dict[str, Any]:
 def render(prediction: Prediction, width: int, *, colours: bool) -> RenderableType:
     """Return the prediction for people, ``width`` columns wide; without ``colours`` the image is drawn in ASCII."""
     parts: list[RenderableType] = [_header(prediction), ""]
-    parts += _in_colours(prediction.picture) if colours else _in_characters(prediction.picture)
+    picture = _fitting(prediction.picture, min(width - len("||"), MOST_COLUMNS))
+    parts += _in_colours(picture) if colours else _in_characters(picture)
     parts += ["", _table(prediction, width), "", Text("Probabilities", style="bold")]
     parts += [*_bars(prediction, "█" if colours else "#"), "", _verdict(prediction)]
     return Group(*parts, *(Text(note) for note in prediction.notes))
@@ -196,7 +202,7 @@ def _table(prediction: Prediction, width: int) -> FittedTable:
     if traced.after:
         title.append(f"; computed in between: {', '.join(traced.after)}", "dim")
     likeliest = prediction.probabilities[prediction.predicted]
-    outcome = f"{prediction.classes[prediction.predicted]}, with probability {likeliest:.3f}"
+    outcome = f"{shown_text(prediction.classes[prediction.predicted])}, with probability {likeliest:.3f}"
     add(len(shown) + 1, title, "", (_shape(traced.shape_out), "1 class"), 0, outcome)
     return table
 
@@ -222,26 +228,37 @@ def _bars(prediction: Prediction, block: str) -> Iterator[Text]:
         shown = sorted(shown, key=lambda i: -p.probabilities[i])[:MOST_CLASSES]
         if p.true_class is not None and p.true_class not in shown:
             shown = [*shown, p.true_class]
-    margin = max(len(p.classes[i]) for i in shown)
+    names = [shown_text(name) for name in p.classes]
+    margin = max(len(names[i]) for i in shown)
     for i in shown:
         bar = block * round(BAR * p.probabilities[i]) or "."
         said = [w for w, holds in (("predicted", i == p.predicted), ("true", i == p.true_class)) if holds]
         style = "green" if i == p.true_class else "yellow" if i == p.predicted else "cyan"
-        line = Text(f"  {p.classes[i]:>{margin}} ", no_wrap=True).append(f"{bar:<{BAR}}", style)
+        line = Text(f"  {names[i]:>{margin}} ", no_wrap=True).append(f"{bar:<{BAR}}", style)
         yield line.append(f" {100 * p.probabilities[i]:5.1f} %").append(f"  {', '.join(said)}" if said else "", "bold")
     if len(shown) < len(p.classes):
         yield Text(f"  and {len(p.classes) - len(shown)} less likely classes")
 
 
 def _verdict(prediction: Prediction) -> Text:
-    p, name = prediction, prediction.classes[prediction.predicted]
+    p, name = prediction, shown_text(prediction.classes[prediction.predicted])
     said = Text.assemble("Predicted: ", (name, "bold"), f" ({100 * p.probabilities[p.predicted]:.1f} %). ")
     if p.true_class is None:
         return said.append("The true class is not known.")
-    true = f"True: {p.classes[p.true_class]}"
+    true = f"True: {shown_text(p.classes[p.true_class])}"
     if p.true_class == p.predicted:
         return said.append(f"{true}. ").append("Right.", "bold green")
     return said.append(f"{true} ({100 * p.probabilities[p.true_class]:.1f} %). ").append("Wrong.", "bold red")
+
+
+def _fitting(picture: Picture, columns: int) -> Picture:
+    """Return the picture as wide as there are columns, where it is wider."""
+    if picture.width <= columns:
+        return picture
+    height = max(1, round(picture.height * columns / picture.width))
+    pixels = np.frombuffer(picture.pixels, np.uint8).reshape(picture.channels, picture.height, picture.width)
+    small = [np.asarray(Image.fromarray(one).resize((columns, height), Image.Resampling.BOX)) for one in pixels]
+    return Picture(picture.channels, height, columns, np.stack(small).tobytes())
 
 
 def _in_characters(picture: Picture) -> Iterator[Text]:

@@ -32,3 +32,21 @@ def _arguments(inside: str) -> list[str]:
             parts.append(inside[begin:i].strip())
             begin = i + 1
     return [*parts, inside[begin:].strip()]
+
+
+def literal(value: object) -> str:
+    """Return a value of a study file as code, in the quotes that formatters like.
+
+    >>> print(literal({"a b": [1, "x", 'say "y"'], "c": None}))
+    {"a b": [1, "x", 'say "y"'], "c": None}
+    """
+    match value:
+        case str():
+            written = repr(value)
+            return f'"{written[1:-1]}"' if written[0] == "'" and '"' not in written else written
+        case dict():
+            return "{" + ", ".join(f"{literal(key)}: {literal(one)}" for key, one in value.items()) + "}"
+        case list():
+            return "[" + ", ".join(map(literal, value)) + "]"
+        case _:
+            return repr(value)

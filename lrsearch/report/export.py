@@ -76,7 +76,8 @@ def _model(spec: StudySpec) -> dict[str, Any]:
 def to_csv(trial: Trial, spec: StudySpec) -> str:
     """Return ``step,epoch,lr`` for every update: steps from 0, the epoch under way from 1, the rate to all its digits.
 
-    Where levels of layers learn with different rates, a column for each follows, the stem's first; ``lr`` is the head's.
+    Where levels of layers learn with different rates, a column for each follows, the stem's first; ``lr`` is that of
+    the head.
 
     Raises:
         UsageError: the schedule is plateau, whose learning rate depends on validation results.

@@ -3,15 +3,15 @@
 import re
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lrsearch import families, schedules
 from lrsearch.errors import UsageError
 from lrsearch.report import words
-from lrsearch.report.code_lines import folded
-from lrsearch.report.group_code import GroupCode, group_code, names_code, quoted
+from lrsearch.report.code_lines import folded, literal
+from lrsearch.report.group_code import GroupCode, group_code
 from lrsearch.report.model_code import ModelCode, model_code
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.own_split import OwnSplit
@@ -107,12 +107,12 @@ class _Parts:
     def context(self) -> dict[str, Any]:
         """Return what the templates of these parts ask for."""
         model = self.model
-        own_loss = _found(model.loss) if model.loss is not None else ""
+        own_loss = "\n".join(folded(f"own_loss = {_found(model.loss)}", WIDTH)) if model.loss is not None else ""
         given = "logits" if model.several else "output"
         weighed = ", weight=weight" if self.weights else ""
         one_loss = f"F.cross_entropy({given}, labels{weighed})"
         if own_loss:
-            one_loss = f"loss({given}, labels{', **keywords' if self.weights else ''})"
+            one_loss = f"own_loss({given}, labels{', **keywords' if self.weights else ''})"
         return {
             "model": model,
             "groups": self.groups,
@@ -121,16 +121,15 @@ class _Parts:
             "plain_loss": self.plain_loss,
             "layers": model.layers,
             "built": _block(_built(model)),
-            "build": _found(model.function) if model.function is not None else "",
+            "build": _block([f"build = {_found(model.function)}"]) if model.function is not None else "",
+            "args": _block([f"keywords |= {model.args}"]) if model.args else "",
             "published": _published(model),
-            "frozen": "\n".join(folded(f"FROZEN = {names_code(model.freezes)}", WIDTH)),
+            "frozen": "\n".join(folded(f"FROZEN = {literal(list(model.freezes))}", WIDTH)),
             "levels": "\n".join(self.groups.table(WIDTH)),
-            "class_weights": "\n".join(
-                folded(f"CLASS_WEIGHTS = torch.tensor([{', '.join(map(num, self.weights))}])", WIDTH)
-            ),
+            "class_weights": _constant("CLASS_WEIGHTS", self.weights) if self.weights else "",
             "own_loss": own_loss,
             "one_loss": one_loss,
-            "q": quoted,
+            "q": literal,
         }
 
 
@@ -146,20 +145,26 @@ def _data_context(spec: StudySpec, facts: Facts, split: OwnSplit | None, split_n
         "function": function,
         "folder": folder,
         "how": None if split is None else split.how,
-        "root": quoted("" if split is None else split.root),
-        "split_name": quoted(split_name),
+        "root": literal("" if split is None else split.root),
+        "split_name": literal(split_name),
         "mean": list(facts.mean),
         "std": list(facts.std),
-        "load": "" if function is None else _found(function),
-        "args": repr(spec.dataset.args) if spec.dataset.args else "",
+        "mean_and_std": f"{_constant('MEAN', facts.mean)}\n{_constant('STD', facts.std)}",
+        "load": "" if function is None else _block([f"load = {_found(function)}"]),
+        "data_args": _block([f"keywords: dict[str, Any] = {literal(spec.dataset.args or {})}"]),
         "own_files": any(one.in_file for one in codes),
         "own_modules": any(not one.in_file for one in codes),
     }
 
 
+def _constant(name: str, values: Sequence[float]) -> str:
+    """Return a list of numbers as code."""
+    return "\n".join(folded(f"{name} = {literal(list(values))}", WIDTH))
+
+
 def _found(code: Code) -> str:
     """Return what finds a person's own function, as code."""
-    return f"of_{'file' if code.in_file else 'module'}({quoted(code.where)}, {quoted(code.function)})"
+    return f"of_{'file' if code.in_file else 'module'}({literal(code.where)}, {literal(code.function)})"
 
 
 def _built(model: ModelCode) -> list[str]:
@@ -168,12 +173,14 @@ def _built(model: ModelCode) -> list[str]:
     match model.kind:
         case "layers":
             inside = ", ".join(model.layers)
-            return [f"model = nn.Sequential(OrderedDict({inside}))" if model.named else f"model = nn.Sequential({inside})"]
+            return [
+                f"model = nn.Sequential(OrderedDict({inside}))" if model.named else f"model = nn.Sequential({inside})"
+            ]
         case "torchvision":
-            return [f"model = models.get_model({quoted(model.name)}, {keywords})"]
+            return [f"model = models.get_model({literal(model.name)}, {keywords})"]
         case "timm":
-            more = f", **size_of_images({quoted(model.name)})" if model.sizes_itself else ""
-            return [f"model = timm.create_model({quoted(model.name)}, {keywords}{more})"]
+            more = f", **size_of_images({literal(model.name)})" if model.sizes_itself else ""
+            return [f"model = timm.create_model({literal(model.name)}, {keywords}{more})"]
         case "function":
             return []
 
@@ -183,7 +190,7 @@ def _published(model: ModelCode) -> str:
     tag = model.published
     if model.kind == "timm":
         return model.name if tag == "DEFAULT" else f"{model.name.partition('.')[0]}.{tag}"
-    return ".DEFAULT" if tag == "DEFAULT" else f"[{quoted(tag.rpartition('.')[2])}]"
+    return ".DEFAULT" if tag == "DEFAULT" else f"[{literal(tag.rpartition('.')[2])}]"
 
 
 def class_weights(spec: StudySpec) -> tuple[float, ...]:
@@ -201,13 +208,21 @@ def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: 
     model, own = parts.model, spec.dataset.own
     function = own if isinstance(own, Code) else None
     yield from ("import argparse", "import csv", "from pathlib import Path", "import torch", "from torch import nn")
-    yield from ("from torch.nn import functional as F", "from collections.abc import Iterator")
+    yield "from collections.abc import Iterator"
+    if model.loss is None or (own is None and DATASETS[spec.dataset.name].torchvision is None):
+        yield "from torch.nn import functional as F"
     yield from ("from torch.utils.data import DataLoader", "from torch.utils.data import Sampler")
     yield from (f"from torch.optim.lr_scheduler import {name}" for name in code.imports)
     if code.needs_math or model.sets_channels or model.stem:
         yield "import math"
     if framework == "lightning":
-        yield from ("import logging", "import sys", "import warnings", "from typing import Any", "import lightning as L")
+        yield from (
+            "import logging",
+            "import sys",
+            "import warnings",
+            "from typing import Any",
+            "import lightning as L",
+        )
     yield from _data_imports(spec, function)
     if parts.one_group:
         yield "from collections.abc import Iterable"

@@ -1,12 +1,12 @@
 """The parameters of a model by learning rate and weight decay, as PyTorch code."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch import layer_rates
 from lrsearch.analysis.levels import prefixes
-from lrsearch.report.code_lines import folded
+from lrsearch.report.code_lines import folded, literal
 from lrsearch.report.scheduler_code import Groups, num
+from lrsearch.spec.sources import Code, Zoo
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import TrialConfig
 
@@ -19,6 +19,8 @@ class GroupCode:
     """Part of the learning rate and modules of each level, the stem first; none where all learn with the whole."""
     decay_all: bool = True
     """Whether weight decay acts upon biases and norms too."""
+    spares: bool = False
+    """Whether the model may name more that it does not act upon, as models of timm do."""
 
     @property
     def kind(self) -> Groups:
@@ -29,7 +31,7 @@ class GroupCode:
 
     def table(self, width: int) -> list[str]:
         """Return the levels as the lines of a list, which is indented once."""
-        rows = [f"    ({num(share)}, {names_code(parts)})," for share, parts in self.levels]
+        rows = [f"    ({num(share)}, {literal(list(parts))})," for share, parts in self.levels]
         return [line for row in rows for line in folded(row, width)]
 
 
@@ -41,19 +43,6 @@ def group_code(spec: StudySpec, config: TrialConfig) -> GroupCode:
         shares = layer_rates.shares(len(network.levels), config)
         if any(share != 1 for share in shares):
             levels = tuple(zip(shares, prefixes(network.levels), strict=True))
-    return GroupCode(levels, not spec.decay_matrices)
-
-
-def names_code(parts: Sequence[str]) -> str:
-    """Return a list of names as code."""
-    return "[" + ", ".join(quoted(part) for part in parts) + "]"
-
-
-def quoted(text: str) -> str:
-    """Return a text as code, in the quotes that formatters like.
-
-    >>> print(quoted("a b"), quoted('say "a"'))
-    "a b" 'say "a"'
-    """
-    written = repr(text)
-    return f'"{written[1:-1]}"' if written[0] == "'" and '"' not in written else written
+    own = spec.model.own
+    spares = isinstance(own, Code) or (isinstance(own, Zoo) and own.package == "timm")
+    return GroupCode(levels, not spec.decay_matrices, spares)

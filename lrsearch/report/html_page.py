@@ -57,8 +57,7 @@ def html(material: Material, live: Live | None = None) -> str:
         .render(
             said=said,
             spec=spec,
-            data=study_words.name(spec.dataset.name),
-            model=study_words.name(spec.model.name),
+            trained=f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}",
             live=live,
             generator=f"{GENERATOR} {__version__}",
             policy=_policy((plotly, script), live),

@@ -1,11 +1,12 @@
 """The model of a study as a program builds it, without lrsearch: what the templates of programs need to know of it."""
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path
 from typing import Final, Literal
 
 from lrsearch.analysis.levels import prefixes
 from lrsearch.report import study_words
+from lrsearch.report.code_lines import literal
 from lrsearch.spec.models import MODELS, RESIDUAL, Layer
 from lrsearch.spec.sources import Code, Zoo, code_of
 from lrsearch.spec.study import ModelSpec, StudySpec
@@ -106,7 +107,7 @@ def model_code(spec: StudySpec) -> ModelCode:
         freezes = prefixes([network.frozen, [name for level in network.levels for name in level]])[0]
     layers = MODELS[model.name].layers(model.hidden_resolved, shape, len(facts.classes)) if own is None else ()
     # Files of weights and levels know the layers by their names.
-    named = spec.layer_wise or model.starts_from_weights or model.freeze is not None
+    named = own is None and (spec.layer_wise or model.starts_from_weights or model.freeze is not None)
     is_zoo = isinstance(own, Zoo)
     return ModelCode(
         kind=own.package if isinstance(own, Zoo) else "layers" if own is None else "function",
@@ -120,7 +121,7 @@ def model_code(spec: StudySpec) -> ModelCode:
         keywords=_keywords(own, model, shape) if isinstance(own, Zoo) else (),
         sizes_itself=isinstance(own, Zoo) and own.package == "timm" and "img_size" not in (model.args or {}),
         function=own if isinstance(own, Code) else None,
-        args=repr(model.args) if model.args and not is_zoo else "",
+        args=literal(model.args) if model.args and not is_zoo else "",
         sets_channels=isinstance(own, Zoo) and own.package == "torchvision" and shape[0] != COLOURS,
         stem=_stem(model, shape) if is_zoo else "",
         published=given if given is not None and not is_file else "",
@@ -144,7 +145,7 @@ def _keywords(own: Zoo, model: ModelSpec, shape: tuple[int, int, int]) -> tuple[
         given["input_size"] = shape[1:]
     elif own.name in SEVERAL_OUTPUTS:
         given |= {"init_weights": True, "transform_input": shape[0] == COLOURS}
-    return tuple(f"{name}={value!r}" for name, value in (given | dict(model.args or {})).items())
+    return tuple(f"{name}={literal(value)}" for name, value in (given | dict(model.args or {})).items())
 
 
 def _code(layer: Layer) -> str:
@@ -171,4 +172,6 @@ def _is_file(text: str) -> bool:
 
 
 def _file(text: str, sha256: str) -> WeightsFile:
-    return WeightsFile(text if text.endswith(OF_FILES) else str(PurePath(text, IN_FOLDER)), sha256)
+    """Return the file of weights that a study names, or that in the folder of `lrsearch train` which it names."""
+    path = Path(text).expanduser().absolute()
+    return WeightsFile(str(path if text.endswith(OF_FILES) else path / IN_FOLDER), sha256)

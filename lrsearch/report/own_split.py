@@ -1,16 +1,17 @@
-"""Which of a person's own pictures train, validate and test: what a program of `lrsearch export` reads beside itself.
+"""A person's own pictures once more: which of them train, validate and test, and what they were brought to.
 
-The names are those that the search drew, so that nothing of the drawing need be repeated: it depends on which pictures
-are equal when they are decoded.
+The first is what a program of `lrsearch export` reads beside itself. The names are those that the search drew, so that
+nothing of the drawing need be repeated: it depends on which pictures are equal when they are decoded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import DataError
 from lrsearch.pictures import own
 from lrsearch.pictures.decode import Decoding
+from lrsearch.pictures.known import Known
 from lrsearch.spec.sources import Code
 from lrsearch.spec.study import StudySpec
 
@@ -46,11 +47,7 @@ def own_split(spec: StudySpec, where: Path | None, *, progress: bool = False) ->
         StudyFileError: they cannot be read.
         DataError: they are not those of the search.
     """
-    # As the search read them: what the weights want is seen by what came of it.
-    channels, height, width = spec.facts.shape
-    begins = spec.model.starts_from_weights
-    size = height if begins and height == width else None
-    known = own.gather(spec.dataset, where, colour=begins and channels > 1, size=size, progress=progress)
+    known = _known(spec, where, progress=progress)
     divided = own.divide(known, spec.dataset)
     if own.fingerprint(known, divided) != spec.facts.fingerprint:
         raise DataError(
@@ -64,10 +61,36 @@ def own_split(spec: StudySpec, where: Path | None, *, progress: bool = False) ->
     names = [one.name if is_code else _relative(one.path, root) for one in known.good]
     return OwnSplit(
         "" if is_code else str(root.absolute()),
-        known.how,
+        _how(spec, known),
         {of: [names[row] for row in rows[of]] for of in rows},
         {of: known.labels[rows[of]].tolist() for of in rows},
     )
+
+
+def decoding(spec: StudySpec, where: Path | None) -> Decoding | None:
+    """Return what the pictures of a study were brought to; None for published data.
+
+    Args:
+        spec: the study.
+        where: stands in for the place that the data set names.
+
+    Raises:
+        StudyFileError: they cannot be read.
+    """
+    return None if spec.dataset.own is None else _how(spec, _known(spec, where, progress=False))
+
+
+def _known(spec: StudySpec, where: Path | None, *, progress: bool) -> Known:
+    """Return the pictures as the search read them: what the weights want is seen by what came of it."""
+    channels, height, width = spec.facts.shape
+    begins = spec.model.starts_from_weights
+    size = height if begins and height == width else None
+    return own.gather(spec.dataset, where, colour=begins and channels > 1, size=size, progress=progress)
+
+
+def _how(spec: StudySpec, known: Known) -> Decoding:
+    # One channel is kept where no picture has turned out to have colours.
+    return replace(known.how, channels=spec.facts.shape[0])
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -43,7 +43,7 @@ def import_lines(wanted: Iterable[str]) -> str:
 
 
 def _is_of_python(line: str) -> bool:
-    return line.split(" ")[0].partition(".")[0] in sys.stdlib_module_names
+    return line.split(" ", maxsplit=1)[0].partition(".")[0] in sys.stdlib_module_names
 
 
 def _order(line: str) -> tuple[str, str]:

@@ -280,7 +280,8 @@ def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
 def _plateau(schedule: ScheduleConfig, n_steps: int, groups: Groups) -> SchedulerCode:
     """Return torch's ReduceLROnPlateau, with the warm-up as a scheduler of its own."""
     final = num(schedule.final_fraction or 0.0)
-    rates, floor_of, smallest = (), f"{final} * peak_lr", "peak_lr"
+    rates: tuple[str, ...] = ()
+    floor_of, smallest = f"{final} * peak_lr", "peak_lr"
     if groups == "unlike":
         rates = ('peaks = [group["lr"] for group in optimizer.param_groups]',)
         floor_of, smallest = f"[{final} * peak for peak in peaks]", "min(peaks)"

@@ -1,5 +1,7 @@
 """A setting as a PyTorch program, ready to be pasted: optimizer, schedule and the loop that steps both."""
 
+from dataclasses import replace
+
 from lrsearch import schedules
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
@@ -23,6 +25,8 @@ def snippet(config: TrialConfig, steps_per_epoch: int, groups: GroupCode = Group
         steps_per_epoch: the number of updates of one pass.
         groups: how the parameters of the model are divided.
     """
+    if not config.optimizer.weight_decay:
+        groups = replace(groups, decay_all=True)
     code = scheduler_code(config.schedule, steps_per_epoch * config.epochs, groups.kind)
     parameters = "model.parameters()" if groups.kind == "one" else "groups"
     optimizer = optimizer_code(config.optimizer, parameters, "peak_lr")
@@ -58,31 +62,29 @@ def _groups(groups: GroupCode) -> list[str]:
     """Return the lines that divide the parameters; none where they are one group."""
     if groups.kind == "one":
         return []
-    where, lr, every = "", "", ""
-    lines = ["", "groups = []"]
+    lines, indent, lr = ["", "groups = []"], "", ""
+    inside = ["inside = {n: p for n, p in model.named_parameters() if p.requires_grad}"]
+    if not groups.decay_all and groups.spares:
+        lines.insert(1, 'spared = getattr(model, "no_weight_decay", set)()')
     if groups.levels:
-        lines = ["", "levels = [  # from the stem to the head: part of the peak, modules", *groups.table(WIDTH), "]"]
-        lines += ["groups = []", "for share, parts in levels:"]
-        every, lr = "    ", ', "lr": share * peak_lr'
-        where = " and any(f'{n}.'.startswith(f'{part}.') for part in parts)"
-        where = where.replace("'", '"')
-    inside = f"inside = [p for n, p in model.named_parameters() if p.requires_grad{where}]"
-    if where:
-        lines += [
-            "    inside = [",
-            "        p for n, p in model.named_parameters()",
-            f"        if p.requires_grad{where}",
-            "    ]",
+        levels = ["levels = [  # from the stem to the head: part of the peak, modules", *groups.table(WIDTH), "]"]
+        lines = ["", *levels, *lines[1:], "for share, parts in levels:"]
+        indent, lr = "    ", ', "lr": share * peak_lr'
+        inside = [
+            "inside = {",
+            "    n: p for n, p in model.named_parameters() if p.requires_grad",
+            '    and any(f"{n}.".startswith(f"{part}.") for part in parts)',
+            "}",
         ]
-    else:
-        lines.append(inside)
+    lines += [f"{indent}{line}" for line in inside]
     if groups.decay_all:
-        return [*lines, f'{every}groups.append({{"params": inside{lr}}})']
+        return [*lines, f'{indent}groups.append({{"params": list(inside.values()){lr}}})']
+    acts = "p.ndim > 1 and n not in spared" if groups.spares else "p.ndim > 1"
     return [
         *lines,
-        f"{every}# Weight decay acts on matrices, not on biases and norms.",
-        f"{every}for acts in (True, False):",
-        f"{every}    some = [p for p in inside if (p.ndim > 1) == acts]",
-        f'{every}    decay = {{}} if acts else {{"weight_decay": 0.0}}',
-        f'{every}    groups.append({{"params": some{lr}, **decay}})',
+        f"{indent}# Weight decay acts on matrices, not on biases and norms.",
+        f"{indent}decayed = [p for n, p in inside.items() if {acts}]",
+        f"{indent}others = [p for n, p in inside.items() if not ({acts})]",
+        f'{indent}groups.append({{"params": decayed{lr}}})',
+        f'{indent}groups.append({{"params": others, "weight_decay": 0.0{lr}}})',
     ]

@@ -73,7 +73,9 @@ def guess(spec: StudySpec) -> str:
     found = None if spec.dataset.own is None else majority(facts)
     if found is None:
         return ""
-    said = f"always '{shown(found.label)}': accuracy {words.accuracy(found.validation, facts.n_validation)} in validation"
+    said = (
+        f"always '{shown(found.label)}': accuracy {words.accuracy(found.validation, facts.n_validation)} in validation"
+    )
     if found.test is not None:
         said += f", {words.accuracy(found.test, facts.n_test)} in the test"
     return said + _balanced(spec, found)
@@ -160,7 +162,11 @@ def level_rows(spec: StudySpec, config: TrialConfig) -> list[tuple[str, ...]]:
         return [_row(one, len(found)) for one in found]
     ends = SHOWN_LEVELS // 2
     left_out = (f"{len(found) - 2 * ends} more", *[""] * (len(HEADER) - 1))
-    return [*(_row(one, len(found)) for one in found[:ends]), left_out, *(_row(one, len(found)) for one in found[-ends:])]
+    return [
+        *(_row(one, len(found)) for one in found[:ends]),
+        left_out,
+        *(_row(one, len(found)) for one in found[-ends:]),
+    ]
 
 
 def _row(one: LevelRate, n: int) -> tuple[str, ...]:

@@ -180,7 +180,9 @@ def studies_table(rows: Iterable[StudyRow]) -> FittedTable:
             Text(f"{row.name}{copied}"),
             Text(study_words.name(row.dataset)),
             Text(study_words.name(row.model)),
-            _finished(row), *counts, f"{row.created_at:%Y-%m-%d}"
+            _finished(row),
+            *counts,
+            f"{row.created_at:%Y-%m-%d}",
         )
     return table
 

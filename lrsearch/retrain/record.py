@@ -20,6 +20,8 @@ On = Literal["train+validation", "train"]
 SCHEMA: Literal["lrsearch/model/1"] = "lrsearch/model/1"
 NORMALIZATION = "(pixel / 255 - mean) / std of each channel; of the training images of the search"
 """What a model expects of an image of bytes."""
+OF_WEIGHTS = "(pixel / 255 - mean) / std of each channel; of the weights that training started from"
+"""Likewise, where it is normalised as those images were."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -103,6 +105,60 @@ class Repeated:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainedLevel:
+    """Layers that are equally deep, and how they learned."""
+
+    share: float
+    """Part of the learning rate (0..1]."""
+    parameters: tuple[str, ...]
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What builds the model again, where it is none of lrsearch's own or was looked at before it was trained."""
+
+    n_parameters: int
+    """That were trained."""
+    args: dict[str, Any] = field(default_factory=dict)
+    """Keywords for the function that builds it."""
+    code_sha256: str = ""
+    """Of the file of a person's own function."""
+    weights: str = ""
+    """Where training started; empty: drawn at random."""
+    weights_sha256: str = ""
+    stem: str = ""
+    """As the study file has it."""
+    freeze: str | tuple[str, ...] = ()
+    """As the study file has it."""
+    frozen: tuple[str, ...] = ()
+    """The names of the parameters that were not trained."""
+    levels: tuple[TrainedLevel, ...] = ()
+    """The stem first, the head last."""
+    weight_decay_on: Literal["matrices", "all"] = "all"
+    loss: str = ""
+    """A person's own; empty: cross entropy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What a picture is brought to before it is normalised."""
+
+    height: int
+    """[pixels]"""
+    width: int
+    """[pixels]"""
+    channels: int
+    resize: Literal["pad", "squash", "crop"]
+    darkest: int
+    """The number in pictures of 16 bits that becomes 0."""
+    brightest: int
+    """That which becomes 255."""
+    background: str = "white"
+    """Behind transparent parts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trained:
     """A finished training: what stands in ``model.json`` beside the weights."""
 
@@ -122,7 +178,8 @@ class Trained:
     n_validation: int
     """Validated on [examples]; 0 where all images were trained on."""
     n_steps: int
-    test: Judged
+    test: Judged | None
+    """None where there is no test set."""
     epochs: tuple[Epoch, ...]
     places: tuple[Site, ...]
     seconds: float
@@ -136,6 +193,10 @@ class Trained:
     """The study's."""
     search: Repeated | None = None
     """None where the search trained something else."""
+    network: Built | None = None
+    """None of models of lrsearch's own, of which ``model`` and ``hidden`` say all."""
+    pictures: Brought | None = None
+    """None where the data are published."""
 
 
 _PROGRESS = TypeAdapter(Progress)

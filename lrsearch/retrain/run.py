@@ -8,16 +8,29 @@ import math
 import re
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lrsearch import families, schedules
+from lrsearch import families, layer_rates, schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
 from lrsearch.retrain import record
 from lrsearch.retrain.folder import TrainingFolder
-from lrsearch.retrain.record import Epoch, Judged, Normalization, On, Progress, Recipe, Repeated, Site, Trained
+from lrsearch.retrain.record import (
+    Brought,
+    Built,
+    Epoch,
+    Judged,
+    Normalization,
+    On,
+    Progress,
+    Recipe,
+    Repeated,
+    Site,
+    Trained,
+    TrainedLevel,
+)
 from lrsearch.spec.study import StudySpec
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
@@ -25,7 +38,8 @@ from lrsearch.trial import Divergence, EpochMetrics, State, Trial
 from lrsearch.version import __version__
 
 if TYPE_CHECKING:
-    from lrsearch.training.serial import SerialEngine, SerialTraining
+    from lrsearch.pictures.decode import Decoding
+    from lrsearch.training.serial import Scores, SerialEngine, SerialTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,8 @@ class Job:
     order: Recipe
     spec: StudySpec
     trial: Trial
+    pictures: "Decoding | None" = None
+    """What a person's own pictures are brought to; None where nobody has looked, or the data are published."""
 
 
 def job(study: Study, trial: Trial, on: On, *, seed: int | None = None, epochs: int | None = None) -> Job:
@@ -84,6 +100,17 @@ def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None
         threads = threads or int(as_then[1])
     engine = worker.build_engine(job.spec, device_name=device, threads=threads, data_dir=data_dir, progress=progress)
     return engine if job.order.on == "train" else engine.on_all_images()
+
+
+def looked_at(job: Job, data_dir: Path | None) -> Job:
+    """Return the job with what is to be known of a person's own pictures, which ``prepare`` has read.
+
+    Raises:
+        StudyFileError: they cannot be read.
+    """
+    from lrsearch.report import own_split
+
+    return replace(job, pictures=own_split.decoding(job.spec, data_dir))
 
 
 def train(
@@ -182,9 +209,11 @@ def _finish(
     digest = hashlib.sha256(weights).hexdigest()
     about = {"study": order.study, "study_id": order.study_id, "trial": order.trial, "on": order.on}
     about |= {"model": spec.model.name, "lrsearch": __version__, "torch": torch.__version__, "sha256": digest}
+    # What whoever starts from these weights must know of their images: it goes wherever the file goes.
+    formula = record.OF_WEIGHTS if spec.scaling == "weights" else record.NORMALIZATION
+    scale = Normalization(splits.mean, splits.std, formula)
+    about |= {"input_shape": splits.shape, "normalization": {"mean": scale.mean, "std": scale.std}}
     file = with_metadata(weights, about)
-    test = training.evaluate(splits.test)
-    n_test = len(splits.test)
     trained = Trained(
         schema=record.SCHEMA,
         order=order,
@@ -193,11 +222,11 @@ def _finish(
         hidden=spec.model.hidden_resolved,
         input_shape=splits.shape,
         classes=splits.classes,
-        normalization=Normalization(splits.mean, splits.std),
+        normalization=scale,
         n_images=len(splits.train),
         n_validation=len(splits.validation),
         n_steps=training.n_steps,
-        test=Judged(test.accuracy, accuracy_error(test.accuracy, n_test), n_test, record.finite(test.loss)),
+        test=_judged(training.evaluate(splits.test), len(splits.test)),
         epochs=so_far.epochs,
         places=so_far.places,
         seconds=sum(row.seconds for row in so_far.epochs),
@@ -206,9 +235,38 @@ def _finish(
         file_sha256=hashlib.sha256(file).hexdigest(),
         spec=spec.to_plain(),
         search=_against_search(job, so_far.epochs, digest),
+        network=_built(job),
+        pictures=None if job.pictures is None else Brought(**asdict(job.pictures)),
     )
     folder.finish(file, record.to_json(trained))
     return trained
+
+
+def _judged(test: "Scores", n_images: int) -> Judged | None:
+    if not n_images:
+        return None
+    return Judged(test.accuracy, accuracy_error(test.accuracy, n_images), n_images, record.finite(test.loss))
+
+
+def _built(job: Job) -> Built | None:
+    """Return what builds the model again; None where its name says all."""
+    model, network = job.spec.model, job.spec.facts.network
+    if network is None:
+        return None
+    shares = layer_rates.shares(len(network.levels), job.order.config)
+    return Built(
+        n_parameters=network.n_parameters,
+        args=model.args or {},
+        code_sha256=network.code,
+        weights=model.weights or model.init_from or "",
+        weights_sha256=network.weights,
+        stem=model.stem or "",
+        freeze=model.freeze or (),
+        frozen=network.frozen,
+        levels=tuple(TrainedLevel(share, names) for share, names in zip(shares, network.levels, strict=True)),
+        weight_decay_on="matrices" if job.spec.decay_matrices else "all",
+        loss=model.loss or "",
+    )
 
 
 def _against_search(job: Job, epochs: Sequence[Epoch], digest: str) -> Repeated | None:

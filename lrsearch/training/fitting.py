@@ -26,7 +26,15 @@ class Loaded:
 
 
 class Fitting:
-    """Which tensors of a file are which of a network."""
+    """Which tensors of a file are which of a network.
+
+    Args:
+        model: the network.
+        tensors: those of the file, by name.
+        what: key and name of the file, with which sentences begin.
+        shape: channels, height and width of an image.
+        n_classes: of the network's head.
+    """
 
     def __init__(
         self,
@@ -43,6 +51,7 @@ class Fitting:
 
     @property
     def has_common_names(self) -> bool:
+        """Whether one of theirs is called as one of ours."""
         return not self._ours.keys().isdisjoint(self._theirs)
 
     def by_name(self) -> tuple[dict[str, torch.Tensor], Loaded]:

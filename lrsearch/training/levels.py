@@ -81,7 +81,8 @@ def by_timm(model: nn.Module) -> dict[str, int] | None:
         return None
     from timm.models import group_parameters
 
-    found: dict[str, int] = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    group_matcher: Any = model.group_matcher
+    found: dict[str, int] = group_parameters(model, group_matcher(coarse=False), reverse=True)
     return found
 
 

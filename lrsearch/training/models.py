@@ -12,7 +12,7 @@ from lrsearch.errors import StudyFileError, nearest
 from lrsearch.own_code import own_lines
 from lrsearch.spec.models import MODELS, RESIDUAL, Layer
 from lrsearch.spec.sources import FORMS_OF_MODELS, Code, Zoo, model_of
-from lrsearch.training import own_networks, states, stems, weights, zoo
+from lrsearch.training import own_networks, stems, weights, zoo
 from lrsearch.training.fitting import Loaded
 from lrsearch.training.levels import LOOK_IMAGES, evaluating, levels
 from lrsearch.training.residual import Residual
@@ -125,10 +125,8 @@ def _wants_small(config: ModelConfig, stem: stems.LargeStem, shape: tuple[int, i
     """Whether a stem that nobody has decided is made small: below a size, unless weights come with another."""
     if config.weights is None and config.init_from is None:
         return min(shape[1:]) < stems.SMALL
-    if config.init_from is None:
-        return False
-    kernel = states.read(config.init_from, "model.init_from").tensors.get(f"{stem.convolution}.weight")
-    return kernel is not None and kernel.shape[2:] == (stems.SMALL_KERNEL,) * 2
+    state = weights.file_of(config)
+    return state is not None and state.kernel(stem.convolution) == (stems.SMALL_KERNEL,) * 2
 
 
 def _materialise(model: nn.Module, own: Code, shape: tuple[int, int, int]) -> None:
@@ -162,7 +160,7 @@ def _freeze(model: nn.Module, freeze: str | tuple[str, ...], shape: tuple[int, i
                     f"{nearest(prefix, [BACKBONE, *sorted(parts)])}; known: {BACKBONE}, {', '.join(top)}"
                 )
     for name in frozen:
-        parameters[name].requires_grad_(requires_grad=False)
+        parameters[name].requires_grad = False
 
 
 def _begins(name: str, prefix: str) -> bool:

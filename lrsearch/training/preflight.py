@@ -71,7 +71,8 @@ def look(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> Ne
 def examine(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> Look:
     """Return what a look at a model shows; see ``look``."""
     try:
-        return _Examination(config, shape, n_classes).result()
+        with draws.at(SEED, 0, CPU):  # whatever draws meanwhile
+            return _Examination(config, shape, n_classes).result()
     except zoo.RefusedError as error:
         package = model_of(config.name)
         assert isinstance(package, Zoo)
@@ -150,12 +151,11 @@ class _Examination:
         """Say of an error in the block whose it is."""
         path = None if self._own is None else self._own.path
         try:
-            with torch.random.fork_rng(devices=[]):
-                if self._is_of_package:
+            if self._is_of_package:
+                yield
+            else:
+                with own_lines("model.name", f"{what} of {self._config.name}", path):
                     yield
-                else:
-                    with own_lines("model.name", f"{what} of {self._config.name}", path):
-                        yield
         except StudyFileError:
             raise
         except Exception as error:
@@ -223,14 +223,18 @@ class _Examination:
     def _check_loss(self, loss: object, logits: torch.Tensor) -> None:
         if logits.shape != (LOOK_IMAGES, self._n_classes):
             raise self._refusal(f"must return logits in training as in evaluation, and returns {[*logits.shape]}")
+        if not logits.requires_grad:
+            raise self._refusal("must give its logits a gradient in training, and they depend on no parameter")
         if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
             kind = f"{[*loss.shape]}" if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise StudyFileError(
                 f"model.loss: {self._config.loss} must return the mean loss, one number that depends on the logits, "
                 f"and returned {kind}"
             )
+        if not loss.isfinite() and self._config.loss is not None:
+            raise StudyFileError(f"model.loss: {self._config.loss} must return a finite loss, and its first is {loss:g}")
         if not loss.isfinite():
-            raise self._refusal(f"must have a finite loss, and its first is {loss.item()}")
+            raise self._refusal(f"must have a finite loss, and its first is {loss:g}")
 
     def _check_copies(self, model: nn.Module) -> None:
         """Make sure that the model can be copied, as its moving average is."""

@@ -87,8 +87,9 @@ def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[
         except StudyFileError:
             raise
         except Exception as error:
+            name = f"{package.package}/{package.name}"
             raise StudyFileError(
-                f"model.weights: '{tag}' of {package.package}/{package.name} cannot be had: {said(error)}; download the weights elsewhere, and "
-                f"name their file"
+                f"model.weights: '{tag}' of {name} cannot be had: {said(error)}; download them elsewhere, and name the "
+                f"file"
             ) from error
     return found

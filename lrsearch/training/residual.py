@@ -9,5 +9,7 @@ class Residual(nn.Sequential):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return ``images`` plus what the layers make of them."""
-        out: torch.Tensor = images + super().forward(images)
-        return out
+        out = images
+        for layer in self:
+            out = layer(out)
+        return images + out

@@ -21,6 +21,8 @@ IN_FOLDER = "weights.safetensors"
 """What `lrsearch train` calls it in its folder ..."""
 ABOUT = "model.json"
 """... and what it writes about it beside it."""
+KERNEL_DIMS = 4
+"""Dimensions of the kernels of a convolution of images."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 """Keys under which programs keep the state in what they save."""
 
@@ -32,9 +34,22 @@ class State:
     path: Path
     sha256: str
     tensors: Mapping[str, torch.Tensor]
-    """In the order of the file, on the CPU."""
+    """On the CPU."""
     about: Mapping[str, Any]
     """What lrsearch wrote about them; empty if it did not write the file."""
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether the tensors are in the order of the network that they are of; safetensors sorts them."""
+        return self.path.suffix != SAFETENSORS
+
+    def kernel(self, convolution: str) -> tuple[int, ...] | None:
+        """Return the height and width of the kernels of a convolution at the beginning; None where it is not found."""
+        name = f"{convolution}.weight"
+        named = sorted((one for one in self.tensors if f".{one}".endswith(f".{name}")), key=len)
+        kernels = [t for t in self.tensors.values() if t.ndim == KERNEL_DIMS] if self.is_ordered else []
+        found = self.tensors[named[0]] if named else next(iter(kernels), None)
+        return None if found is None else tuple(found.shape[2:])
 
 
 def is_file_name(text: str) -> bool:

@@ -57,8 +57,9 @@ def set_channels(model: nn.Module, channels: int) -> None:
 
 def _like(old: nn.Conv2d, channels: int, kernel: int, stride: int) -> nn.Conv2d:
     """Return a convolution that is drawn as wide as ``old`` for as many weights."""
-    padding = old.padding if kernel == old.kernel_size[0] else kernel // 2
-    new = nn.Conv2d(channels, old.out_channels, kernel, stride, padding, bias=old.bias is not None)
+    new = nn.Conv2d(channels, old.out_channels, kernel, stride, kernel // 2, bias=old.bias is not None)
+    if kernel == old.kernel_size[0]:
+        new.padding = old.padding
     nn.init.normal_(new.weight, std=old.weight.std().item() * math.prod(old.kernel_size) ** 0.5 / kernel)
     if new.bias is not None:
         nn.init.zeros_(new.bias)

@@ -17,9 +17,6 @@ from lrsearch.training.states import State
 if TYPE_CHECKING:
     from lrsearch.training.models import ModelConfig
 
-CONVOLUTION_DIMS = 4
-"""Dimensions of the kernels of a convolution of images."""
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -47,7 +44,7 @@ def origin(config: "ModelConfig") -> Origin | None:
     Raises:
         StudyFileError: there are no such weights, or they cannot be read or downloaded.
     """
-    state = _file(config)
+    state = file_of(config)
     if state is not None:
         return _of_file(state, config)
     if config.weights is None:
@@ -69,9 +66,11 @@ def load(model: nn.Module, config: "ModelConfig", shape: tuple[int, int, int], n
     Raises:
         StudyFileError: they are of another network, with the first tensor that does not fit.
     """
-    state = _file(config)
+    state = file_of(config)
+    by_order = False
     if state is not None:
         key, where, tensors = _key(config), str(state.path), state.tensors
+        by_order = config.weights is None and state.is_ordered
     else:
         assert config.weights is not None
         package = _package(config)
@@ -83,9 +82,7 @@ def load(model: nn.Module, config: "ModelConfig", shape: tuple[int, int, int], n
             )
         tensors = published.tensors(package, config.weights, shape)
     fitting = Fitting(model, tensors, f"{key}: {where}", shape, n_classes)
-    found, loaded = (
-        fitting.by_name() if fitting.has_common_names else fitting.by_order(allowed=key == "model.init_from")
-    )
+    found, loaded = fitting.by_name() if fitting.has_common_names else fitting.by_order(allowed=by_order)
     model.load_state_dict(found, strict=False)
     return loaded
 
@@ -117,8 +114,12 @@ def _key(config: "ModelConfig") -> str:
     return "model.weights" if config.weights is not None else "model.init_from"
 
 
-def _file(config: "ModelConfig") -> State | None:
-    """Return what is in the file that a model starts from; None where it starts from none."""
+def file_of(config: "ModelConfig") -> State | None:
+    """Return what is in the file that a model starts from; None where it starts from none.
+
+    Raises:
+        StudyFileError: no such file, or no weights in it.
+    """
     text = config.weights if config.weights is not None else config.init_from
     is_named = config.weights is not None and not states.is_file_name(config.weights)
     return None if text is None or is_named else states.read(text, _key(config))
@@ -137,7 +138,7 @@ def _package(config: "ModelConfig") -> Zoo:
 def _of_file(state: State, config: "ModelConfig") -> Origin:
     about = state.about.get("normalization", state.about)
     shape = state.about.get("input_shape")
-    first = next((t for t in state.tensors.values() if t.ndim == CONVOLUTION_DIMS), None)
+    first = next((t for t in state.tensors.values() if t.ndim == states.KERNEL_DIMS), None)
     channels = shape[0] if shape else 0 if first is None else first.shape[1]
     colour, size = channels == zoo.COLOURS, shape[1] if shape else None
     if "mean" in about and "std" in about:
@@ -155,5 +156,5 @@ def _sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {[*tensor.shape]}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

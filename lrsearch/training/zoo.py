@@ -69,7 +69,7 @@ def other_sizes(
 ) -> tuple[int, ...]:
     """Return the heights and widths [pixels] nearest to that of ``shape`` that a model takes; none if it takes that."""
     channels, height, width = shape
-    found = []
+    found: list[int] = []
     for size in sorted(SIZES, key=lambda one: abs(one - max(height, width))):
         if len(found) < MOST_SIZES and _takes(zoo, args, (channels, size, size), n_classes):
             found.append(size)
