@@ -315,6 +315,7 @@ def test_a_loss_of_ones_own_is_looked_at_too(loss: str, sentence: str | None, tm
     assert sentence in str(caught.value)
 
 
+@pytest.mark.slow
 def test_of_a_lightning_module_forward_is_taken_and_that_is_said(tmp_path: Path) -> None:
     code = """
         import lightning
@@ -342,9 +343,8 @@ def test_of_a_lightning_module_forward_is_taken_and_that_is_said(tmp_path: Path)
     ("name", "shape", "sentence"),
     [
         ("torchvision/vit_b_32", (3, 28, 28), "images of 28x28 pixels (AssertionError: Input shape indivisible by patch"),
-        ("torchvision/vit_b_32", (3, 40, 40), "; it takes 32 or 64 or 96: set dataset.image_size"),
         ("torchvision/alexnet", (3, 28, 28), "; it takes 64 or 75 or 80: set dataset.image_size"),
-        ("torchvision/squeezenet1_0", (3, 16, 40), "does not take images of 16x40 pixels (RuntimeError"),
+        ("torchvision/alexnet", (3, 28, 80), "does not take images of 28x80 pixels (RuntimeError"),
     ],
 )
 def test_a_size_that_does_not_fit_is_said_with_those_that_do(
@@ -358,7 +358,6 @@ def test_a_size_that_does_not_fit_is_said_with_those_that_do(
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("torchvision/vit_b_32", (3, 64, 64)),
         ("timm/vit_tiny_patch16_224", (1, 32, 32)),
         ("torchvision/resnet18", (3, 32, 32)),
         ("torchvision/googlenet", (3, 64, 64)),
@@ -372,7 +371,7 @@ def test_models_of_packages_and_of_lrsearch_pass(name: str, shape: tuple[int, in
     seen = examine(ModelConfig(name), shape, N)
     assert seen.remarks == ()
     assert seen.network.repeats
-    assert seen.network.batch_norm is (name not in ("mlp", "cnn", "torchvision/vit_b_32", "timm/vit_tiny_patch16_224"))
+    assert seen.network.batch_norm is (name not in ("mlp", "cnn", "timm/vit_tiny_patch16_224"))
     assert seen.network.draws is (name == "torchvision/googlenet")
     assert seen.network.code == ""
 

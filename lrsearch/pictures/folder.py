@@ -151,7 +151,10 @@ def listing(path: str, where: Path | None, *, group: str | None, classes: str | 
         )
     if not root.is_dir():
         there = f"{shown(str(root))} is a file" if root.exists() else f"there is no folder {shown(str(root))}"
-        raise StudyFileError(f"dataset.name: folder:PATH must name a folder of pictures, and {there}")
+        raise StudyFileError(
+            f"dataset.name: folder:PATH must name a folder of pictures, and {there}; if they lie elsewhere on this "
+            f"machine, name that folder with --data-dir"
+        )
     walk = _Walk()
     (top,) = walk.folders([_Listed(root.name, str(root), "", is_folder=True)])
     entries = walk.listed(top)

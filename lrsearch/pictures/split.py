@@ -206,7 +206,7 @@ def _divide(
         wanted: ``[sides, classes]``; adds up to the counts of ``labels``. What fits nowhere is on the first side.
         generator: draws.
         keep: units of each class that are on the first side wherever there are so many; if there are more, and the
-            second side wants some, it has one.
+            second side wants some, it has one, unless all are larger than what is wanted of the class.
     """
     known = _Members(labels, units, wanted.shape[1])
     side = np.full(len(labels), -1, dtype=np.int64)
@@ -270,7 +270,9 @@ def _mend(known: _Members, side: Indices, wanted: Counts, keep: int) -> None:
         units = known.having(label)
         if wanted[1, label] == 0 or (place[units] == 1).any():
             continue
-        for unit in sorted(units, key=lambda one: (known.sizes[one], one)):
+        # Not one that is larger than what is wanted of the class on both sides: it would be most of the second.
+        small = [unit for unit in units if known.sizes[unit] <= wanted[:2, label].sum()]
+        for unit in sorted(small, key=lambda one: (known.sizes[one], one)):
             if place[unit] != 0 or (on_first[known.classes(unit)[0]] > keep).all():
                 move(int(unit), 1)
                 break
