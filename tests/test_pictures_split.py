@@ -120,9 +120,21 @@ def test_units_of_one_class_are_never_torn_and_every_class_trains_and_validates(
     assert len(set.union(*sides)) == sum(map(len, sides))
     for label in range(n_classes):
         assert label in {labels[row] for row in done.train}
-        assert label in {labels[row] for row in done.validation}
+        if limit is None:
+            assert label in {labels[row] for row in done.validation}
     if limit is None:
         assert sum(sizes(done)) == len(units)
+    else:
+        # A class goes without validation images rather than have a unit there that is larger than all it was to have.
+        assert all(units.count(unit) <= limit for unit in sides[1])
+
+
+def test_a_group_larger_than_a_limit_does_not_fill_the_validation_set() -> None:
+    labels = [0] * 270 + [1] * 270
+    units = [0] * 258 + [1] * 8 + [2] * 4 + list(range(3, 273))
+    done = divided(labels, units, limit=100)
+    assert sizes(done)[1] <= 20
+    assert 0 in {labels[row] for row in done.train}
 
 
 def test_many_groups_come_near_the_fractions() -> None:

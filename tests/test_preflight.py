@@ -280,7 +280,9 @@ def test_frozen_parameters_are_in_no_level_that_learns(tmp_path: Path) -> None: 
 
 
 def test_tied_weights_are_named(tmp_path: Path) -> None:  # row 21
-    build = "own = Own(num_classes)\nown.more = nn.Linear(16, num_classes)\nown.more.weight = own.head.weight\nreturn own"
+    build = (
+        "own = Own(num_classes)\nown.more = nn.Linear(16, num_classes)\nown.more.weight = own.head.weight\nreturn own"
+    )
     seen = seen_of(tmp_path, net("return super().forward(x) + self.more(self.features(x))", build))
     assert seen.ties == (("head.weight", "more.weight"),)
     assert [name for level in seen.levels for name in level].count("head.weight") == 1
@@ -342,7 +344,11 @@ def test_of_a_lightning_module_forward_is_taken_and_that_is_said(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "shape", "sentence"),
     [
-        ("torchvision/vit_b_32", (3, 28, 28), "images of 28x28 pixels (AssertionError: Input shape indivisible by patch"),
+        (
+            "torchvision/vit_b_32",
+            (3, 28, 28),
+            "images of 28x28 pixels (AssertionError: Input shape indivisible by patch",
+        ),
         ("torchvision/alexnet", (3, 28, 28), "; it takes 64 or 75 or 80: set dataset.image_size"),
         ("torchvision/alexnet", (3, 28, 80), "does not take images of 28x80 pixels (RuntimeError"),
     ],

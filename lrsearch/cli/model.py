@@ -174,16 +174,20 @@ def _rendered(
         "draws random numbers in training" if network.draws else "",
         "repeats exactly" if network.repeats else "does not repeat exactly",
     ]
-    of = f"{counted(n_classes, 'class', 'classes')} of {shown(spec.dataset.name)}, images {channels}x{height}x{width}"
     words = [
-        f"model       {shown(spec.model.name)} for {of}",
+        f"model       {shown(spec.model.name)}",
+        f"images      {channels}x{height}x{width}, {counted(n_classes, 'class', 'classes')} of {shown(spec.dataset.name)}",
         f"parameters  {network.n_parameters:,} trained" + (f", {n_frozen:,} frozen" if n_frozen else ""),
         f"training    {', '.join(one for one in does if one)}",
         *(f"tied        {' = '.join(names)}" for names in seen.ties),
         *(f"code        SHA-256 {network.code[:12]}" for _ in range(bool(network.code))),
         *(f"weights     SHA-256 {network.weights[:12]}" for _ in range(bool(network.weights))),
     ]
-    parts: list[RenderableType] = [*(Text(line) for line in words), Text(), _table(rows)]
+    parts: list[RenderableType] = [
+        *(Text(line, no_wrap=True, overflow="ignore") for line in words),
+        Text(),
+        _table(rows),
+    ]
     if seen.remarks:
         parts += [Text(), *(Text(f"* {sentence}") for sentence in seen.remarks)]
     return Group(*parts)

@@ -5,6 +5,7 @@ that a large one takes little memory, and its transparent parts and its frame ar
 """
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,10 +128,14 @@ def read_file(path: Path) -> bytes:
     """Return the content of a picture file.
 
     Raises:
-        PictureError: it is larger than a picture is.
+        PictureError: it is no file, or larger than a picture is.
         OSError: it cannot be read.
     """
-    size = path.stat().st_size
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        # A pipe or a device, which might never end.
+        raise PictureError(f"the picture {path} must be a file, and is none", "is no file")
+    size = status.st_size
     if size > LARGEST_FILE:
         raise PictureError(
             f"the picture {path} must be a file of at most {LARGEST_FILE:,} bytes, got {size:,}",

@@ -22,7 +22,7 @@ class Found:
     name: str
     """Relative, with ``/``, in Unicode's composed form: the same on every machine."""
     path: Path
-    """Where it lies here."""
+    """Where it lies here; nowhere for a picture of a function."""
     label: str
     """The name of its class."""
     of: SetName | None = None

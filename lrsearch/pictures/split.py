@@ -149,11 +149,9 @@ def _shares(counts: Counts, total: int) -> Counts:
     least = np.minimum(counts, 1) if least.sum() > total else least
     if total <= least.sum():
         # Less than one for each: the larger classes have theirs.
-        out = np.zeros_like(counts)
-        out[np.argsort(-counts, kind="stable")[:total]] = 1
-        return np.minimum(out, counts)
+        return np.where(np.isin(np.arange(len(counts)), np.argsort(-counts, kind="stable")[:total]), least, 0)
     exact = counts * (total / counts.sum())
-    out = np.maximum(np.floor(exact).astype(np.int64), least)
+    out: Counts = np.maximum(np.floor(exact).astype(np.int64), least)
     while rest := total - int(out.sum()):
         # Those that are furthest below their part get one more; or, where small classes got one, the others one less.
         able = np.flatnonzero(out < counts if rest > 0 else out > least)
