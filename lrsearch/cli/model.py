@@ -169,6 +169,7 @@ def _rendered(
     network = seen.network
     n_frozen = sum(row.n_frozen for row in rows)
     channels, height, width = shape
+    classes = counted(n_classes, "class", "classes")
     does = [
         "normalises by batch" if network.batch_norm else "",
         "draws random numbers in training" if network.draws else "",
@@ -176,7 +177,7 @@ def _rendered(
     ]
     words = [
         f"model       {shown(spec.model.name)}",
-        f"images      {channels}x{height}x{width}, {counted(n_classes, 'class', 'classes')} of {shown(spec.dataset.name)}",
+        f"images      {channels}x{height}x{width}, {classes} of {shown(spec.dataset.name)}",
         f"parameters  {network.n_parameters:,} trained" + (f", {n_frozen:,} frozen" if n_frozen else ""),
         f"training    {', '.join(one for one in does if one)}",
         *(f"tied        {' = '.join(names)}" for names in seen.ties),

@@ -264,13 +264,15 @@ def _mend(known: _Members, side: Indices, wanted: Counts, keep: int) -> None:
         for unit in sorted(units[place[units] != 0], key=lambda one: (known.sizes[one], one)):
             if on_first[label] < keep:
                 move(int(unit), 0)
-    for label in range(wanted.shape[1]):
-        units = known.having(label)
-        if wanted[1, label] == 0 or (place[units] == 1).any():
-            continue
-        # Not one that is larger than what is wanted of the class on both sides: it would be most of the second.
-        small = [unit for unit in units if known.sizes[unit] <= wanted[:2, label].sum()]
-        for unit in sorted(small, key=lambda one: (known.sizes[one], one)):
-            if place[unit] != 0 or (on_first[known.classes(unit)[0]] > keep).all():
-                move(int(unit), 1)
-                break
+    # Not a unit that is larger than what is wanted of the class on both sides: it would be most of the second. But
+    # where that leaves the second side empty, the smallest of all.
+    for most in (wanted[:2].sum(axis=0), None):
+        for label in range(wanted.shape[1]):
+            units = known.having(label)
+            if wanted[1, label] == 0 or (place[units] == 1).any() or (most is None and (place == 1).any()):
+                continue
+            for unit in sorted(units, key=lambda one: (known.sizes[one], one)):
+                fits = most is None or known.sizes[unit] <= most[label]
+                if fits and (place[unit] != 0 or (on_first[known.classes(unit)[0]] > keep).all()):
+                    move(int(unit), 1)
+                    break

@@ -231,8 +231,9 @@ class _Examination:
                 f"model.loss: {self._config.loss} must return the mean loss, one number that depends on the logits, "
                 f"and returned {kind}"
             )
-        if not loss.isfinite() and self._config.loss is not None:
-            raise StudyFileError(f"model.loss: {self._config.loss} must return a finite loss, and its first is {loss:g}")
+        own_loss = self._config.loss
+        if not loss.isfinite() and own_loss is not None:
+            raise StudyFileError(f"model.loss: {own_loss} must return a finite loss, and its first is {loss:g}")
         if not loss.isfinite():
             raise self._refusal(f"must have a finite loss, and its first is {loss:g}")
 
