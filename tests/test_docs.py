@@ -334,6 +334,7 @@ def test_every_environment_variable_is_listed_with_its_option() -> None:
         "LRSEARCH_DEBUG": "--debug",
         "LRSEARCH_DASHBOARD_PASSWORD": "--password-file",
         "LRSEARCH_LOG_FORMAT": "--log-format",
+        "LRSEARCH_CACHE": "",
         "NO_COLOR": "",
     }
 
