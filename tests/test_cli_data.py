@@ -173,7 +173,7 @@ ROWS = (
         "1",
         hidden,
         OK,
-        ("skipped 6 names that are hidden or a system's own", "skipped 1 file whose name does not"),
+        ("skipped 6 names of hidden files or of a system's own", "skipped 1 file whose name does not"),
         document={"n_found": 10},
     ),
     Row("2", lambda root: paint_classes(root, {"a": 5, "b": 5, "c": 0}), OK, ("skipped 1 folder without pictures: c",)),

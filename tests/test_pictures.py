@@ -1,5 +1,6 @@
 """Pictures of a person's own: found in folders, tables and functions, decoded once, kept, and found again."""
 
+import os
 import random
 import shutil
 import unicodedata
@@ -49,7 +50,7 @@ def test_the_sets_of_a_folder_stay(tmp_path: Path, images: Made) -> None:
         "test": {"Test"},
     }
     assert [len(names) for names in by_set.values()] == [10, 10, 10]
-    assert "skipped annotations, which is no train, val or test" in got.said
+    assert "skipped 1 folder beside train, val and test: annotations" in got.said
 
 
 def test_train_may_be_a_class(tmp_path: Path, images: Made) -> None:
@@ -465,9 +466,26 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path, images: Made) -> 
     (root / "d").symlink_to(far / "x")
     (root / "a" / "link.png").symlink_to(far / "x" / "0000.png")
     (root / "a" / "gone.png").symlink_to(tmp_path / "nothing.png")
+    (root / "a" / "itself").symlink_to("itself")
     seen = look(DatasetSpec(name=f"folder:{root}"), cache=tmp_path / "cache")
     assert [(row.name, row.found, row.bad) for row in seen.classes] == [("a", 6, 1), ("b", 4, 0), ("d", 3, 0)]
     assert seen.known.bad == (("a/gone.png", "cannot be read: No such file or directory"),)
     assert "skipped 2 links to a folder that was read under another name: c, a/loop" in seen.said
     (root / "a" / "gone.png").unlink()
     assert "1 picture of two classes at once: a/link.png = d/0000.png" in images().said
+
+
+def test_a_class_whose_name_is_no_text_is_refused(tmp_path: Path, images: Made) -> None:
+    paint_classes(tmp_path / "pics", {"a": 3, "b": 3})
+    try:
+        (tmp_path / "pics" / "a").rename(os.fsdecode(os.fsencode(tmp_path / "pics") + b"/gr\xfcn"))
+    except OSError:
+        pytest.skip("this file system takes text only")
+    with pytest.raises(StudyFileError, match=r"must be text in UTF-8, and 'gr\\udcfcn'"):
+        images()
+
+
+def test_a_pipe_among_the_pictures_is_no_picture(pics: Path, images: Made) -> None:
+    os.mkfifo(pics / "cat" / "pipe.png")
+    with pytest.raises(StudyFileError, match=r"1 of 21 pictures cannot be read: cat/pipe.png is no file"):
+        images()

@@ -215,7 +215,11 @@ def test_the_processes_give_what_one_gives(many: Path, tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("size=64k", "whose disk is full: make room, or name another folder with LRSEARCH_CACHE"),
+        pytest.param(
+            "size=64k",
+            "whose disk is full: make room, or name another folder with LRSEARCH_CACHE",
+            marks=pytest.mark.slow,
+        ),
         ("ro", "which cannot be used: Read-only file system; name another folder with LRSEARCH_CACHE"),
     ],
 )

@@ -12,7 +12,7 @@ from torch import nn
 from lrsearch.errors import StudyFileError
 from lrsearch.training import preflight
 from lrsearch.training.models import ModelConfig, build
-from lrsearch.training.preflight import Look, examine, look
+from lrsearch.training.preflight import ModelLook, examine, look
 
 SHAPE = (3, 8, 8)
 N = 5
@@ -52,7 +52,7 @@ def line_of(config: ModelConfig, words: str) -> str:
     return f"({path}, line {max(n for n, line in enumerate(lines, 1) if words in line)})"
 
 
-def seen_of(tmp_path: Path, code: str) -> Look:
+def seen_of(tmp_path: Path, code: str) -> ModelLook:
     return examine(written(tmp_path, code), SHAPE, N)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lrsearch.spec.study import StudySpec
-    from lrsearch.training.preflight import Look
+    from lrsearch.training.preflight import ModelLook
     from lrsearch.training.weights import Origin
 
 SCHEMA = "lrsearch/model-look/1"
@@ -27,7 +27,7 @@ STEM_RATIO = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LevelRow:
     """A level of the table."""
 
     names: tuple[str, ...]
@@ -103,7 +103,7 @@ def _images(spec: "StudySpec", origin: "Origin | None", data_dir: "Path | None")
     return (channels, height, width), len(found.classes)
 
 
-def _rows(seen: "Look", spec: "StudySpec") -> list[Row]:
+def _rows(seen: "ModelLook", spec: "StudySpec") -> list[LevelRow]:
     from lrsearch import layer_rates
     from lrsearch.training import optimizers
     from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
@@ -115,7 +115,7 @@ def _rows(seen: "Look", spec: "StudySpec") -> list[Row]:
     shares = iter(layer_rates.shares(len(seen.network.levels), config))
     frozen = set(seen.network.frozen)
     return [
-        Row(
+        LevelRow(
             names,
             sum(sizes[name] for name in names),
             sum(sizes[name] for name in names if name in decayed),
@@ -127,7 +127,7 @@ def _rows(seen: "Look", spec: "StudySpec") -> list[Row]:
 
 
 def _to_json(
-    seen: "Look", rows: list[Row], spec: "StudySpec", shape: tuple[int, int, int], n_classes: int
+    seen: "ModelLook", rows: list[LevelRow], spec: "StudySpec", shape: tuple[int, int, int], n_classes: int
 ) -> dict[str, Any]:
     """Return everything as a document."""
     network = seen.network
@@ -160,7 +160,7 @@ def _to_json(
 
 
 def _rendered(
-    seen: "Look", rows: list[Row], spec: "StudySpec", shape: tuple[int, int, int], n_classes: int
+    seen: "ModelLook", rows: list[LevelRow], spec: "StudySpec", shape: tuple[int, int, int], n_classes: int
 ) -> "RenderableType":
     """Return the same for a person."""
     from rich.console import Group, RenderableType
@@ -194,7 +194,7 @@ def _rendered(
     return Group(*parts)
 
 
-def _table(rows: list[Row]) -> "Table":
+def _table(rows: list[LevelRow]) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from lrsearch.predict.run import Numbered, PictureFile
-    from lrsearch.predict.unknown import Judged, Unread
+    from lrsearch.predict.unknown import Answered, Unread
 
 
 ENOUGH_COLOURS = ("256", "truecolor", "windows")
@@ -138,7 +138,7 @@ def _check(
         check_free(output, force=force)
 
 
-def _written(judged: "Iterator[Judged | Unread]", n_classes: int, n_pictures: int, output: Path | None) -> int:
+def _written(judged: "Iterator[Answered | Unread]", n_classes: int, n_pictures: int, output: Path | None) -> int:
     """Write what each picture is taken for; then say which could not be read."""
     import io
 

@@ -165,6 +165,7 @@ def decode(content: bytes, how: Decoding, name: object) -> Decoded:
 
     Raises:
         PictureError: it is no picture, is damaged, or has more pixels than a picture has.
+        DataError: there is too little memory for it.
     """
     with _opened(content, name) as opened:
         n_frames = int(getattr(opened, "n_frames", 1))
@@ -218,6 +219,11 @@ def _named(name: object) -> Iterator[None]:
         ) from None
     except PictureError:
         raise
+    except MemoryError:
+        # Not the picture's fault, or not for certain: nobody must remember it as damaged.
+        raise DataError(
+            f"{name} takes more memory to decode than there is: make it smaller, or end other programs"
+        ) from None
     # A damaged file makes Pillow's readers raise nearly anything: OSError, SyntaxError, ValueError, struct.error.
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]

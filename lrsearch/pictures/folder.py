@@ -54,6 +54,8 @@ class _Walk:
     """Links to folders that were entered by another name."""
     empty: list[str] = field(default_factory=list)
     """Folders that could be classes and hold no picture."""
+    others: list[str] = field(default_factory=list)
+    """Folders beside those of the sets."""
     loose: list[str] = field(default_factory=list)
     """Pictures outside the folders of classes."""
 
@@ -103,7 +105,7 @@ class _Walk:
             if one.name.startswith(".") or one.name in LEFT_OUT:
                 self.left_out.append(relative)
             else:
-                out.append(_Listed(one.name, one.path, relative, one.is_dir(), one.is_symlink()))
+                out.append(_Listed(one.name, one.path, relative, _is_folder(one), one.is_symlink()))
         return out
 
     def _enter(self, folder: _Listed) -> bool:
@@ -117,18 +119,23 @@ class _Walk:
 
     def said(self) -> Iterator[str]:
         """Yield what was passed over."""
-        for names, what in (
-            (self.left_out, "hidden or foreign name"),
-            (self.empty, "folder without pictures"),
-            (self.loose, "picture outside the folders of classes"),
-            (self.no_pictures, "file whose name does not end as that of a picture"),
-            (self.again, "link to a folder that was read under another name"),
+        for names, noun, which in (
+            (self.left_out, "name", "of hidden files or of a system's own"),
+            (self.others, "folder", "beside train, val and test"),
+            (self.empty, "folder", "without pictures"),
+            (self.loose, "picture", "outside the folders of classes"),
+            (self.no_pictures, "file", "whose name does not end as that of a picture"),
+            (self.again, "link", "to a folder that was read under another name"),
         ):
             if names:
-                first, _, rest = what.partition(" ")
-                noun = counted(len(names), "name" if first == "hidden" else first)
-                words = f"{noun} that are hidden or a system's own" if first == "hidden" else f"{noun} {rest}"
-                yield f"skipped {words}: {some(names, 3)}"
+                yield f"skipped {counted(len(names), noun)} {which}: {some(names, 3)}"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads to itself
 
 
 def listing(path: str, where: Path | None, *, group: str | None, classes: str | None) -> Listing:
@@ -165,14 +172,13 @@ def listing(path: str, where: Path | None, *, group: str | None, classes: str | 
             for folder in walk.folders([one for one in entries if one in sets])
             for picture in walk.classes(walk.listed(folder), sets[folder], group)
         ]
-        others = [one.name for one in entries if one.is_folder and one not in sets]
-        said = [f"skipped {some(others, 3)}, which is no train, val or test"] if others else []
+        walk.others += [one.name for one in entries if one.is_folder and one not in sets]
     else:
-        found, said = list(walk.classes(entries, None, group)), []
+        found = list(walk.classes(entries, None, group))
     if not found:
         raise StudyFileError(_nothing(root, walk.loose))
     order = in_order(found, given_classes(classes, root), f"the folder {shown(str(root))}")
-    return Listing(root, tuple(sorted(found, key=attrgetter("name"))), order, (*walk.said(), *said))
+    return Listing(root, tuple(sorted(found, key=attrgetter("name"))), order, tuple(walk.said()))
 
 
 def _sets(entries: list[_Listed], root: Path) -> dict[_Listed, SetName]:

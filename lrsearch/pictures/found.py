@@ -72,6 +72,12 @@ def in_order(found: Sequence[Found], given: Sequence[str] | None, what: str) -> 
         StudyFileError: one class or none, a class of another set than train that train does not have, or classes that
             were given and are others.
     """
+    for name in sorted({one.label for one in found}):
+        if any("\ud800" <= letter <= "\udfff" for letter in name):  # what Python makes of bytes that are no text
+            raise StudyFileError(
+                f"dataset.name: the names of classes must be text in UTF-8, and '{shown(name)}' of {what} is none: "
+                f"rename it"
+            )
     own = {one.label for one in found if one.of in (None, "train")}
     classes = sorted(own) if given is None else list(given)
     for of in ("validation", "test"):

@@ -43,7 +43,7 @@ FORMS: Final = (
 class _Arrays:
     """Images of one size as one array."""
 
-    name: str
+    name: SetName
     images: np.ndarray[Any, Any]
     """``[n, h, w, c]``."""
     numbers: list[int]
@@ -73,7 +73,7 @@ class _Arrays:
 class _Items:
     """Pictures that are read one by one; their labels are known when all have been read."""
 
-    name: str
+    name: SetName
     dataset: Any
     code: own_code.OwnFunction
     numbers: list[int]
@@ -83,7 +83,7 @@ class _Items:
         """Those of some of the items, evenly spaced."""
         n = len(self.dataset)
         rows = sorted({i * n // LOOKED_AT for i in range(LOOKED_AT)} if n > LOOKED_AT else range(n))
-        pictures = [self.read(row)[0] for row in rows]
+        pictures = (self.read(row)[0] for row in rows)
         return [Header(one.width, one.height, one.mode) for one in pictures]
 
     def check(self) -> None:
@@ -189,7 +189,7 @@ def _listing(sets: Sequence[Source], classes: tuple[str, ...] | None, dataset: D
             if number not in by_number:
                 known = f"0 to {len(by_number) - 1}, the classes" if names else "a label of a training image"
                 raise StudyFileError(f"{KEY}: {what}: the label of {one.name}/{row} must be {known}, got {number}")
-            found.append(Found(f"{one.name}/{row}", Path(), by_number[number], one.name))  # type: ignore[arg-type]
+            found.append(Found(f"{one.name}/{row}", Path(), by_number[number], one.name))
     return Listing(Path(), tuple(found), in_order(found, tuple(by_number.values()), what))
 
 

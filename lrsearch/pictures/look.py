@@ -32,7 +32,7 @@ class ClassRow:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Look:
+class Overview:
     """What was seen."""
 
     known: Known
@@ -65,7 +65,9 @@ class Look:
         return self.known.stored.folder
 
 
-def look(dataset: DatasetSpec, where: Path | None = None, *, cache: Path | None = None, progress: bool = False) -> Look:
+def look(
+    dataset: DatasetSpec, where: Path | None = None, *, cache: Path | None = None, progress: bool = False
+) -> Overview:
     """Find and decode the pictures, and draw the three sets as a search would; nothing is trained.
 
     Args:
@@ -92,7 +94,7 @@ def look(dataset: DatasetSpec, where: Path | None = None, *, cache: Path | None 
     good = Counter(one.label for one in known.good)
     headers = [one.header for one in known.seen if one.header is not None]
     height, width = known.stored.images.shape[2:]
-    return Look(
+    return Overview(
         known=known,
         split=divided,
         refused=refused,

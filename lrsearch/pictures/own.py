@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from lrsearch.spec.study import DatasetSpec
 
 TEST_FRACTION: Final = 0.2
 """Where the study file says nothing."""
+AT_ONCE: Final = 256
+"""Images that are hashed at once."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -158,15 +161,11 @@ def fingerprint(known: Known, divided: Split) -> str:
     if kept.exists():
         return kept.read_text("ascii")
     for rows in sets:
-        for at in range(0, len(rows), _AT_ONCE):
-            head.update(images[rows[at : at + _AT_ONCE]].data)
+        for at in range(0, len(rows), AT_ONCE):
+            head.update(images[rows[at : at + AT_ONCE]].data)
         head.update(labels[rows].astype("<i8").tobytes())
-    with caching.told(kept.parent):
+    with suppress(OSError):  # it is worked out again next time
         part = kept.with_suffix(f".{os.getpid()}.part")
         part.write_text(head.hexdigest(), "ascii")
         part.replace(kept)
     return head.hexdigest()
-
-
-_AT_ONCE: Final = 256
-"""Images that are hashed at once."""

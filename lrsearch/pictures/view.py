@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.pictures.found import FIRST
-from lrsearch.pictures.look import Look
+from lrsearch.pictures.look import Overview
 from lrsearch.text import counted, shown
 
 SCHEMA: Final = "lrsearch/data/1"
@@ -17,7 +17,7 @@ MOST_CLASSES: Final = 40
 FINGERPRINT_DIGITS: Final = 12
 
 
-def to_json(seen: Look) -> dict[str, Any]:
+def to_json(seen: Overview) -> dict[str, Any]:
     """Return everything as a document."""
     how, known = seen.known.how, seen.known
     return {
@@ -58,7 +58,7 @@ def to_json(seen: Look) -> dict[str, Any]:
     }
 
 
-def render(seen: Look) -> RenderableType:
+def render(seen: Overview) -> RenderableType:
     """Return the same for a person."""
     known = seen.known
     parts: list[RenderableType] = [_classes(seen), Text()]
@@ -86,7 +86,7 @@ def render(seen: Look) -> RenderableType:
     return Group(*parts)
 
 
-def _classes(seen: Look) -> Table:
+def _classes(seen: Overview) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
     table.add_column("class", overflow="fold")
     for name in ("pictures", "bad", "train", "validation", "test"):
@@ -109,5 +109,5 @@ def _range(sizes: tuple[int, int, int]) -> str:
     return f"{least:,}" if least == most else f"{least:,} to {most:,} (median {median:,})"
 
 
-def _channels(seen: Look) -> str:
+def _channels(seen: Overview) -> str:
     return "grey" if seen.known.stored.images.shape[1] == 1 else "3 channels"

@@ -28,7 +28,7 @@ TOP: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Answered:
     """A picture and what it is taken for."""
 
     name: str
@@ -71,7 +71,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def judged(
     model: nn.Module, splits: ImageSplits, how: Decoding | None, folder: Path, paths: Sequence[Path]
-) -> Iterator[Judged | Unread]:
+) -> Iterator[Answered | Unread]:
     """Yield what a model takes each picture for, in their order, some at a time.
 
     Args:
@@ -95,7 +95,7 @@ def judged(
                 if isinstance(one, str):
                     yield Unread(name, one)
                 else:
-                    yield Judged(name, next(scores))
+                    yield Answered(name, next(scores))
 
 
 def _read(path: Path, how: Decoding) -> Pixels | str:
@@ -121,7 +121,7 @@ def _scores(
         yield tuple((splits.classes[label], value) for label, value in zip(of, row, strict=True))
 
 
-def write(file: TextIO, found: Iterator[Judged | Unread], n_classes: int) -> list[Unread]:
+def write(file: TextIO, found: Iterator[Answered | Unread], n_classes: int) -> list[Unread]:
     """Write a line of CSV for each picture that was read; return the others.
 
     Columns are ``file``, ``class`` and ``probability``, and the same of the second and third likeliest class.

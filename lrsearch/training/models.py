@@ -1,8 +1,7 @@
 """The models that a study can name, built: lrsearch's own, those of packages, and a person's own."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -15,33 +14,13 @@ from lrsearch.spec.sources import FORMS_OF_MODELS, Code, Zoo, model_of
 from lrsearch.training import own_networks, stems, weights, zoo
 from lrsearch.training.fitting import Loaded
 from lrsearch.training.levels import LOOK_IMAGES, evaluating, levels
+from lrsearch.training.model_config import ModelConfig
 from lrsearch.training.residual import Residual
+
+__all__ = ["BACKBONE", "ModelConfig", "assembled", "build", "n_parameters"]
 
 BACKBONE = "backbone"
 """Stands for all but the head."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelConfig:
-    """A model by name, and all that decides what is built; a field that is None is as its absence."""
-
-    name: str = "mlp"
-    """Of a record, ``torchvision/NAME``, ``timm/NAME``, ``FILE.py:FUNCTION`` or ``package.module:function``."""
-    hidden: tuple[int, ...] | None = None
-    """Units of each hidden dense layer, in order, each >= 1; of the models that have a record. It may be empty: then
-    the output layer stands alone (with ``mlp``, softmax regression). None is the default of the record."""
-    weights: str | None = None
-    """Weights of a package by name (``DEFAULT``, a tag), or a file of them; excludes ``init_from``."""
-    init_from: str | None = None
-    """A file of weights, or a folder of `lrsearch train`."""
-    stem: str | None = None
-    """``small`` or ``full``: how a package's model begins; ``auto`` and None: small below 64 pixels without weights."""
-    freeze: str | tuple[str, ...] | None = None
-    """What is not trained: ``backbone``, or how the names of parameters begin."""
-    args: Mapping[str, object] | None = None
-    """More keywords for the function that builds it."""
-    loss: str | None = None
-    """A function of a person's own; see ``outputs.loss_of``."""
 
 
 def build(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Module:

@@ -23,7 +23,7 @@ from lrsearch.spec.sources import Code, Zoo, model_of
 from lrsearch.training import draws, models, networks, outputs, own_networks, weights, zoo
 from lrsearch.training.fitting import Loaded, some
 from lrsearch.training.levels import LOOK_IMAGES, levels
-from lrsearch.training.models import ModelConfig
+from lrsearch.training.model_config import ModelConfig
 from lrsearch.trial import Network
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ModelLook:
     """What a look at a model has shown."""
 
     model: nn.Module
@@ -68,7 +68,7 @@ def look(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> Ne
     return found.network
 
 
-def examine(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> Look:
+def examine(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> ModelLook:
     """Return what a look at a model shows; see ``look``."""
     try:
         with draws.at(SEED, 0, CPU):  # whatever draws meanwhile
@@ -98,7 +98,7 @@ class _Examination:
         self._labels = torch.arange(LOOK_IMAGES) % n_classes
         self._remarks: list[str] = []
 
-    def result(self) -> Look:
+    def result(self) -> ModelLook:
         """Go through all of it."""
         model, loaded = self._built(SEED)
         origin = weights.origin(self._config)
@@ -138,7 +138,7 @@ class _Examination:
             code="" if self._own is None else self._own.sha256,
             weights="" if origin is None else origin.sha256,
         )
-        return Look(model, network, found, _ties(model), tuple(self._remarks))
+        return ModelLook(model, network, found, _ties(model), tuple(self._remarks))
 
     def _remark(self, sentence: str) -> None:
         self._remarks.append(f"model.name: {self._config.name} {sentence}{self._where}")

@@ -28,7 +28,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class StateFile:
     """What is in a file of weights."""
 
     path: Path
@@ -57,7 +57,7 @@ def is_file_name(text: str) -> bool:
     return text.endswith((SAFETENSORS, *OF_TORCH)) or "/" in text or "\\" in text
 
 
-def read(text: str, key: str) -> State:
+def read(text: str, key: str) -> StateFile:
     """Return the weights in a file, or in the folder of `lrsearch train`; ``key`` of the study file names it.
 
     Raises:
@@ -73,13 +73,13 @@ def read(text: str, key: str) -> State:
 
 
 @lru_cache(maxsize=2)
-def _read(path: Path, key: str, _changed: int, _size: int) -> State:
+def _read(path: Path, key: str, _changed: int, _size: int) -> StateFile:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if path.suffix == SAFETENSORS:
         tensors, about = _of_safetensors(path, key)
-        return State(path, sha256, tensors, about or _beside(path, sha256))
-    return State(path, sha256, _of_torch(path, key), {})
+        return StateFile(path, sha256, tensors, about or _beside(path, sha256))
+    return StateFile(path, sha256, _of_torch(path, key), {})
 
 
 def _of_safetensors(path: Path, key: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,10 +11,8 @@ from lrsearch.errors import StudyFileError
 from lrsearch.spec.sources import Zoo, model_of
 from lrsearch.training import published, states, zoo
 from lrsearch.training.fitting import Fitting, Loaded, some
-from lrsearch.training.states import State
-
-if TYPE_CHECKING:
-    from lrsearch.training.models import ModelConfig
+from lrsearch.training.model_config import ModelConfig
+from lrsearch.training.states import StateFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +33,7 @@ class Origin:
     """Whether mean and standard deviation are what the package says of the architecture, and not what the file does."""
 
 
-def origin(config: "ModelConfig") -> Origin | None:
+def origin(config: ModelConfig) -> Origin | None:
     """Return what comes with the weights that a model starts from; None where they are drawn.
 
     Of a file that does not say how its images were normalised, that is what the package says of the architecture.
@@ -54,7 +51,7 @@ def origin(config: "ModelConfig") -> Origin | None:
     return Origin(_sha256(published.tensors(package, config.weights, None)), mean, std, size, colour=True)
 
 
-def load(model: nn.Module, config: "ModelConfig", shape: tuple[int, int, int], n_classes: int) -> Loaded:
+def load(model: nn.Module, config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> Loaded:
     """Put the weights that a model starts from into it; a head for other classes stays as it was drawn.
 
     Args:
@@ -87,7 +84,7 @@ def load(model: nn.Module, config: "ModelConfig", shape: tuple[int, int, int], n
     return loaded
 
 
-def remarks(config: "ModelConfig", loaded: Loaded, came: Origin, n_classes: int) -> Iterator[str]:
+def remarks(config: ModelConfig, loaded: Loaded, came: Origin, n_classes: int) -> Iterator[str]:
     """Yield what a person should know of the weights that a model starts from, a sentence each."""
     key = _key(config)
     if loaded.by_order:
@@ -110,11 +107,11 @@ def remarks(config: "ModelConfig", loaded: Loaded, came: Origin, n_classes: int)
         )
 
 
-def _key(config: "ModelConfig") -> str:
+def _key(config: ModelConfig) -> str:
     return "model.weights" if config.weights is not None else "model.init_from"
 
 
-def file_of(config: "ModelConfig") -> State | None:
+def file_of(config: ModelConfig) -> StateFile | None:
     """Return what is in the file that a model starts from; None where it starts from none.
 
     Raises:
@@ -125,7 +122,7 @@ def file_of(config: "ModelConfig") -> State | None:
     return None if text is None or is_named else states.read(text, _key(config))
 
 
-def _package(config: "ModelConfig") -> Zoo:
+def _package(config: ModelConfig) -> Zoo:
     package = model_of(config.name)
     if isinstance(package, Zoo):
         return package
@@ -135,7 +132,7 @@ def _package(config: "ModelConfig") -> Zoo:
     )
 
 
-def _of_file(state: State, config: "ModelConfig") -> Origin:
+def _of_file(state: StateFile, config: ModelConfig) -> Origin:
     about = state.about.get("normalization", state.about)
     shape = state.about.get("input_shape")
     first = next((t for t in state.tensors.values() if t.ndim == states.KERNEL_DIMS), None)
