@@ -95,7 +95,7 @@ class Network:
     repeats: bool = True
     """Whether two trainings from one state are equal; otherwise a resumed trial is none of the uninterrupted one."""
     code: str = ""
-    """SHA-256 of the file of a person's own function; empty where there is none."""
+    """SHA-256 of the files of a person's own functions, of the model and of the loss; empty where there are none."""
     weights: str = ""
     """SHA-256 of the weights from which it starts; empty where they are drawn."""
 

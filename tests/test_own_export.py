@@ -236,7 +236,8 @@ def test_weights_of_a_file_are_put_into_the_model_of_a_program(kind: str, nets: 
         case _:
             where.mkdir()
             (where / "weights.safetensors").write_bytes(with_metadata(weights, {"input_shape": [3, 12, 12]}))
-    about = pictured(model={"name": "torchvision/resnet18", "init_from": str(where)})
+    key = "weights" if kind == "pth" else "init_from"
+    about = pictured(model={"name": "torchvision/resnet18", key: str(where)})
     four = about.measured(replace(about.facts, classes=("ant", "bee", "cat", "dog"), train_counts=(), test_counts=()))
     for one in (about, four):
         made = setting(stem_ratio=0.1)

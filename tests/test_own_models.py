@@ -280,6 +280,8 @@ def test_stems_that_are_known_by_their_layers_and_others(name: str, kernel: int 
         (ModelConfig("timm/resnet_18"), "timm has no classifier 'resnet_18' (did you mean 'resnet18'?)"),
         (ModelConfig("timm/hf-hub:someone/else"), "timm has no classifier 'hf-hub:someone/else'"),
         (ModelConfig("torchvision/resnet18", args={"widht": 3}), "model.args: torchvision/resnet18 cannot be built"),
+        (ModelConfig("torchvision/resnet18", args={"weights": "DEFAULT"}), "is said by model.weights"),
+        (ModelConfig("timm/resnet18", args={"num_classes": 3}), "model.args: 'num_classes' is not for args"),
         (ModelConfig("timm/mobilenetv3_small_050", stem="small"), "model.stem: 'small' is for networks that begin"),
         (ModelConfig("resnet9", stem="small"), "model.stem: is for models of torchvision and timm, and resnet9 is"),
         (ModelConfig("resnet8"), "unknown model 'resnet8' (did you mean 'resnet9'?); known: mlp, cnn, resnet9"),

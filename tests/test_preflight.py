@@ -260,7 +260,7 @@ def test_batch_norm_is_seen_where_it_trains(code: str, batch_norm: bool, tmp_pat
 
 @pytest.mark.parametrize(
     "output",
-    ["SimpleNamespace(logits=y)", "{'logits': y, 'features': x}", "y"],
+    ["SimpleNamespace(logits=y)", "{'logits': y, 'features': x}", "y", "y.double().abs()"],
 )
 def test_outputs_of_other_forms_are_taken(output: str, tmp_path: Path) -> None:  # row 19
     seen = seen_of(tmp_path, net(f"y = super().forward(x)\nreturn {output}"))

@@ -159,11 +159,11 @@ def _stem(model: ModelSpec, shape: tuple[int, int, int]) -> Literal["", "small",
     """Return what becomes of a large stem, as ``training.models`` decides it."""
     if model.stem == "small":
         return "small"
-    if model.stem == "full" or model.weights is not None:
+    if model.stem == "full":
         return ""
-    if model.init_from is not None:
+    if model.init_from is not None or (model.weights is not None and _is_file(model.weights)):
         return "as in the file"
-    return "small" if min(shape[1:]) < SMALL else ""
+    return "small" if model.weights is None and min(shape[1:]) < SMALL else ""
 
 
 def _is_file(text: str) -> bool:

@@ -144,7 +144,7 @@ class ModelSpec(Strict):
     @property
     def needs_a_look(self) -> bool:
         """Whether what is to be known of it is measured: it is none of lrsearch's own, or starts from weights."""
-        return self.is_new or self.starts_from_weights or self.freeze is not None
+        return self.is_new or self.starts_from_weights or self.freeze is not None or self.loss is not None
 
     @property
     def is_new(self) -> bool:

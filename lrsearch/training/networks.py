@@ -52,8 +52,7 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
     weight = None if not class_weights else _weights(counts, class_weights).to(device)
     if config.name in MODELS and config.loss is None:
         return Judge(partial(_plain, weight=weight), _plain_sum, plain=True)
-    own = code_of(config.loss) if config.loss is not None else None
-    function = None if own is None else own_code.find(own, "model.loss")
+    function = own_loss(config)
     loss = partial(functional.cross_entropy, weight=weight) if function is None else _own_loss(function, weight)
     judged: Callable[..., torch.Tensor] = functional.cross_entropy if function is None else _own_loss(function, None)
 
@@ -65,6 +64,12 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
         return judged(logits, labels) * len(labels), logits
 
     return Judge(in_training, summed, plain=False)
+
+
+def own_loss(config: ModelConfig) -> own_code.OwnFunction | None:
+    """Return the loss of a person's own that a model is trained by; None where there is none."""
+    own = None if config.loss is None else code_of(config.loss)
+    return None if own is None else own_code.find(own, "model.loss")
 
 
 def _plain(

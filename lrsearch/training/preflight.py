@@ -135,7 +135,7 @@ class _Examination:
             batch_norm=_normalises_by_batch(model),
             draws=draws_numbers,
             repeats=repeats,
-            code="" if self._own is None else self._own.sha256,
+            code=" ".join(own.sha256 for own in (self._own, networks.own_loss(self._config)) if own is not None),
             weights="" if origin is None else origin.sha256,
         )
         return ModelLook(model, network, found, _ties(model), tuple(self._remarks))
@@ -177,7 +177,7 @@ class _Examination:
             )
         if not scores.isfinite().all():
             raise self._refusal("must return finite logits, and returns infinite ones, or none, for ordinary images")
-        if (scores >= 0).all() and torch.allclose(scores.sum(1), torch.ones(LOOK_IMAGES), atol=1e-4):
+        if (scores >= 0).all() and torch.allclose(scores.float().sum(1), torch.ones(LOOK_IMAGES), atol=1e-4):
             self._remark(
                 "seems to return probabilities, which are at least 0 and sum to 1: the loss takes logits, so leave its "
                 "last softmax out"

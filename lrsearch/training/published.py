@@ -89,7 +89,7 @@ def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[
         except Exception as error:
             name = f"{package.package}/{package.name}"
             raise StudyFileError(
-                f"model.weights: '{tag}' of {name} cannot be had: {said(error)}; download them elsewhere, and name the "
-                f"file"
+                f"model.weights: '{tag}' of {name} cannot be had: {said(error).rstrip('.')}; download them elsewhere, "
+                f"and name the file"
             ) from error
     return found

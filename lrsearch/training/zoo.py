@@ -16,6 +16,14 @@ COLOURS = 3
 """Channels for which torchvision makes its models."""
 
 
+_WEIGHTS = "where training starts is said by model.weights"
+NOT_ARGS = {
+    "num_classes": "the head has as many classes as the images",
+    "weights": _WEIGHTS,
+    "pretrained": _WEIGHTS,
+    "checkpoint_path": _WEIGHTS,
+}
+"""Keywords of packages' functions that say what is said elsewhere."""
 SIZES = (28, 32, 48, 64, 75, 80, 96, 112, 128, 160, 192, 224, 256, 288, 299, 320, 384, 448)
 """Of images, that are tried where another does not fit [pixels]."""
 MOST_SIZES = 3
@@ -45,8 +53,10 @@ def made(
         n_classes: of the head.
 
     Raises:
-        StudyFileError: unknown name, the package is not installed, or it cannot be built so.
+        StudyFileError: it cannot be built so.
     """
+    if decided := [name for name in args or () if name in NOT_ARGS]:
+        raise StudyFileError(f"model.args: '{decided[0]}' is not for args: {NOT_ARGS[decided[0]]}")
     keywords: dict[str, object] = {"num_classes": n_classes}
     if zoo.package == "torchvision":
         keywords |= _for_torchvision(zoo.name, shape)
