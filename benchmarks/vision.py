@@ -16,6 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,6 +173,7 @@ def loader_epoch(name: str, folder: Path, size: int, splits: ImageSplits, where:
 
 def main() -> None:
     cores.wait_passively()
+    warnings.filterwarnings("ignore", "Palette images with Transparency")
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--pictures", type=Path, required=True, metavar="FOLDER")
     p.add_argument("--parts", nargs="+", default=["decode", "train"])

@@ -105,9 +105,7 @@ def test_another_file_of_the_network_is_refused(lrsearch: InProcess, pictures: P
     assert "the file of the model" in worker.err
 
 
-def test_layer_wise_rates_are_searched_where_they_are_asked_for(
-    lrsearch: InProcess, pictures: Path, net: Path
-) -> None:
+def test_layer_wise_rates_are_searched_where_they_are_asked_for(lrsearch: InProcess, pictures: Path, net: Path) -> None:
     done = lrsearch(
         *("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK, "--trials", "2"),
         *("--set", "space.stem_ratio={low=0.01, high=1.0, log=true}", "--json"),

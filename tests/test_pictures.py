@@ -489,3 +489,13 @@ def test_a_pipe_among_the_pictures_is_no_picture(pics: Path, images: Made) -> No
     os.mkfifo(pics / "cat" / "pipe.png")
     with pytest.raises(StudyFileError, match=r"1 of 21 pictures cannot be read: cat/pipe.png is no file"):
         images()
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path: Path, images: Made) -> None:
+    for name in ("a", "b"):
+        for i in range(3):
+            path = paint(tmp_path / "pics" / name / f"{i}.jpg", size=(64, 64))
+            path.write_bytes(path.read_bytes()[:-300])  # whole at its beginning
+    for keys in ({}, {"on_error": "skip"}):
+        with pytest.raises(StudyFileError, match=r"6 of 6 pictures cannot be read: a/0.jpg is damaged"):
+            images(**keys)

@@ -17,7 +17,7 @@ from painted import Made, paint, paint_classes, pixels, save
 from PIL import Image
 
 from lrsearch.errors import DataError
-from lrsearch.pictures import cache, decode, work
+from lrsearch.pictures import decode, pieces, work
 from lrsearch.pictures.own import read
 from lrsearch.spec.study import DatasetSpec
 
@@ -95,18 +95,18 @@ def program(folder: Path, pictures: Path, more: str = "", size: int = 32) -> lis
 
 PROGRAM = """
 from pathlib import Path
-from lrsearch.pictures import cache, decode, work
+from lrsearch.pictures import decode, pieces, work
 from lrsearch.pictures.own import read
 from lrsearch.spec.study import DatasetSpec
 work.WORTH_SECONDS = 0.0
-cache.AT_ONCE = 8
+pieces.AT_ONCE = 8
 """
 
 COUNTED = """
 import atexit
 n, truly = [], decode.decode
 decode.decode = lambda *how: n.append(1) or truly(*how)
-cache.spread = lambda work, tasks: map(work, tasks)  # here, where it can be counted
+pieces.spread = lambda work, tasks: map(work, tasks)  # here, where it can be counted
 atexit.register(lambda: print(len(n)))
 """
 """Lines of that program that have it print how many pictures were decoded."""
@@ -207,7 +207,7 @@ def test_the_processes_give_what_one_gives(many: Path, tmp_path: Path, monkeypat
     alone = read(DatasetSpec(name=f"folder:{many}", image_size=32), cache=tmp_path / "alone")
     monkeypatch.undo()
     monkeypatch.setattr(work, "WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(cache, "AT_ONCE", 16)
+    monkeypatch.setattr(pieces, "AT_ONCE", 16)
     together = read(DatasetSpec(name=f"folder:{many}", image_size=32), cache=tmp_path / "together")
     assert together.fingerprint == alone.fingerprint
 

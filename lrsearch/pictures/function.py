@@ -15,11 +15,12 @@ from PIL import Image
 from lrsearch import own_code
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.pictures import cache, decode
-from lrsearch.pictures.cache import Reading, Stored
+from lrsearch.pictures.cache import Stored
 from lrsearch.pictures.choice import choose
 from lrsearch.pictures.decode import Decoded, Decoding, Header, Pixels
 from lrsearch.pictures.found import Found, Listing, SetName, composed, given_classes, in_order
 from lrsearch.pictures.meter import meter
+from lrsearch.pictures.pieces import Reading, digest_of
 from lrsearch.spec.sources import Code
 from lrsearch.spec.study import DatasetSpec
 from lrsearch.text import shown
@@ -174,7 +175,7 @@ def load(
 
 def _told(one: Decoded, done: Any) -> tuple[Pixels, Reading]:
     done(1)
-    return one.pixels, Reading("", one.coloured, cache.digest_of(one.pixels), one.done)
+    return one.pixels, Reading("", one.coloured, digest_of(one.pixels), one.done)
 
 
 def _listing(sets: Sequence[Source], classes: tuple[str, ...] | None, dataset: DatasetSpec, what: str) -> Listing:

@@ -8,9 +8,10 @@ from typing import Final, NoReturn
 import numpy as np
 
 from lrsearch.errors import StudyFileError
-from lrsearch.pictures.cache import Reading, Stored
+from lrsearch.pictures.cache import Stored
 from lrsearch.pictures.decode import Decoding
 from lrsearch.pictures.found import FIRST, Found, Listing, some
+from lrsearch.pictures.pieces import Reading
 from lrsearch.pictures.split import Indices
 from lrsearch.pictures.survey import Seen
 from lrsearch.spec.study import DatasetSpec
