@@ -98,6 +98,9 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder / "nets.py")
 
 
+LOOKS: dict[str, Network] = {}
+
+
 def pictured(
     channels: int = 3, size: int = 12, counts: Sequence[int] = (20, 20, 11), n_test: int = 6, **tables: Any
 ) -> StudySpec:
@@ -117,8 +120,11 @@ def pictured(
         fingerprint="f" * 64,
     )
     made = spec(**tables)
-    look = preflight.look(model_config(made), facts.shape, 3)
-    return made.measured(replace(facts, network=look))
+    config, shape = model_config(made), facts.shape
+    key = repr((config, shape))  # a look takes a second, and many tests have the same model
+    if key not in LOOKS:
+        LOOKS[key] = preflight.look(config, shape, 3)
+    return made.measured(replace(facts, network=LOOKS[key]))
 
 
 def split_of(about: StudySpec) -> OwnSplit:
@@ -162,13 +168,18 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
+HEAVY = ("auxiliary heads", "full stem", "keywords", "backbone frozen")
+
+
 def tables_of(which: str, nets: str) -> dict[str, Any]:
     tables = MODELS[which]
     model = {**tables["model"], "name": tables["model"]["name"].format(nets=nets)}
     return {**tables, "model": model}
 
 
-@pytest.mark.parametrize("which", MODELS)
+@pytest.mark.parametrize(
+    "which", [pytest.param(one, marks=pytest.mark.slow) if one in HEAVY else one for one in MODELS]
+)
 def test_the_model_of_a_program_is_that_of_the_search(which: str, nets: str) -> None:
     if which.startswith("timm"):
         pytest.importorskip("timm")
@@ -218,7 +229,11 @@ def same_groups(names: dict[str, Any], found: nn.Module, about: StudySpec, made:
         assert group["lr"] == made.config.optimizer.peak_lr * share
 
 
-@pytest.mark.parametrize("kind", ["safetensors", "pth", "wrapped.pth", "by order.pth", "folder"])
+def rarely(*which: str) -> list[Any]:
+    return [pytest.param(one, marks=pytest.mark.slow) for one in which]
+
+
+@pytest.mark.parametrize("kind", ["safetensors", *rarely("pth", "wrapped.pth", "by order.pth", "folder")])
 def test_weights_of_a_file_are_put_into_the_model_of_a_program(kind: str, nets: str, tmp_path: Path) -> None:
     first = pictured(model={"name": "torchvision/resnet18"})
     weights = encode_weights(seeded(first))
@@ -267,7 +282,7 @@ def test_what_is_not_trained_evaluates_while_others_train(function: str, nets: s
 
 @pytest.mark.parametrize("loss", [None, "halved", "plain_loss"])
 @pytest.mark.parametrize("power", [None, 0.5])
-@pytest.mark.parametrize("which", ["args", "small stem", "auxiliary heads"])
+@pytest.mark.parametrize("which", ["args", "small stem", *rarely("auxiliary heads")])
 def test_the_loss_of_a_program_is_that_of_the_search(
     which: str, power: float | None, loss: str | None, nets: str
 ) -> None:
@@ -622,6 +637,7 @@ def test_the_split_of_a_program_is_that_of_the_search(
 # The whole
 
 
+@pytest.mark.slow
 def test_a_program_of_ones_own_pictures_wants_a_file(lrsearch: InProcess, tmp_path: Path, small: Path) -> None:
     result = lrsearch("export", "--storage", str(small / "lrsearch.db"))
     assert result.code == 2
@@ -635,14 +651,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("small")
     make_pictures(folder / "pics")
     more = ("--trials", "1", "--epochs", "3", "--set", "space.stem_ratio=0.1", "--set", "space.batch_size=16")
-    fixed = (
-        "--set",
-        'space.optimizer="sgd"',
-        "--set",
-        'space.schedule="cosine"',
-        "--set",
-        "space.warmup_fraction=0.25",
-    )
+    fixed = ("--set", "space.optimizer.sgd.peak_lr=0.01", "--set", 'space.schedule="cosine"')
+    fixed += ("--set", "space.warmup_fraction=0.25")
     run = [sys.executable, "-m", "lrsearch", "run", "--dataset", "folder:pics", "--model", "torchvision/resnet18"]
     environment = clean_environment(folder, LRSEARCH_CACHE=str(folder / "cache"))
     done = subprocess.run([*run, *more, *fixed, "--quiet"], cwd=folder, env=environment, capture_output=True, text=True)
@@ -722,6 +732,7 @@ def engine_rates(folder: Path) -> np.ndarray[Any, Any]:
     return np.array(rates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "lightning"])
 def test_every_program_of_ones_own_is_what_a_linter_and_a_formatter_want(
     framework: Framework, nets: str, tmp_path: Path

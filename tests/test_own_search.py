@@ -93,6 +93,18 @@ def test_where_pictures_lie_is_no_part_of_a_study_and_what_they_are_is(
     assert "not those that the study 'pics' was filed with" in other.err
 
 
+def test_a_folder_for_published_sets_does_not_hide_ones_own(
+    lrsearch: InProcess, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets").mkdir()
+    monkeypatch.setenv("LRSEARCH_DATA_DIR", str(tmp_path / "sets"))
+    done = lrsearch("run", "--dataset", f"folder:{pictures}", "--model", "mlp", "--trials", "1", *QUICK)
+    assert done.code == 0, done.err
+    (pictures / "red" / "0.png").write_bytes(b"none")
+    done = lrsearch("data", f"folder:{pictures}")
+    assert "red/0.png" in done.err
+
+
 def test_another_file_of_the_network_is_refused(lrsearch: InProcess, pictures: Path, net: Path) -> None:
     asked = ("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK)
     assert lrsearch(*asked, "--trials", "1").code == 0

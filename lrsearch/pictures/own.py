@@ -113,9 +113,9 @@ def gather(
             )
             return Known(listing, (), stored, how, said)
         case Pictures(kind="csv", path=path):
-            listing = table.listing(path, where, group=dataset.group, classes=dataset.classes)
+            listing = _found(table.listing, path, where, dataset)
         case Pictures(path=path):
-            listing = folder.listing(path, where, group=dataset.group, classes=dataset.classes)
+            listing = _found(folder.listing, path, where, dataset)
         case None:
             raise AssertionError(dataset.name)
     paths = [one.path for one in listing.pictures]
