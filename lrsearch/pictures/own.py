@@ -3,16 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lrsearch.errors import StudyFileError
 from lrsearch.pictures import cache as caching
 from lrsearch.pictures import folder, function, table
 from lrsearch.pictures.choice import choose
 from lrsearch.pictures.decode import Decoding, Pixels
+from lrsearch.pictures.found import Listing
 from lrsearch.pictures.known import Known, numbered, refuse, refuse_bad
 from lrsearch.pictures.notes import of_split, skipped
 from lrsearch.pictures.split import Fractions, Indices, Split, split, units_of
@@ -169,3 +171,21 @@ def fingerprint(known: Known, divided: Split) -> str:
         part.write_text(head.hexdigest(), "ascii")
         part.replace(kept)
     return head.hexdigest()
+
+
+def _found(find: Callable[..., Listing], path: str, where: Path | None, dataset: DatasetSpec) -> Listing:
+    """Return the pictures where the study names them, or else where they are to lie on this machine.
+
+    A person may have set LRSEARCH_DATA_DIR, for published sets, once and for all: what is named counts where it is.
+    """
+    try:
+        return find(path, None, group=dataset.group, classes=dataset.classes)
+    except StudyFileError as error:
+        if where is None:
+            raise
+        try:
+            return find(path, where, group=dataset.group, classes=dataset.classes)
+        except StudyFileError:
+            if Path(path).expanduser().exists():
+                raise error from None
+            raise
