@@ -120,7 +120,7 @@ def pictured(
         fingerprint="f" * 64,
     )
     made = spec(**tables)
-    config, shape = model_config(made), facts.shape
+    config, shape = replace(model_config(made), loss=None), facts.shape
     key = repr((config, shape))  # a look takes a second, and many tests have the same model
     if key not in LOOKS:
         LOOKS[key] = preflight.look(config, shape, 3)
@@ -168,7 +168,16 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-HEAVY = ("auxiliary heads", "full stem", "keywords", "backbone frozen")
+HEAVY = (
+    "auxiliary heads",
+    "full stem",
+    "keywords",
+    "backbone frozen",
+    "grey",
+    "timm",
+    "timm, sized",
+    "resnet9 by level",
+)
 
 
 def tables_of(which: str, nets: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from bottle import Bottle, HTTPResponse, request
 
 from lrsearch.dashboard.current import Current, Snapshot, dashboard_url_of, report_url_of
 from lrsearch.errors import UnknownNameError
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.store import study as studies
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Summary
@@ -124,8 +124,8 @@ def _row(summary: Summary) -> dict[str, Any]:
     budget = summary.budget
     return {
         "name": summary.name,
-        "dataset": summary.dataset,
-        "model": summary.model,
+        "dataset": study_words.name(summary.dataset),
+        "model": study_words.name(summary.model),
         "finished": f"{done}/{budget.trials}" if budget.trials is not None else f"{done}, {budget.hours:g} h",
         "counts": [summary.counts.get(state, 0) for state in SHOWN],
         "created": words.moment(summary.created_at),

@@ -19,7 +19,7 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
 from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
-from lrsearch.spec.study import StudySpec
+from lrsearch.spec.study import NOT_IDENTITY, StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
@@ -129,10 +129,21 @@ def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
     except ValidationError:
         # Of another version.
         return ()
-    out = {f"spec {key}": _word(value) for key, value in spec.identity().items() if not key.startswith("space.")}
+    # A person's own pictures are told by where they lie: what they are is not in this text.
+    stated = spec.identity() if spec.dataset.own is None else _flat(spec.to_plain())
+    out = {f"spec {key}": _word(value) for key, value in stated.items() if not key.startswith("space.")}
     for name, domain, applies in spaces.rows(spec.space):
         out[f"space {name}"] = describe(domain) + ("" if applies == "always" else f" ({applies})")
     return tuple(out.items())
+
+
+def _flat(table: Document, before: str = "") -> Document:
+    """Return tables within tables as one, its keys dotted; what may change in a study is left out."""
+    out: Document = {}
+    for key, value in table.items():
+        if before or key not in NOT_IDENTITY:
+            out |= _flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": value}
+    return out
 
 
 def _word(value: Any) -> str:

@@ -96,6 +96,18 @@ class Answer:
             out["guessing"] = guess
         return out
 
+    @property
+    def levels(self) -> list[tuple[str, ...]]:
+        """The levels of the model's layers as rows under ``study_words.HEADER``; none where all learn alike."""
+        if self.winner is None or not study_words.levels(self.spec, self.winner.config):
+            return []
+        return study_words.level_rows(self.spec, self.winner.config)
+
+    @property
+    def decay(self) -> str:
+        """What weight decay acts upon."""
+        return study_words.decay(self.spec)
+
     def how_sure(self) -> list[str]:
         """Return in sentences how far the winner can be told from the other complete trials."""
         if self.winner is None:
@@ -147,6 +159,9 @@ class Answer:
             parts += [_heading("Your setting"), _indented(self.against_baseline), ""]
         if self.winner is not None:
             parts += [_heading("How sure"), *(_indented(text) for text in self.how_sure()), ""]
+        if self.winner is not None and (table := study_words.level_table(self.spec, self.winner.config)) is not None:
+            heading = Text.assemble(("Learning rates by level", "bold"), f"; weight decay acts on {self.decay}")
+            parts += [heading, _indented(table), ""]
         parts.append(_heading("Too high, too low"))
         for one in self.diagnosis:
             counts = counts_words(Counter(one.counts))
@@ -280,6 +295,6 @@ def _heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-def _indented(content: str | Text, by: int = 2) -> Padding:
-    text = Text(content) if isinstance(content, str) else content
-    return Padding(text, (0, 0, 0, by), expand=False)
+def _indented(content: RenderableType, by: int = 2) -> Padding:
+    what = Text(content) if isinstance(content, str) else content
+    return Padding(what, (0, 0, 0, by), expand=False)

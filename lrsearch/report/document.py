@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import ImportanceTable, Material
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
@@ -39,6 +39,9 @@ def markdown(material: Material) -> str:
         parts += ["### How sure", _list(answer.how_sure())]
     if answer.against_baseline:
         parts += ["### Against your setting", _text(answer.against_baseline)]
+    if answer.levels:
+        parts += ["### Learning rates by level", _table(study_words.HEADER, answer.levels)]
+        parts.append(_text(f"Weight decay acts on {answer.decay}."))
     parts.append("### Too high, too low")
     for found in answer.diagnosis:
         lines = [f"**{found.optimizer}** ({counts_words(Counter(found.counts))})", "", _list(sentences(found))]

@@ -90,6 +90,7 @@ def _update(said: Contents) -> dict[str, Any]:
     fragments = {
         "answer": templates.get_template("answer.html").render(
             answer=said.answer,
+            levels_header=study_words.HEADER,
             diagnosis=[(d.optimizer, counts_words(Counter(d.counts)), sentences(d)) for d in said.answer.diagnosis],
         ),
         "run": templates.get_template("run.html").render(run=said.run, study_file=said.study_file),
