@@ -103,11 +103,11 @@ MEANINGS: dict[str, str] = {
     "dataset.split_seed": "Which images are drawn, and which of them validate.",
     "dataset.test_fraction": "Part of your own pictures that is set apart to test; unused where they have a test set.",
     "dataset.image_size": "Height and width to which your own pictures are brought [pixels].",
-    "dataset.resize": "How: `pad` keeps the whole picture and its proportions, `squash` does not keep these, `crop` cuts. "
-    "`auto`: pad where the proportions of the pictures differ much, else squash.",
+    "dataset.resize": "How: `pad` keeps the whole picture and its proportions, `squash` does not keep these, "
+    "`crop` cuts. `auto`: pad where the proportions of the pictures differ much, else squash.",
     "dataset.channels": "1: grey, 3: colour.",
-    "dataset.group": "Pictures of a group stay on one side of the split: `parent` (the folder of a picture), or a column "
-    "of the table.",
+    "dataset.group": "Pictures of a group stay on one side of the split: `parent` (the folder of a picture), or a "
+    "column of the table.",
     "dataset.on_error": "What to do about pictures that cannot be read.",
     "dataset.classes": "A text file that names the classes in their order, one a line.",
     "dataset.args": "Keywords for your own function.",
@@ -118,8 +118,8 @@ MEANINGS: dict[str, str] = {
     "model.weights": "Where training starts: `DEFAULT`, a tag of the package, or a file.",
     "model.init_from": "A file of weights (safetensors, or a state of torch), without its head where the classes are "
     "others.",
-    "model.stem": "How a package's model begins. `small`: with a convolution of stride 1 and no pooling; `auto`: so below "
-    "64 pixels, unless training starts from weights.",
+    "model.stem": "How a package's model begins. `small`: with a convolution of stride 1 and no pooling; `auto`: so "
+    "below 64 pixels, unless training starts from weights.",
     "model.freeze": "What is not trained: `backbone` (all but the head), or how the names of parameters begin.",
     "model.args": "Keywords for the function that builds it.",
     "model.loss": "Your own function from logits and labels to the mean loss: `FILE.py:FUNCTION`.",

@@ -35,6 +35,7 @@ from postgres import Account
 from lrsearch.cli import app as cli
 from lrsearch.dashboard import password as passwords
 from lrsearch.errors import EXIT_TERMINATED
+from lrsearch.pictures import cache
 from lrsearch.store import study as studies
 from lrsearch.store.places import PostgresServer, parse_place
 from lrsearch.store.storage import Database, open_existing
@@ -71,7 +72,7 @@ def known_variables() -> set[str]:
     """Return the environment variables that lrsearch reads."""
     group: Any = typer.main.get_command(cli.app)
     named = {p.envvar for command in group.commands.values() for p in command.params if p.envvar}
-    return named | {"LRSEARCH_DEBUG", passwords.VARIABLE}
+    return named | {"LRSEARCH_DEBUG", passwords.VARIABLE, cache.VARIABLE}
 
 
 def default(value: str) -> str:

@@ -19,6 +19,7 @@ import pytest
 import typer
 from conftest import FakeEngine, learning, make_spec
 from pydantic import BaseModel
+from test_own_search import NET, make_pictures
 
 from lrsearch import errors, run
 from lrsearch.cli import app as cli
@@ -157,6 +158,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("docs") / "lrsearch.db"
     study_spec = study_file.load("digits", [("budget.trials", 12)])
     study = filing.file_study(study_spec, places.parse_place(str(path)), explicit_budget=True)
+    make_pictures(path.parent / "pets")
+    (path.parent / "net.py").write_text(NET)
     engine = FakeEngine(learning)
     engine.facts = load(DataConfig("digits")).facts()  # whoever trains a trial again sees these images
     with closing(study.database):
@@ -170,6 +173,9 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of one's own with that database in it; the one that commands run in."""
     shutil.copy(searched, tmp_path / "lrsearch.db")
+    shutil.copytree(searched.parent / "pets", tmp_path / "pets")
+    shutil.copy(searched.parent / "net.py", tmp_path)
+    monkeypatch.setenv("LRSEARCH_CACHE", str(searched.parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -27,7 +27,7 @@ def n_inversions(one: Mapping[str, int], other: Mapping[str, int]) -> int:
 
 
 UNSEEN = [
-    # name, size, levels by the rule and by timm, inversions; none of them is in the prototype; the rule was refined on some of them
+    # name, size, levels by the rule and by timm, inversions; none is in the prototype; the rule was refined on some
     ("resnext50_32x4d", 64, 18, 18, 0),
     ("res2net50_26w_4s", 64, 18, 18, 0),
     ("seresnet50", 64, 18, 18, 0),

@@ -322,7 +322,8 @@ def test_an_unknown_study_is_refused_with_those_that_ship(name: str, hint: str) 
 
 
 def test_the_studies_that_ship_are_those_of_the_folder() -> None:
-    assert set(study_file.shipped()) == {"digits", "mnist-cnn", "fashion-mnist-cnn", "cifar10", "seed-pipeline"}
+    published = {"digits", "mnist-cnn", "fashion-mnist-cnn", "cifar10", "seed-pipeline"}
+    assert set(study_file.shipped()) == published | {"pictures", "fine-tune"}
     assert study_file.DEFAULT_STUDY in study_file.shipped()
 
 

@@ -35,7 +35,7 @@ CASES: list[tuple[str, str]] = [
     ("run -qz", "there is no option '-z' (see "),
     (
         "statu",
-        "there is no command 'statu' (did you mean 'status'?); it must be one of run, worker, init, trials, best",
+        "there is no command 'statu' (did you mean 'status'?); it must be one of run, worker, init, data, model",
     ),
 ]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lrsearch.training.preflight import ModelLook
     from lrsearch.training.weights import Origin
 
-SCHEMA = "lrsearch/model-look/1"
+SCHEMA = "lrsearch/network/1"
 STEM_RATIO = 0.1
 """For the column that shows what a layer-wise training comes to."""
 

@@ -188,7 +188,7 @@ def resolved(
         tables = override(tables, key, value)
     spec = anchored(build(tables, place, options))
     there = of_file.get("name") if isinstance(of_file, Mapping) else None
-    if spec.dataset.name == (there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
+    if spec.dataset.name == absolute(there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
         return spec
     return spec.model_copy(update={"name": f"{title(spec.dataset.name)}-{title(spec.model.name)}"})
 
