@@ -359,7 +359,7 @@ def test_streamed_pictures_train_to_the_weights_of_resident_ones(
         done = own("train", "-o", f"kept-{stream}", "--device", "cpu", "--threads", "1", "--json")
         assert done.code == 0, done.err
         model = done.document["model"]
-        assert (model["n_images"], model["n_validation"]) == (45, 0)
+        assert (model["n_images"], model["n_validation"]) == (44, 0)
         digests.append(model["weights_sha256"])
     assert digests[0] == digests[1]
 
@@ -409,7 +409,7 @@ def test_unknown_pictures_are_told_by_a_line_each(own: InProcess, unknown: Path,
     assert done.code == 0, done.err
     assert done.out == ""
     assert "wrote out.csv: 70 pictures" in done.err
-    rows = list(csv.DictReader((tmp_path / "out.csv").open(newline="")))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text("utf-8"))))
     assert [row["file"] for row in rows] == sorted(
         path.relative_to(unknown).as_posix() for path in unknown.rglob("p *.png")
     )

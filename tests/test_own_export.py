@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -332,6 +333,34 @@ def test_class_weights_are_those_of_the_engine() -> None:
         assert torch.equal(found, networks._weights(counts, power))
 
 
+def published(name: str, nets: str, **more: Any) -> StudySpec:
+    """Return a study of digits and a network that is looked at."""
+    made = spec(
+        dataset={"limit": 64}, model={"name": name.format(nets=nets), **more}, space={"batch_size": 8}, epochs=2
+    )
+    facts = made.facts
+    look = preflight.look(model_config(made), facts.shape, len(facts.classes))
+    return made.measured(replace(facts, network=look))
+
+
+@pytest.mark.parametrize("name", ["{nets}:drops", "resnet9"])
+def test_a_network_of_ones_own_trains_on_published_data(
+    name: str, nets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    about = published(name, nets)
+    made = setting(COSINE, replace(SGD, peak_lr=0.01), epochs=2)
+    names = loaded(program(made, about, "torch"))
+    monkeypatch.setattr(sys, "argv", ["program.py", "--lr-log", str(tmp_path / "lr.csv"), "--device", "cpu"])
+    with torch.random.fork_rng(devices=[]):
+        names["main"]()
+    rows = list(csv.reader((tmp_path / "lr.csv").read_text().splitlines()))
+    steps = about.steps_per_epoch(8)
+    lrs = factors(COSINE, 2 * steps) * 0.01
+    assert rows[0] == ["step", "epoch", "lr", *(["lr, no decay"] if about.decay_matrices else [])]
+    np.testing.assert_allclose([float(row[2]) for row in rows[1:]], lrs, rtol=1e-9)
+    assert "test: loss" in capsys.readouterr().out
+
+
 # The learning rate of every group at every update
 
 
@@ -476,6 +505,8 @@ def test_the_snippet_divides_the_parameters_too() -> None:
         for p in names["model"].parameters():
             assert decays[p] == (weight_decay if decay == "all" or p.ndim > 1 else 0.0)
     assert "groups" not in snippet(made.config, 7, GroupCode())
+    assert "loss_of" not in snippet(made.config, 7)
+    assert "loss = loss_of(model(images), labels)" in snippet(made.config, 7, plain_loss=False)
 
 
 def test_json_and_csv_have_the_rates_of_the_levels() -> None:
@@ -548,6 +579,21 @@ def test_the_pictures_of_a_program_are_decoded_as_the_search_decodes_them(
         found = names["read_picture"](path)
         assert found.dtype == np.uint8
         assert np.array_equal(found, wanted), path.name
+
+
+EMOJI = Path(os.environ.get("LRSEARCH_TEST_DATA", "/nowhere"), "emoji", "pictures")
+
+
+@pytest.mark.skipif(not EMOJI.is_dir(), reason=f"there are no real pictures in {EMOJI}")
+@pytest.mark.parametrize("resize", ["squash", "pad"])
+def test_real_pictures_are_decoded_as_the_search_decodes_them(resize: Any, tmp_path: Path) -> None:
+    how = Decoding(40, 40, 3, resize)
+    about = pictured(3, 40, model={"name": "mlp"})
+    names = loaded(program(setting(), about, "torch", OwnSplit(str(EMOJI), how, {}, {}), "x.json"))
+    paths = sorted(EMOJI.rglob("*.png"))[::20]
+    assert len(paths) > 50
+    for path in paths:
+        assert np.array_equal(names["read_picture"](path), decode.decode(path.read_bytes(), how, path).pixels), path
 
 
 def test_the_search_reads_no_other_kinds_of_pictures() -> None:
@@ -741,6 +787,51 @@ def engine_rates(folder: Path) -> np.ndarray[Any, Any]:
     return np.array(rates)
 
 
+WATCHED = """
+from torch import nn
+
+class Watched(nn.BatchNorm2d):
+    def forward(self, x):
+        assert not self.training, "it is frozen, and evaluates"
+        return super().forward(x)
+
+def build(num_classes):
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), Watched(4), *pool, nn.Linear(4, num_classes))
+    net[1].requires_grad_(False)
+    return net
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("framework", ["torch", "lightning"])
+def test_frozen_norms_evaluate_in_every_epoch_of_a_program(framework: Framework, tmp_path: Path) -> None:
+    if framework == "lightning":
+        pytest.importorskip("lightning")
+    pictures = make_pictures(tmp_path / "pics")
+    numbers = {"train": (0, 1), "validation": (2,), "test": (3,)}
+    classes = ("blue sky", "green", "red")
+    split = {
+        which: {"names": [f"{name}/{i}.png" for name in classes for i in some], "labels": [0, 1, 2] * len(some)}
+        for which, some in numbers.items()
+    }
+    split["train"]["labels"] = [0, 0, 1, 1, 2, 2]
+    (tmp_path / "train.split.json").write_text(json.dumps(split))
+    (tmp_path / "net.py").write_text(WATCHED)
+    about = spec(dataset={"name": f"folder:{pictures}"}, model={"name": f"{tmp_path}/net.py:build"})
+    names = ("0.weight", "0.bias", "4.weight", "4.bias")
+    network = Network(9, (names,), ("1.weight", "1.bias"), batch_norm=True)
+    facts = Facts(6, 3, 3, (3, 12, 12), classes, (0.4,) * 3, (0.2,) * 3, network=network)
+    about = about.measured(facts)
+    made = setting(batch_size=4, epochs=3)
+    split_here = OwnSplit(str(pictures), Decoding(12, 12, 3), {}, {})
+    (tmp_path / "train.py").write_text(program(made, about, framework, split_here, "train.split.json"))
+    command = [sys.executable, "-I", "train.py", "--lr-log", "lr.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env=clean_environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "lr.csv").read_text().splitlines()) == 1 + 3 * 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("framework", ["torch", "lightning"])
 def test_every_program_of_ones_own_is_what_a_linter_and_a_formatter_want(
@@ -772,6 +863,15 @@ def test_every_program_of_ones_own_is_what_a_linter_and_a_formatter_want(
     texts.append(exported(setting(), about, framework))
     about = pictured(dataset={"name": f"{tmp_path}/d.py:load"}, model={"name": "torch.nn:Identity"} | plain)
     texts.append(exported(setting(), about, framework))
+    made = pictured(model={"name": "torchvision/resnet18"})
+    for name, tag in (("torchvision/resnet18", "DEFAULT"), ("torchvision/resnet18", "ResNet18_Weights.IMAGENET1K_V1")):
+        loads = spec(dataset=made.dataset.model_dump(exclude_none=True), model={"name": name, "weights": tag})
+        texts.append(exported(setting(stem_ratio=0.1), loads.measured(made.facts), framework))
+    for tag in ("DEFAULT", "a1_in1k"):
+        loads = spec(dataset={"name": "cifar10"}, model={"name": "timm/resnet18", "weights": tag})
+        texts.append(program(setting(), loads.measured(replace(made.facts, shape=(3, 32, 32))), framework))
+        assert "mean = torch.tensor([0.4, 0.4, 0.4])" in texts[-1]
+    texts.append(program(setting(), published("{nets}:drops", nets), framework))
     for i, text in enumerate(texts):
         assert "lrsearch" not in text.partition('"""\n\n')[2], "it needs none"
         compile(text, "program.py", "exec")

@@ -253,7 +253,7 @@ def test_show_names_predict_where_there_is_something_to_look_at(study: InProcess
 @pytest.mark.parametrize("name", ["test", "validation", "train"])
 def test_an_image_of_each_set_is_looked_at(name: str, study: InProcess, tmp_path: Path) -> None:
     splits = load(DataConfig(limit=1000, scaling="unit"))
-    images, labels = getattr(splits, f"{name}_images"), getattr(splits, f"{name}_labels")
+    images, labels = getattr(splits, name).images, getattr(splits, name).labels
     last = len(images) - 1
     seen = study("predict", "--set", name, "--image", str(last), "--json")
     assert seen.document["true"] == str(labels[last].item())

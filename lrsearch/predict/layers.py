@@ -26,9 +26,11 @@ IMAGE = -1
 def trace(model: nn.Module, image: torch.Tensor) -> ModelTraced:
     """Return what each layer of ``model`` does to a batch of one, ``image`` ``[1, ...]``, in evaluation mode.
 
-    The model is left as it was: its modes, its weights, no hook.
+    The model is left as it was: its modes, its weights, no hook. Parts that torch has compiled to scripts take none and
+    are left out.
     """
-    recorder = _Recorder({module: name for name, module in model.named_modules()}, image)
+    modules = {module: name for name, module in model.named_modules() if not isinstance(module, torch.jit.ScriptModule)}
+    recorder = _Recorder(modules, image)
     with torch.no_grad(), _evaluating(model), ExitStack() as hooks:
         for module in recorder.names:
             hooks.callback(module.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)

@@ -62,7 +62,9 @@ class Answer:
         if self.winner is None:
             return ""
         config = self.winner.config
-        return snippet(config, self.spec.steps_per_epoch(config.batch_size), group_code(self.spec, config))
+        plain = self.spec.model.loss is None and not self.spec.training.class_weights
+        steps = self.spec.steps_per_epoch(config.batch_size)
+        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain)
 
     @property
     def headline(self) -> str:

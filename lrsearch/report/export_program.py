@@ -1,36 +1,30 @@
 """A trial as a program of its own, for PyTorch or Lightning: it needs no lrsearch, and has its learning rates."""
 
 import re
-import shlex
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lrsearch import families, schedules
 from lrsearch.errors import UsageError
-from lrsearch.report import words
+from lrsearch.report import program_head
 from lrsearch.report.code_lines import folded, literal
 from lrsearch.report.group_code import GroupCode, group_code
 from lrsearch.report.model_code import ModelCode, model_code
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.own_split import OwnSplit
+from lrsearch.report.program_head import WIDTH
 from lrsearch.report.program_imports import import_lines
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import StudySpec
-from lrsearch.text import counted, in_docstring
+from lrsearch.text import in_docstring
 from lrsearch.trial import Facts, Trial
-from lrsearch.version import __version__
 
 if TYPE_CHECKING:
     import jinja2
 
 Framework = Literal["torch", "lightning"]
-
-WIDTH: Final = 88
-"""Characters beyond which a call is broken; what formatters have where nobody has told them."""
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 """Names that stand in the first line, which a program prints as its description."""
@@ -72,8 +66,8 @@ def program(
             config=config,
             title=in_docstring(parts.model.title),
             study_title=spec.name if PLAIN.fullmatch(spec.name) else "",
-            head=_head(trial, spec, framework),
-            needs=_needs(trial, spec, framework, parts.model),
+            head=program_head.head(trial, spec, framework),
+            needs=program_head.needs(trial, spec, framework, parts.model),
             imports=import_lines(_imports(spec, framework, code, parts)),
             code=code,
             setup=_block(_setup(code)),
@@ -263,76 +257,6 @@ def _data_imports(spec: StudySpec, function: Code | None) -> Iterator[str]:
         yield "from concurrent.futures import ThreadPoolExecutor"
     else:
         yield from ("import inspect", "from collections.abc import Mapping")
-
-
-def _head(trial: Trial, spec: StudySpec, framework: Framework) -> str:
-    """Return where the program comes from, as lines of a table."""
-    config = trial.config
-    optimizer = f"{words.optimizer(config.optimizer)}; peak lr {words.rate(config.optimizer.peak_lr)}"
-    network = spec.facts.network
-    by_layer = "" if network is None else words.layers(config, len(network.levels))
-    steps = spec.steps_per_epoch(config.batch_size)
-    length = f"{counted(config.epochs, 'epoch')} of {counted(steps, 'update')}"
-    rows = {
-        "setting": f"{optimizer}; batch size {config.batch_size}",
-        **({"layers": by_layer} if by_layer else {}),
-        "schedule": f"{schedules.describe(config.schedule)}; {length}",
-        "score": score(trial, spec),
-        "study": spec.name,
-        "made by": f"lrsearch {__version__}: lrsearch export {shlex.quote(spec.name)} --trial {trial.number} "
-        f"--to {framework}",
-    }
-    lines = []
-    for name, text in rows.items():
-        lines += textwrap.wrap(
-            in_docstring(text), WIDTH, initial_indent=f"{name:<10}", subsequent_indent=" " * 10, break_on_hyphens=False
-        )
-    return "\n".join(lines)
-
-
-def score(trial: Trial, spec: StudySpec) -> str:
-    """Return how good the trial was, in words."""
-    if not trial.metrics:
-        return f"none, the trial is {words.state(trial)}"
-    last, n = trial.metrics[-1], spec.facts.n_validation
-    said = f"validation accuracy {words.accuracy(last.val_accuracy, n)}, loss {words.number(last.val_loss)}"
-    said += f" on {counted(n, 'image')}"
-    if trial.test_accuracy is not None:
-        said += f"; test accuracy {words.accuracy(trial.test_accuracy, spec.facts.n_test)} on {spec.facts.n_test}"
-    if last.epoch < trial.config.epochs:
-        said += f"; {words.state(trial)} after epoch {last.epoch}"
-    return said
-
-
-def _needs(trial: Trial, spec: StudySpec, framework: Framework, model: ModelCode) -> str:
-    """Return what the program needs, and what it keeps of the search."""
-    packages = ["lightning"] if framework == "lightning" else []
-    packages += list(dict.fromkeys(_packages(spec, model)))
-    named = ", ".join(packages[:-1]) + (" and " if len(packages) > 1 else "") + packages[-1]
-    kept = "The learning rate of every update is that of the search (--lr-log writes it down)"
-    if families.of(trial.config.schedule).feedback:
-        kept = "The learning rate follows the validation loss as it did in the search (--lr-log writes it down)"
-    begins = "It begins with the weights of the search and sees the images in the same order"
-    said = f"It needs {named}, and no lrsearch. {kept}. {begins}"
-    if model.draws:
-        said += (
-            ". What the model draws at random while it trains, as dropout does, is drawn otherwise than in the search, "
-            "so that it should come near that score, and not to the same weights."
-        )
-    else:
-        said += ", so that it should come close to that score."
-    return textwrap.fill(said, WIDTH)
-
-
-def _packages(spec: StudySpec, model: ModelCode) -> Iterable[str]:
-    if spec.dataset.own is not None:
-        yield "pillow"
-    else:
-        yield "scikit-learn" if DATASETS[spec.dataset.name].torchvision is None else "torchvision"
-    if model.kind in ("torchvision", "timm"):
-        yield model.kind
-    if model.file is not None and model.file.is_safetensors:
-        yield "safetensors"
 
 
 def _setup(code: SchedulerCode) -> list[str]:

@@ -14,7 +14,13 @@ WIDTH = 80
 """Characters beyond which a call is broken."""
 
 
-def snippet(config: TrialConfig, steps_per_epoch: int, groups: GroupCode = GroupCode()) -> str:  # noqa: B008 - frozen
+def snippet(
+    config: TrialConfig,
+    steps_per_epoch: int,
+    groups: GroupCode = GroupCode(),  # noqa: B008 - frozen
+    *,
+    plain_loss: bool = True,
+) -> str:
     """Return a program that trains ``model`` on the batches of ``loader`` with this setting.
 
     The program uses the names ``model``, ``loader`` and, with the schedule plateau, ``validation_loss``, a function of
@@ -24,12 +30,16 @@ def snippet(config: TrialConfig, steps_per_epoch: int, groups: GroupCode = Group
         config: the setting.
         steps_per_epoch: the number of updates of one pass.
         groups: how the parameters of the model are divided.
+        plain_loss: whether the loss is cross entropy of logits; else the program uses the name ``loss_of`` too.
     """
     if not config.optimizer.weight_decay:
         groups = replace(groups, decay_all=True)
     code = scheduler_code(config.schedule, steps_per_epoch * config.epochs, groups.kind)
     parameters = "model.parameters()" if groups.kind == "one" else "groups"
     optimizer = optimizer_code(config.optimizer, parameters, "peak_lr")
+    loss = "torch.nn.functional.cross_entropy(model(images), labels)"
+    if not plain_loss:
+        loss = "loss_of(model(images), labels)  # as in the program of lrsearch export"
     lines = [
         f"# {words.optimizer(config.optimizer)}; batch size {config.batch_size}",
         f"# {schedules.describe(config.schedule)}",
@@ -49,7 +59,7 @@ def snippet(config: TrialConfig, steps_per_epoch: int, groups: GroupCode = Group
         "    model.train()",
         f"    for images, labels in loader:  # batches of {config.batch_size}; a fresh order every epoch",
         "        optimizer.zero_grad()",
-        "        loss = torch.nn.functional.cross_entropy(model(images), labels)",
+        f"        loss = {loss}",
         "        loss.backward()",
         "        optimizer.step()",
         *(f"        {text}" for text in code.per_step),

@@ -208,5 +208,8 @@ def about(spec: StudySpec) -> Iterator[tuple[str, str]]:
     if spec.dataset.own is not None and spec.facts.train_counts:
         yield "classes", class_counts(spec.facts)
         yield "guessing", guess(spec)
+    if spec.training.class_weights:
+        power = spec.training.class_weights
+        yield "class weights", f"inverse frequency to the power of {power:g}, in the training loss"
     if warned := warning(spec):
         yield "repeatable", f"no: {warned}"
