@@ -78,6 +78,8 @@ ELSEWHERE = {
     "dashboard": "serves; tests/test_dashboard.py has its names",
     "delete": "tried last, below",
     "init": "reads no database",
+    "data": "reads no database; tests/test_cli_data.py has names of files",
+    "model": "reads no database",
     "completion": "reads no database",
 }
 

@@ -8,7 +8,7 @@ from lrsearch.analysis.levels import prefixes
 from lrsearch.report import study_words
 from lrsearch.report.code_lines import literal
 from lrsearch.spec.models import MODELS, RESIDUAL, Layer
-from lrsearch.spec.sources import Code, Zoo, code_of
+from lrsearch.spec.sources import Code, Zoo, code_of, without_folder
 from lrsearch.spec.study import ModelSpec, StudySpec
 
 SMALL: Final = 64
@@ -111,7 +111,7 @@ def model_code(spec: StudySpec) -> ModelCode:
     is_zoo = isinstance(own, Zoo)
     return ModelCode(
         kind=own.package if isinstance(own, Zoo) else "layers" if own is None else "function",
-        title=study_words.source(model.name),
+        title=study_words.source(without_folder(model.name)),
         shape=shape,
         n_classes=len(facts.classes),
         layers=tuple(f"{layer.name}={_code(layer)}" if named else layer.code for layer in layers),

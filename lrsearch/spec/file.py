@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.spec.datasets import DATASETS
-from lrsearch.spec.sources import absolute, title
+from lrsearch.spec.sources import absolute, absolute_file, title
 from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
 from lrsearch.spec.study import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
 
@@ -201,7 +201,9 @@ def anchored(spec: StudySpec) -> StudySpec:
         paths = {key: absolute(value) for key, value in own.items() if value is not None}
         dataset = dataset.model_copy(update=paths)
     if model.needs_a_look or model.loss is not None:
-        model = model.model_copy(update={key: absolute(value) for key, value in model.places.items()})
+        files = ("weights", "init_from")
+        paths = {key: (absolute_file if key in files else absolute)(value) for key, value in model.places.items()}
+        model = model.model_copy(update=paths)
     return spec.model_copy(update={"dataset": dataset, "model": model})
 
 

@@ -116,10 +116,13 @@ def absolute(text: str) -> str:
             return f"{FOLDER if own.kind == 'folder' else TABLE}{_absolute(path)}"
         case Code() if own.in_file:
             return str(Code(_absolute(own.where), own.function))
-        case None if Path(text).suffix and Path(text).expanduser().exists():
-            return _absolute(text)
         case _:
             return text
+
+
+def absolute_file(text: str) -> str:
+    """Return what names weights with its path from the root, where it is a file or a folder that is there."""
+    return _absolute(text) if Path(text).expanduser().exists() else text
 
 
 def _absolute(path: str) -> str:

@@ -648,7 +648,8 @@ class StudySpec(Strict):
     def _looked_at(self) -> dict[str, Any]:
         """Return what stands for a person's own files, whose paths may be others elsewhere."""
         network = None if self._facts is None else self._facts.network
-        found = {} if self.dataset.own is None else {"dataset (SHA-256)": self.facts.fingerprint}
+        known = self._facts if self.dataset.own is not None else None
+        found = {} if known is None else {"dataset (SHA-256)": known.fingerprint}
         if network is not None:
             found |= {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
         return {key: value for key, value in found.items() if value}
