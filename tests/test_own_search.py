@@ -127,6 +127,32 @@ def test_layer_wise_rates_are_searched_where_they_are_asked_for(lrsearch: InProc
     assert all(0.01 <= trial["params"]["stem_ratio"] <= 1 for trial in trials)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (("space.stem_ratio=0.1", "space.layer_decay=0.9"), "stem_ratio and layer_decay both"),
+        (("model.weights=a.pth", "model.init_from=b.pth"), "weights and init_from both"),
+        (("model.hidden=[3]",), "hidden is for mlp, cnn"),
+        (("model.loss=loss",), "loss must be 'FILE.py:FUNCTION'"),
+        (("space.stem_ratio=0",), "must be from above 0 to 1, got 0"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_a_picture_is_read(
+    lrsearch: InProcess, cache: Path, net: Path, settings: tuple[str, ...], words: str
+) -> None:
+    sets = [word for one in settings for word in ("--set", one)]
+    done = lrsearch("run", "--dataset", "folder:pics", "--model", f"{net}:build", *sets)
+    assert done.code == 2
+    assert words in done.err
+    assert not cache.exists()
+
+
+def test_keys_of_ones_own_pictures_are_refused_for_a_published_set(lrsearch: InProcess) -> None:
+    done = lrsearch("run", "--set", "dataset.group=parent")
+    assert done.code == 2
+    assert "group is for pictures of your own" in done.err
+
+
 def test_a_batch_that_fits_is_chosen_and_one_that_was_asked_for_is_refused(
     lrsearch: InProcess, pictures: Path, net: Path
 ) -> None:

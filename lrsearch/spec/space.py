@@ -145,6 +145,12 @@ class SearchSpace(Strict):
         return _named(raw, tuple(FAMILIES), "schedule")
 
     @model_validator(mode="after")
+    def _rates_by_layer(self) -> Self:
+        if self.stem_ratio is not None and self.layer_decay is not None:
+            raise ValueError("stem_ratio and layer_decay both say how rates differ by layer: give one of the two")
+        return self
+
+    @model_validator(mode="after")
     def _floor(self) -> Self:
         if low_end(self.final_fraction) <= 0:
             for family in self.schedules:
