@@ -119,9 +119,9 @@ class After:
 
 
 @pytest.mark.parametrize("function", ["drops", "tied", "frozen"])
-@pytest.mark.parametrize("at", [0, 3, 8, 11])
-def test_a_resumed_training_equals_the_uninterrupted_one(nets: str, function: str, at: int) -> None:
-    made = engine(ModelConfig(f"{nets}:{function}"))
+@pytest.mark.parametrize(("at", "stream"), [(0, False), (3, True), (8, False), (11, True)])
+def test_a_resumed_training_equals_the_uninterrupted_one(nets: str, function: str, at: int, *, stream: bool) -> None:
+    made = engine(ModelConfig(f"{nets}:{function}"), stream=stream)
     whole, weights = trained(made.start(CONFIG))
     first = made.start(CONFIG, attention=After(at))
     told = []

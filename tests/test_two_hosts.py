@@ -1,6 +1,8 @@
 """Two machines work on one study, and the link of one is cut within a trial."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import pytest
 import two_hosts
 from conftest import forkserver, wait_until
 from postgres import Server
+from test_own_search import NET, make_pictures
 
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import StudySpec
@@ -146,3 +149,41 @@ def running(host: Host, holds: Callable[[], bool]) -> Callable[[], bool]:
         return holds()
 
     return look
+
+
+def test_two_hosts_have_a_persons_pictures_at_two_paths(hosts: two_hosts.Network, tmp_path: Path) -> None:
+    """Filed on a third host, whose folder is gone by then; each has a cache of its own."""
+    net = tmp_path / "net.py"
+    net.write_text(NET)
+    pictures = make_pictures(tmp_path / "filed" / "pics")
+    mounts = {name: shutil.copytree(pictures, tmp_path / name / f"of {name}") for name in ("alpha", "beta")}
+    with Server.start(tmp_path / "postgres", listen=hosts.address("store"), netns=hosts.namespace("store")) as server:
+        environment = {**os.environ, "LRSEARCH_STORAGE": server.create_database()}
+
+        def on(host: str, *words: str) -> "subprocess.Popen[str]":
+            return subprocess.Popen(
+                hosts.command(host, [sys.executable, "-m", "lrsearch", *words]),
+                env=environment | {"LRSEARCH_CACHE": str(tmp_path / f"cache of {host}")},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+
+        def done(process: "subprocess.Popen[str]") -> str:
+            out, err = process.communicate(timeout=180)
+            assert process.returncode == 0, err
+            return out
+
+        own = ["--dataset", f"folder:{pictures}", "--model", f"{net}:build", "--artifacts", str(tmp_path / "artifacts")]
+        space = ["--set", "space.batch_size=8", "--set", "pruner=none", "--epochs", "20", "--trials", "6"]
+        done(on("store", "run", "--detach", "--name", "own", *own, *space))
+        shutil.rmtree(pictures)
+        workers = [
+            on(name, "worker", "--study", "own", "--threads", "1", "--data-dir", str(mount))
+            for name, mount in mounts.items()
+        ]
+        for worker in workers:
+            done(worker)
+        trials = json.loads(done(on("store", "trials", "own", "--json")))["trials"]
+    assert [trial["state"] for trial in trials].count("complete") + sum(t["state"] == "diverged" for t in trials) == 6
+    assert len({trial["worker"] for trial in trials}) == 2, "both hosts had trials"
