@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import clean_environment
 
 from lrsearch.families import FAMILIES, Family
 from lrsearch.records import Records
@@ -90,7 +91,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *words: str) -> str:
     done = subprocess.run(
-        [sys.executable, "own.py", *words], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "own.py", *words],
+        cwd=folder,
+        env=clean_environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
