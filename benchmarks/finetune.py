@@ -17,6 +17,8 @@ emoji   EfficientNet-Lite0 (needs timm and the package efficientnet-lite0-pytorc
 import argparse
 import importlib.util
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -99,9 +101,6 @@ def digits(o: argparse.Namespace, folder: Path) -> None:
     first = {**common, "dataset": f"{file}:low", "trials": 5, "epochs": 3}
     accuracy, seconds, best = searched("low", folder, first)
     print(f"  digits 0 to 4: test accuracy {accuracy:.4f} in {seconds:.0f} s (trial {best.number})", flush=True)
-    import subprocess
-    import sys
-
     kept = folder / "low"
     words = ["train", "low", "--on", "train", "-o", str(kept), "--storage", str(folder / "low.db")]
     subprocess.run([sys.executable, "-m", "lrsearch", *words], check=True, capture_output=True)

@@ -5,6 +5,9 @@ A level is a stem, a block or a head; ``Network.levels`` has them. The head lear
 
 from lrsearch.trial import TrialConfig
 
+FIELDS = ("stem_ratio", "layer_decay", "backbone_ratio")
+"""Of a configuration and of the search space: what says how levels learn."""
+
 
 def shares(n_levels: int, config: TrialConfig) -> tuple[float, ...]:
     """Return the part (0..1] of the learning rate with which each level learns, the stem first, the head last.
@@ -32,4 +35,4 @@ def layer_decay(n_levels: int, config: TrialConfig) -> float:
 
 def is_layer_wise(config: TrialConfig) -> bool:
     """Whether levels may learn with different rates."""
-    return any(one is not None for one in (config.stem_ratio, config.layer_decay, config.backbone_ratio))
+    return any(getattr(config, name) is not None for name in FIELDS)

@@ -71,7 +71,7 @@ def build_engine(
     origin = weights.origin(model)
     splits = _images(spec, origin, data_dir, progress=progress)
     facts = splits.facts()  # before they leave the CPU
-    if not spec.is_published or (spec.is_known and spec.facts.network is not None):
+    if not spec.is_published:
         facts = replace(facts, network=preflight.look(model, facts.shape, len(facts.classes)))
     spec.check_facts(facts)
     metric = None if spec.metric.measure is None else spec.metric.name

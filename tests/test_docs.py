@@ -18,8 +18,8 @@ from xml.etree import ElementTree as ET
 import pytest
 import typer
 from conftest import FakeEngine, learning, make_spec
+from ones_own import NET, make_pictures
 from pydantic import BaseModel
-from test_own_search import NET, make_pictures
 
 from lrsearch import errors, run
 from lrsearch.cli import app as cli

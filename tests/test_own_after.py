@@ -17,9 +17,9 @@ import safetensors
 import safetensors.torch
 import torch
 from command_line import InProcess, one_line
+from ones_own import NET, make_pictures
 from PIL import Image
 from rich.console import Console
-from test_own_search import NET, make_pictures
 from torch import nn
 from trials_by_hand import spec, trial
 

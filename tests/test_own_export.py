@@ -17,9 +17,9 @@ import torch
 from command_line import InProcess, clean_environment, one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ones_own import make_pictures
 from PIL import Image
 from test_export import OPTIMIZERS, PLATEAU, SHAPES, loaded, of
-from test_own_search import make_pictures
 from test_schedules import schedules_of
 from torch import nn
 from trials_by_hand import spec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import clean_environment
-from test_own_search import make_pictures
+from ones_own import make_pictures
 
 pytestmark = pytest.mark.slow
 

@@ -4,48 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import InProcess
-from PIL import Image
+from ones_own import NET
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["command_line", "ones_own"]
 
-NET = """
-from torch import nn
-
-def build(num_classes, in_chans, width=6):
-    return nn.Sequential(
-        nn.Conv2d(in_chans, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Dropout(0.1), nn.Linear(width, num_classes),
-    )
-"""
 QUICK = ("--epochs", "2", "--threads", "1", "--set", "space.batch_size=[8,16]", "--set", "pruner=none")
-
-
-def make_pictures(folder: Path) -> Path:
-    """Make three classes of 24 pictures, 12x12, which their colour tells apart."""
-    draw = np.random.default_rng(0)
-    for label, name in enumerate(("blue sky", "green", "red")):
-        (folder / name).mkdir(parents=True)
-        for i in range(24):
-            pixels = draw.integers(0, 90, (12, 12, 3))
-            pixels[..., 2 - label] += 120
-            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i}.png")
-    return folder
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return make_pictures(tmp_path / "pics")
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Path:
-    path = tmp_path / "net.py"
-    path.write_text(NET)
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +82,22 @@ def test_another_file_of_the_network_is_refused(lrsearch: InProcess, pictures: P
     assert "the file of the model" in worker.err
 
 
+def test_other_weights_to_start_from_are_refused(lrsearch: InProcess, tmp_path: Path) -> None:
+    """Of a model that lrsearch brings too."""
+    small = ("--model", "cnn", "--epochs", "1", "--threads", "1", "--set", "dataset.limit=200", "--trials", "1")
+    assert lrsearch("run", "--name", "first", *small).code == 0
+    assert lrsearch("train", "first", "-o", "kept").code == 0
+    started = lrsearch("run", "--name", "second", *small, "--set", "model.init_from=kept")
+    assert started.code == 0, started.err
+    assert lrsearch("train", "first", "-o", "kept", "--force", "--seed", "5").code == 0
+    again = lrsearch("run", "--name", "second", *small, "--set", "model.init_from=kept")
+    assert again.code == 2
+    assert "model.weights (SHA-256)" in again.err
+    worker = lrsearch("worker", "--study", "second")
+    assert worker.code == 2
+    assert "the file of the model's weights here is not that" in worker.err
+
+
 def test_layer_wise_rates_are_searched_where_they_are_asked_for(lrsearch: InProcess, pictures: Path, net: Path) -> None:
     done = lrsearch(
         *("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK, "--trials", "2"),
@@ -133,6 +114,7 @@ def test_layer_wise_rates_are_searched_where_they_are_asked_for(lrsearch: InProc
         (("space.stem_ratio=0.1", "space.layer_decay=0.9"), "stem_ratio and layer_decay both"),
         (("model.weights=a.pth", "model.init_from=b.pth"), "weights and init_from both"),
         (("model.hidden=[3]",), "hidden is for mlp, cnn"),
+        (("dataset.scaling=weights",), "normalises as those did that made the model's weights, and none are named"),
         (("model.loss=loss",), "loss must be 'FILE.py:FUNCTION'"),
         (("space.stem_ratio=0",), "must be from above 0 to 1, got 0"),
     ],

@@ -8,24 +8,11 @@ from pathlib import Path
 import pytest
 from command_line import Running, run_process
 from conftest import wait_until
-from test_own_search import NET, make_pictures
 
-pytest_plugins = ["command_line"]
+pytest_plugins = ["command_line", "ones_own"]
 pytestmark = pytest.mark.slow
 
 SPACE = ("--set", "space.batch_size=8", "--set", "pruner=none", "--set", "space.stem_ratio=[0.1, 1.0]")
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return make_pictures(tmp_path / "pics")
-
-
-@pytest.fixture
-def net(tmp_path: Path) -> Path:
-    path = tmp_path / "net.py"
-    path.write_text(NET)
-    return path
 
 
 def asked(pictures: Path, net: Path, *more: str) -> list[str]:

@@ -240,6 +240,19 @@ def test_random_numbers_in_training_are_seen(forward: str, draws: bool, repeats:
     assert (found.draws, found.repeats) == (draws, repeats)
 
 
+def test_a_layer_that_is_skipped_at_random_trains_with_a_gradient(tmp_path: Path) -> None:
+    forward = """
+        y = self.features(x)
+        if not self.training or torch.rand(()) < 0.8:  # .64, .35, .89 in the updates of a look
+            y = self.more(y)
+        return self.head(y)
+    """
+    build = "own = Own(num_classes)\nown.more = nn.Linear(16, 16)\nreturn own"
+    seen = seen_of(tmp_path, net(forward, build))
+    assert seen.remarks == ()
+    assert seen.network.draws
+
+
 @pytest.mark.parametrize(
     ("code", "batch_norm"),
     [

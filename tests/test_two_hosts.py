@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import two_hosts
 from conftest import forkserver, wait_until
+from ones_own import NET, make_pictures
 from postgres import Server
-from test_own_search import NET, make_pictures
 
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import StudySpec

@@ -64,9 +64,9 @@ def _dataset(what: str, settings: list[str]) -> DatasetSpec:
     if sources.data_of(what) is None:
         with suppress(OSError, ValueError):
             if Path(what).is_dir():
-                raise UsageError(f"{what} is a folder: look at it as {sources.FOLDER}{what}")
+                raise UsageError(f"{what} is a folder: look at it as folder:{what}")
             if what.lower().endswith(".csv"):
-                raise UsageError(f"{what} is a table: look at it as {sources.TABLE}{what}")
+                raise UsageError(f"{what} is a table: look at it as csv:{what}")
     tables: dict[str, Any] = {"name": "data", "dataset": {"name": what}}
     for text in settings:
         key, value = study_file.parse_override(text)

@@ -2,13 +2,12 @@
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch import cores
-from lrsearch.cli import interrupts, searching
+from lrsearch.cli import searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -21,7 +20,6 @@ from lrsearch.cli.options import (
     place,
     print_json,
     quiet_optuna,
-    stderr,
     stdout,
     storage_option,
 )
@@ -159,7 +157,7 @@ def run(
     where = place(storage)
     spec = _resolve(study, overrides, where)
     if dry_run:
-        return _dry_run(_known(spec, threads, data_dir), where, as_json=as_json)
+        return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
     n = _workers(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
@@ -268,16 +266,6 @@ def _filed(name: str, where: "Place") -> StudySpec | None:
         return found.spec if found else None
 
 
-def _known(spec: StudySpec, threads: int | None, data_dir: Path | None) -> StudySpec:
-    """Return the spec with what must be known of it; a person's own pictures and model are looked at."""
-    if spec.is_known:
-        return spec
-    from lrsearch import run
-
-    with interrupts.raised():
-        return run.known(spec, run.Here("cpu", threads, data_dir, progress=stderr().is_terminal))
-
-
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
@@ -306,7 +294,7 @@ def _detach(asked: Asked) -> int:
     """File the study for workers elsewhere."""
     from lrsearch.store import filing
 
-    asked = replace(asked, spec=_known(asked.spec, asked.threads, asked.data_dir))
+    asked = replace(asked, spec=searching.known(asked.spec, asked.threads, asked.data_dir))
     filing.check(asked.spec, asked.where)
     study = searching.file(asked)
     study.database.close()

@@ -77,6 +77,23 @@ def file(asked: Asked) -> "Study":
     )
 
 
+def known(spec: StudySpec, threads: int | None, data_dir: Path | None, *, quiet: bool = False) -> StudySpec:
+    """Return the spec with what must be known of it; a person's own pictures and model are looked at."""
+    if spec.is_known:
+        return spec
+    from lrsearch import run
+
+    console = stderr()
+    live = _is_live(console, quiet=quiet)
+    with interrupts.raised():
+        here = run.Here(threads=threads, data_dir=data_dir, progress=live)
+        return run.known(spec, here, lambda what: _doing(console, what, live=live))
+
+
+def _is_live(console: "Console", *, quiet: bool) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal and not quiet
+
+
 def finite(spec: StudySpec) -> str | None:
     """Return in a sentence that the space has fewer settings than the budget has trials, or None."""
     from lrsearch.store import space
@@ -92,7 +109,7 @@ def search(asked: Asked) -> int:
     """Work on the study in this process, or by several, until its budget is used up or somebody asks to leave."""
     begun = time.monotonic()
     console = stderr()
-    live = console.is_terminal and not console.is_dumb_terminal and not asked.quiet
+    live = _is_live(console, quiet=asked.quiet)
     from lrsearch.store import filing
     from lrsearch.store.keeper import Leave
 
@@ -123,13 +140,8 @@ def search(asked: Asked) -> int:
                     )
                 )
             return _watch(asked, session.study, lambda: session.attend(leave), leave, console, begun, live=live)
-    if not spec.is_known:
-        from lrsearch import run
-
-        with interrupts.raised():
-            here = run.Here("cpu", asked.threads, asked.data_dir, progress=live)
-            spec = run.known(spec, here, lambda what: _doing(console, what, live=live))
-        asked = replace(asked, spec=spec)
+    spec = known(spec, asked.threads, asked.data_dir, quiet=asked.quiet)
+    asked = replace(asked, spec=spec)
     if asked.ray is None:
         from lrsearch.workers import local
 

@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Literal, get_args
 
-FOLDER = "folder:"
-TABLE = "csv:"
-TORCHVISION = "torchvision/"
-TIMM = "timm/"
+Kind = Literal["folder", "csv"]
+Package = Literal["torchvision", "timm"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PACKAGES: tuple[Package, ...] = get_args(Package)
 FORMS_OF_DATA = "'folder:PATH', 'csv:FILE', 'FILE.py:FUNCTION' or 'package.module:function'"
 FORMS_OF_MODELS = "'torchvision/NAME', 'timm/NAME', 'FILE.py:FUNCTION' or 'package.module:function'"
 
@@ -34,7 +34,7 @@ class Code:
 class Pictures:
     """Pictures of somebody's own: a folder for each class, or a table of files and labels."""
 
-    kind: Literal["folder", "csv"]
+    kind: Kind
     path: str
 
 
@@ -42,7 +42,7 @@ class Pictures:
 class Zoo:
     """A model of a package."""
 
-    package: Literal["torchvision", "timm"]
+    package: Package
     name: str
 
 
@@ -61,19 +61,19 @@ def code_of(text: str) -> Code | None:
 
 def data_of(text: str) -> Pictures | Code | None:
     """Return what the name of a data set stands for that has no record; None where it has no form of those."""
-    for prefix, kind in ((FOLDER, "folder"), (TABLE, "csv")):
-        if text.startswith(prefix):
+    for kind in KINDS:
+        if text.startswith(prefix := f"{kind}:"):
             path = text.removeprefix(prefix)
-            return Pictures("folder" if kind == "folder" else "csv", path) if path else None
+            return Pictures(kind, path) if path else None
     return code_of(text)
 
 
 def model_of(text: str) -> Zoo | Code | None:
     """Return what the name of a model stands for that has no record; None where it has no form of those."""
-    for prefix in (TORCHVISION, TIMM):
-        if text.startswith(prefix):
+    for package in PACKAGES:
+        if text.startswith(prefix := f"{package}/"):
             name = text.removeprefix(prefix)
-            return Zoo("torchvision" if prefix == TORCHVISION else "timm", name) if name else None
+            return Zoo(package, name) if name else None
     return code_of(text)
 
 
@@ -113,7 +113,7 @@ def absolute(text: str) -> str:
     own = data_of(text) or model_of(text)
     match own:
         case Pictures(path=path):
-            return f"{FOLDER if own.kind == 'folder' else TABLE}{_absolute(path)}"
+            return f"{own.kind}:{_absolute(path)}"
         case Code() if own.in_file:
             return str(Code(_absolute(own.where), own.function))
         case _:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator, model_validator
 
+from lrsearch import layer_rates
 from lrsearch.domain import Choice, Fixed, high_end
 from lrsearch.errors import DataError, IdentityError, StudyFileError
 from lrsearch.spec import sources
@@ -67,7 +68,14 @@ class DatasetSpec(Strict):
     """Keywords for one's own function."""
 
     OWN_KEYS: ClassVar[tuple[str, ...]] = (
-        *("test_fraction", "image_size", "resize", "channels", "group", "on_error", "classes", "args"),
+        "test_fraction",
+        "image_size",
+        "resize",
+        "channels",
+        "group",
+        "on_error",
+        "classes",
+        "args",
     )
 
     @property
@@ -459,8 +467,7 @@ class StudySpec(Strict):
     @property
     def layer_wise(self) -> bool:
         """Whether learning rates may differ between layers."""
-        space = self.space
-        return any(one is not None for one in (space.stem_ratio, space.layer_decay, space.backbone_ratio))
+        return any(getattr(self.space, name) is not None for name in layer_rates.FIELDS)
 
     @property
     def metric(self) -> Metric:
@@ -499,26 +506,31 @@ class StudySpec(Strict):
         """
         if self._facts is None:
             return
-        there, own = self._facts, self.model.own
+        there = self._facts
         if there.fingerprint and there.fingerprint != here.fingerprint:
             raise DataError(
                 f"the images of {self.dataset.name} here are not those that the study '{self.name}' was filed with "
                 f"({_images(here)} here, {_images(there)} there), so that its trials could not be compared: name their "
                 f"folder with --data-dir, or add a --name to start a study of its own"
             )
-        if own is None or there.network is None or here.network is None:
+        if there.network is None or here.network is None:
             return
         for what, filed, found in (
             (f"the file of the model {self.model.name}", there.network.code, here.network.code),
             ("the file of the model's weights", there.network.weights, here.network.weights),
-            ("the model", there.network.levels, here.network.levels),
         ):
             if filed != found:
-                hashes = f" (SHA-256 {found[:8]} here, {filed[:8]} there)" if isinstance(found, str) else ""
                 raise IdentityError(
-                    f"{what} here is not that with which the study '{self.name}' was filed{hashes}, so that its trials "
-                    f"could not be compared: bring the same file here, or add a --name to start a study of its own"
+                    f"{what} here is not that with which the study '{self.name}' was filed (SHA-256 {found[:8]} here, "
+                    f"{filed[:8]} there), so that its trials could not be compared: bring the same file here, or add a "
+                    f"--name to start a study of its own"
                 )
+        if there.network.levels != here.network.levels:
+            raise IdentityError(
+                f"the model {self.model.name} has other layers here than where the study '{self.name}' was filed, so "
+                f"that its trials could not be compared: bring the same version of its package, or add a --name to "
+                f"start a study of its own"
+            )
 
     @field_validator("sampler", "pruner", mode="before")
     @classmethod
@@ -529,6 +541,15 @@ class StudySpec(Strict):
         if isinstance(raw, dict) and "name" not in raw:
             return {"name": next(iter(KINDS[info.field_name or ""])), **raw}
         return raw
+
+    @model_validator(mode="after")
+    def _weights_say_how_to_scale(self) -> Self:
+        if self.dataset.scaling == "weights" and not self.model.starts_from_weights:
+            raise ValueError(
+                "dataset.scaling = 'weights' normalises as those did that made the model's weights, and none are "
+                "named: name model.weights or model.init_from, or leave the scaling out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_fits(self, info: ValidationInfo) -> Self:

@@ -23,7 +23,7 @@ NEUTRAL: dict[str, Any] = {
     "batch_size": 64,
     "warmup_fraction": 0.05,
     "final_fraction": NEUTRAL_FLOOR,
-    # A first level that learns with a tenth of the head's rate is what fine-tuning recipes use most.
+    # Between one rate for all and first layers that hardly learn.
     "stem_ratio": 0.1,
     "layer_decay": 0.75,
     "backbone_ratio": 1.0,

@@ -8,6 +8,7 @@ from typing import Any, assert_never
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from lrsearch import layer_rates
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
 from lrsearch.errors import nearest
 from lrsearch.families import FAMILIES
@@ -48,7 +49,7 @@ def unconditional(space: SearchSpace) -> dict[str, Domain]:
 
 def by_layer(space: SearchSpace) -> dict[str, Domain | None]:
     """Return what makes layers learn with different rates; None: not in the search."""
-    return {name: getattr(space, name) for name in ("stem_ratio", "layer_decay", "backbone_ratio")}
+    return {name: getattr(space, name) for name in layer_rates.FIELDS}
 
 
 def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily) -> dict[str, Domain]:

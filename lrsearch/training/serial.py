@@ -211,7 +211,8 @@ class SerialTraining:
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
         self._frozen = networks.frozen_parts(self.model)
-        self._judge = networks.judge_of(model, splits.train.counts(splits.n_classes), rules.class_weights, device)
+        counts = splits.train.counts(splits.n_classes) if rules.class_weights else ()
+        self._judge = networks.judge_of(model, counts, rules.class_weights, device)
         self._draws = network is not None and network.draws
         self._groups = optimizers.groups_of(self.model, network, config, decay_all=not rules.decay_matrices)
         self._optimizer = self._optimizer_of(self.model)
