@@ -10,7 +10,8 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -63,25 +64,24 @@ class OwnFunction:
         return {name: value for name, value in offered.items() if name in names}
 
 
-class own_lines:  # noqa: N801 - read as a statement
+@contextmanager
+def own_lines(key: str, what: str, path: Path | None = None) -> Iterator[None]:
     """Turn what a person's own code raises in the block into a sentence with that person's file and line.
 
     Args:
         key: of the study file, that names the code.
         what: what was called, in words.
         path: the file of the code, where it is known.
+
+    Raises:
+        OwnCodeError: the block raised an error, but for a StudyFileError, which is a sentence already.
     """
-
-    def __init__(self, key: str, what: str, path: Path | None = None) -> None:
-        self._key, self._what, self._path = key, what, path
-
-    def __enter__(self) -> None:
-        """Begin the block."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        """End it."""
-        if isinstance(error, Exception) and not isinstance(error, StudyFileError):
-            raise OwnCodeError(f"{self._key}: {self._what} raised {said(error)}{at(error, self._path)}") from error
+    try:
+        yield
+    except StudyFileError:
+        raise
+    except Exception as error:
+        raise OwnCodeError(f"{key}: {what} raised {said(error)}{at(error, path)}") from error
 
 
 def said(error: BaseException) -> str:
@@ -95,14 +95,13 @@ def at(error: BaseException, path: Path | None = None) -> str:
 
     That is the last line in ``path``, or else the last outside lrsearch and outside installed packages.
     """
-    frames = list(traceback.extract_tb(error.__traceback__))
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({shown(error.filename)}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
     theirs = [one for one in frames if path is not None and Path(one.filename) == path]
     outside = [one for one in frames if not one.filename.startswith(NOT_THEIRS) and "site-packages" not in one.filename]
-    for one in reversed(theirs or outside):
-        return f" ({shown(one.filename)}, line {one.lineno})"
-    return ""
+    lines = theirs or outside
+    return f" ({shown(lines[-1].filename)}, line {lines[-1].lineno})" if lines else ""
 
 
 def find(code: Code, key: str) -> OwnFunction:

@@ -209,7 +209,7 @@ ROWS = (
         "7",
         lambda root: paint_classes(root, {"a": 90, "b": 9, "c": 1}),
         OK,
-        ("whoever says 'a' of every picture is right in 0.933 of the validation images",),
+        ("majority     'a' for every picture is right in 0.933 of validation",),
     ),
     Row(
         "8",
@@ -270,7 +270,10 @@ ROWS = (
         "17",
         copies,
         OK,
-        ("4 pictures are equal to another one", "1 picture of two classes at once: a/0001.png = b/other label.png"),
+        (
+            "4 of 22 pictures to another one, drawn for one side of the split",
+            "1 picture of two classes at once: a/0001.png = b/other label.png",
+        ),
         document={"equal": 4, "of_two_classes": [["a/0001.png", "b/other label.png"]]},
     ),
     Row("17, groups", videos, OK, (), ("--set", "dataset.group=parent"), document={"n_found": 60}),

@@ -23,6 +23,7 @@ def test_a_folder_and_a_network_come_to_an_answer(lrsearch: InProcess, pictures:
     asked = ("run", "--dataset", f"folder:{pictures}", "--model", f"{net}:build", *QUICK)
     done = lrsearch(*asked, "--trials", "3", "--json")
     assert done.code == 0, done.err
+    assert "lrsearch: " not in done.err, "there is nothing to mind about these pictures"
     answer = json.loads(done.out)
     assert answer["study"] == "pics-net"
     assert answer["n_validation"] == 12

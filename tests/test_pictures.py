@@ -33,6 +33,8 @@ def test_a_folder_a_class(pics: Path, images: Made) -> None:
     for row, name in enumerate(got.names):
         assert (got.images[row].transpose(1, 2, 0) == np.asarray(Image.open(pics / name))).all()
         assert got.classes[got.labels[row]] == name.partition("/")[0]
+    assert got.warnings == ()
+    assert got.said == ("images are 8x8 pixels (dataset.image_size): the median short side is 8",)
     assert isinstance(got.images, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         got.images[0] = 0
@@ -50,7 +52,7 @@ def test_the_sets_of_a_folder_stay(tmp_path: Path, images: Made) -> None:
         "test": {"Test"},
     }
     assert [len(names) for names in by_set.values()] == [10, 10, 10]
-    assert "skipped 1 folder beside train, val and test: annotations" in got.said
+    assert "skipped 1 folder beside train, val and test: annotations" in got.warnings
 
 
 def test_train_may_be_a_class(tmp_path: Path, images: Made) -> None:
@@ -124,14 +126,16 @@ def test_equal_pictures_are_on_one_side_and_said(pics: Path, images: Made) -> No
     sides = [{got.names[row] for row in rows} for rows in (got.train, got.validation, got.test)]
     for group in ({f"cat/copy{i}.png" for i in range(8)} | {"cat/0000.png"}, {"cat/a dog.bmp", "dog/0003.png"}):
         assert [group <= side for side in sides].count(True) == 1
-    assert any(one.startswith("11 pictures are equal to another one") for one in got.said)
-    assert "1 picture of two classes at once: cat/a dog.bmp = dog/0003.png" in got.said
+    assert got.warnings == ("1 picture of two classes at once: cat/a dog.bmp = dog/0003.png",)
+    assert look(DatasetSpec(name=f"folder:{pics}"), cache=pics.with_name("cache")).n_equal == 11
 
 
 def test_pictures_shared_by_sets_that_a_person_made_are_said(tmp_path: Path, images: Made) -> None:
     paint_classes(tmp_path / "pics" / "train", {"a": 4, "b": 4})
     paint_classes(tmp_path / "pics" / "val", {"a": 4, "b": 4}, first=2)  # 6 of 8 are those of train
-    assert any(one.startswith("6 validation images equal to training images") for one in images(test_fraction=0).said)
+    assert any(
+        one.startswith("6 validation images equal to training images") for one in images(test_fraction=0).warnings
+    )
 
 
 # --- how they become images ------------------------------------------------------------------------------------------
@@ -265,7 +269,7 @@ def test_sixteen_bits_are_scaled_over_the_range_of_all(tmp_path: Path, images: M
     assert 126 < got.images[1].max() < 130
     assert (
         "8 pictures of 16 bits: 0 becomes black and 4,095 white, the range of all of them, "
-        "as a camera of 12 bits has it" in got.said
+        "as a camera of 12 bits has it" in got.warnings
     )
 
 
@@ -472,7 +476,7 @@ def test_links_are_followed_once_and_loops_end(tmp_path: Path, images: Made) -> 
     assert seen.known.bad == (("a/gone.png", "cannot be read: No such file or directory"),)
     assert "skipped 2 links to a folder that was read under another name: c, a/loop" in seen.said
     (root / "a" / "gone.png").unlink()
-    assert "1 picture of two classes at once: a/link.png = d/0000.png" in images().said
+    assert "1 picture of two classes at once: a/link.png = d/0000.png" in images().warnings
 
 
 def test_a_class_whose_name_is_no_text_is_refused(tmp_path: Path, images: Made) -> None:

@@ -54,7 +54,11 @@ def folder(cache: Path | None) -> Path:
 
 @contextmanager
 def told(where: Path) -> Iterator[None]:
-    """Turn what a disk refuses in the block into a sentence."""
+    """Turn what a disk refuses in the block into a sentence.
+
+    Raises:
+        DataError: naming ``where`` and what to do.
+    """
     try:
         yield
     except OSError as error:
@@ -71,7 +75,11 @@ def told(where: Path) -> Iterator[None]:
 
 @contextmanager
 def alone(where: Path, key: str, *, progress: bool) -> Iterator[None]:
-    """Keep other processes from making the same thing meanwhile."""
+    """Keep other processes from making the same thing meanwhile; wait for one that does.
+
+    Raises:
+        DataError: as ``told``, of the whole block.
+    """
     from filelock import FileLock, Timeout
 
     with told(where):
@@ -91,8 +99,11 @@ def alone(where: Path, key: str, *, progress: bool) -> Iterator[None]:
 
 def key_of(seen: Sequence[Seen], how: Decoding, *, any_channels: bool) -> str:
     """Return the name of what this decoder makes of files with these contents, in their order."""
-    said = json.dumps([decode.VERSION, asdict(how), any_channels, [one.sha256 for one in seen]])
-    return hashlib.sha256(said.encode()).hexdigest()[:32]
+    return _key([decode.VERSION, asdict(how), any_channels, [one.sha256 for one in seen]])
+
+
+def _key(what: list[object]) -> str:
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
 def of_files(
@@ -120,7 +131,7 @@ def of_files(
         part = where / f"{key}.part"
         part.mkdir(exist_ok=True)
         readings = fill(paths, seen, how, part, progress=progress)
-        _finish(part, readings, grey=any_channels and not any(one.coloured for one in readings))
+        _finish(part, readings, any_channels=any_channels)
         part.rename(where / key)
     there = stored(where / key)
     assert there is not None
@@ -128,7 +139,11 @@ def of_files(
 
 
 def stored(folder: Path) -> Stored | None:
-    """Return what lies there; None where nothing does."""
+    """Return what lies there; None where nothing does.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         document = json.loads((folder / "pictures.json").read_text("utf-8"))
         images = np.load(folder / "images.npy", mmap_mode="r")
@@ -139,8 +154,9 @@ def stored(folder: Path) -> Stored | None:
         raise DataError(f"the decoded pictures in {folder} are damaged ({error}): delete that folder") from None
 
 
-def _finish(part: Path, readings: Sequence[Reading], *, grey: bool) -> None:
+def _finish(part: Path, readings: Sequence[Reading], *, any_channels: bool) -> None:
     """Leave out what cannot be read, and the channels that are all equal; then write down what there is."""
+    grey = any_channels and not any(one.coloured for one in readings)
     images = part / "images.npy"
     good = np.flatnonzero([not one.reason for one in readings])
     if len(good) and (grey or len(good) < len(readings)):
@@ -181,11 +197,10 @@ def of_pixels(
             for one, reading in pixels:
                 out.write(one)
                 readings.append(reading)
-        said = json.dumps([shape, any_channels, [row_of(one) for one in readings]])
-        key = hashlib.sha256(said.encode()).hexdigest()[:32]
+        key = _key([shape, any_channels, [row_of(one) for one in readings]])
         with alone(where, key, progress=False):
             if stored(where / key) is None:
-                _finish(part, readings, grey=any_channels and not any(one.coloured for one in readings))
+                _finish(part, readings, any_channels=any_channels)
                 part.rename(where / key)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -27,7 +27,9 @@ class Chosen:
     any_channels: bool
     """Whether one channel is kept where no picture turns out to have colours."""
     said: tuple[str, ...]
-    """Why, in sentences."""
+    """Why, in sentences that need no answer."""
+    warnings: tuple[str, ...]
+    """The same of what a person should check."""
 
 
 def choose(dataset: DatasetSpec, headers: Sequence[Header], *, colour: bool, size: int | None) -> Chosen:
@@ -48,8 +50,10 @@ def choose(dataset: DatasetSpec, headers: Sequence[Header], *, colour: bool, siz
         said.append(f"images are {side}x{side} pixels (dataset.image_size): {why}")
     resize = _resize(dataset, headers, said)
     channels, any_channels = _channels(dataset, headers, colour=colour)
-    darkest, brightest = _range(headers, said)
-    return Chosen(Decoding(side, side, channels, resize, darkest, brightest), any_channels, tuple(said))
+    warnings: list[str] = []
+    darkest, brightest = _range(headers, warnings)
+    how = Decoding(side, side, channels, resize, darkest, brightest)
+    return Chosen(how, any_channels, tuple(said), tuple(warnings))
 
 
 def _resize(dataset: DatasetSpec, headers: Sequence[Header], said: list[str]) -> Resize:
@@ -75,13 +79,13 @@ def _channels(dataset: DatasetSpec, headers: Sequence[Header], *, colour: bool) 
     return 3, True
 
 
-def _range(headers: Sequence[Header], said: list[str]) -> tuple[int, int]:
+def _range(headers: Sequence[Header], warnings: list[str]) -> tuple[int, int]:
     deep = [one for one in headers if is_deep(one.mode)]
     if not deep:
         return 0, DEEPEST
     low, high = min(one.darkest for one in deep), max(one.brightest for one in deep)
     bits = ", as a camera of 12 bits has it" if 255 < high <= TWELVE_BITS else ""
-    said.append(
+    warnings.append(
         f"{counted(len(deep), 'picture')} of 16 bits: {low:,} becomes black and {high:,} white, the range of "
         f"all of them{bits}"
     )

@@ -194,6 +194,11 @@ def of_image(image: Image.Image, how: Decoding, name: object) -> Decoded:
         return _fitted(image, how, image.size, [])
 
 
+def as_image(pixels: Pixels) -> Image.Image:
+    """Return bytes ``[h, w, 1]`` or ``[h, w, 3]`` as a picture of Pillow's, in grey or RGB."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
+
+
 @contextmanager
 def _opened(content: bytes, name: object) -> Iterator[Image.Image]:
     with _named(name), Image.open(io.BytesIO(content), formats=FORMATS) as opened:
@@ -339,13 +344,10 @@ def _of_bytes(image: Image.Image, how: Decoding) -> tuple[Image.Image, list[str]
         return Image.fromarray(out), ["16 bits made 8"]
     if image.mode in ("LA", "RGBA"):
         return image, []
-    if image.mode in ("L", "RGB") and not image.has_transparency_data:
-        return image, []
     if image.has_transparency_data:
         return image.convert("RGBA"), []
-    if image.mode in GREY_MODES:
-        return image.convert("L"), []
-    return image.convert("RGB"), []
+    mode = "L" if image.mode in GREY_MODES else "RGB"
+    return image if image.mode == mode else image.convert(mode), []
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, np.ndarray[Any, np.dtype[np.int64]]]]:

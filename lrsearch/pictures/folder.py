@@ -79,7 +79,7 @@ class _Walk:
 
     def classes(self, entries: list[_Listed], of: SetName | None, group: str | None) -> Iterator[Found]:
         """Yield the pictures of the folders among them, each of which is a class."""
-        self.loose += [one.relative for one in entries if not one.is_folder and one.name.lower().endswith(READ)]
+        self.outside(entries)
         for one in self.folders(entries):
             label, any_there = composed(one.name), False
             for picture, folder in self.pictures(one):
@@ -89,8 +89,16 @@ class _Walk:
             if not any_there:
                 self.empty.append(one.relative)
 
+    def outside(self, entries: list[_Listed]) -> None:
+        """Keep the names of the pictures among them: they lie beside the folders of classes or of sets."""
+        self.loose += [one.relative for one in entries if not one.is_folder and one.name.lower().endswith(READ)]
+
     def listed(self, folder: _Listed) -> list[_Listed]:
-        """Return what lies in a folder, in the order of names."""
+        """Return what lies in a folder, in the order of names.
+
+        Raises:
+            StudyFileError: it cannot be read, or two names in it look the same.
+        """
         try:
             with os.scandir(folder.path) as found:
                 entries = sorted(found, key=attrgetter("name"))
@@ -117,7 +125,7 @@ class _Walk:
         self.entered.add(known)
         return True
 
-    def said(self) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         """Yield what was passed over."""
         for names, noun, which in (
             (self.left_out, "name", "of hidden files or of a system's own"),
@@ -166,7 +174,7 @@ def listing(path: str, where: Path | None, *, group: str | None, classes: str | 
     (top,) = walk.folders([_Listed(root.name, str(root), "", is_folder=True)])
     entries = walk.listed(top)
     if sets := _sets(entries, root):
-        walk.loose += [one.relative for one in entries if not one.is_folder and one.name.lower().endswith(READ)]
+        walk.outside(entries)
         found = [
             picture
             for folder in walk.folders([one for one in entries if one in sets])
@@ -178,7 +186,7 @@ def listing(path: str, where: Path | None, *, group: str | None, classes: str | 
     if not found:
         raise StudyFileError(_nothing(root, walk.loose))
     order = in_order(found, given_classes(classes, root), f"the folder {shown(str(root))}")
-    return Listing(root, tuple(sorted(found, key=attrgetter("name"))), order, tuple(walk.said()))
+    return Listing(root, tuple(sorted(found, key=attrgetter("name"))), order, tuple(walk.warnings()))
 
 
 def _sets(entries: list[_Listed], root: Path) -> dict[_Listed, SetName]:

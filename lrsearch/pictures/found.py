@@ -41,8 +41,8 @@ class Listing:
     """In the order of their names: file systems list them in orders of their own."""
     classes: tuple[str, ...]
     """Names, by label."""
-    said: tuple[str, ...] = ()
-    """What a person should read of how they were found."""
+    warnings: tuple[str, ...] = ()
+    """What was passed over, in sentences."""
 
 
 def composed(text: str) -> str:

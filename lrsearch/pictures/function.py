@@ -3,9 +3,9 @@
 Tensors are known by what they can do, not by their package: nothing here needs PyTorch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from lrsearch import own_code
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.pictures import cache, decode
 from lrsearch.pictures.cache import Stored
-from lrsearch.pictures.choice import choose
+from lrsearch.pictures.choice import Chosen, choose
 from lrsearch.pictures.decode import Decoded, Decoding, Header, Pixels
 from lrsearch.pictures.found import Found, Listing, SetName, composed, given_classes, in_order
 from lrsearch.pictures.meter import meter
@@ -63,7 +63,7 @@ class _Arrays:
             block = _bytes(self.images[at : at + AT_ONCE], self.name)
             if not as_it_is:
                 for row, one in enumerate(block):
-                    yield decode.of_image(_image(one), how, f"{self.name}/{at + row}")
+                    yield decode.of_image(decode.as_image(one), how, f"{self.name}/{at + row}")
                 continue
             coloured = (block != block[..., :1]).any(axis=(1, 2, 3))
             for one, colours in zip(np.ascontiguousarray(block.transpose(0, 3, 1, 2)), coloured, strict=True):
@@ -116,7 +116,7 @@ class _Items:
             )
         picture, label = item
         if not isinstance(picture, Image.Image):
-            picture = _image(_bytes(_channels_last(_array(picture, self.code, place), 2, place), place))
+            picture = decode.as_image(_bytes(_channels_last(_array(picture, self.code, place), 2, place), place))
         if decode.is_deep(picture.mode) or picture.mode == "F":
             raise StudyFileError(
                 f"{KEY}: {place} must be a picture of bytes, and has Pillow's mode {picture.mode}: bring it to 8 bits "
@@ -130,7 +130,7 @@ Source = _Arrays | _Items
 
 def load(
     code: Code, dataset: DatasetSpec, where: Path | None, at: Path, *, colour: bool, size: int | None, progress: bool
-) -> tuple[Listing, Stored, Decoding, tuple[str, ...]]:
+) -> tuple[Listing, Stored, Chosen]:
     """Return what a person's own function gives: all pictures, where they are stored, what they were brought to.
 
     It is called each time, because nobody else can know whether it would return something else.
@@ -159,21 +159,21 @@ def load(
             one.check()
     headers = [header for one in sets for header in one.headers]
     chosen = choose(dataset, headers, colour=colour, size=size)
-    how, said = chosen.how, chosen.said
     sizes = {(header.height, header.width) for header in headers}
     if len(sizes) == 1 and dataset.image_size is None and size is None:
         # They have been brought to one size by whoever made them, be it a square or not.
-        (height, width), said = sizes.pop(), ()
-        how = Decoding(height, width, how.channels, how.resize)
+        ((height, width),) = sizes
+        chosen = replace(chosen, how=replace(chosen.how, height=height, width=width), said=())
+    how = chosen.how
     n = sum(len(one.images) if isinstance(one, _Arrays) else len(one.dataset) for one in sets)
     with meter("reading pictures", n, shown=progress) as done:
         pixels = (_told(one, done) for part in sets for one in part.decoded(how))
         shape = (n, how.channels, how.height, how.width)
         stored = cache.of_pixels(pixels, shape, at, any_channels=chosen.any_channels)
-    return _listing(sets, classes, dataset, str(code)), stored, how, said
+    return _listing(sets, classes, dataset, str(code)), stored, chosen
 
 
-def _told(one: Decoded, done: Any) -> tuple[Pixels, Reading]:
+def _told(one: Decoded, done: Callable[[int], None]) -> tuple[Pixels, Reading]:
     done(1)
     return one.pixels, Reading("", one.coloured, digest_of(one.pixels), one.done)
 
@@ -303,10 +303,6 @@ def _bytes(images: np.ndarray[Any, Any], what: str) -> Pixels:
     if images.dtype == np.uint8:
         return images
     return np.rint(images * 255.0 if images.dtype == np.bool_ or images.dtype.kind == "f" else images).astype(np.uint8)
-
-
-def _image(pixels: Pixels) -> Image.Image:
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def _whole(label: np.ndarray[Any, Any], what: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lrsearch.errors import StudyFileError
 from lrsearch.pictures.cache import Stored
+from lrsearch.pictures.choice import Chosen
 from lrsearch.pictures.decode import Decoding
 from lrsearch.pictures.found import FIRST, Found, Listing, some
 from lrsearch.pictures.pieces import Reading
@@ -29,8 +30,12 @@ class Known:
     seen: tuple[Seen, ...]
     """Of each picture; none for those of a function."""
     stored: Stored
-    how: Decoding
-    said: tuple[str, ...]
+    chosen: Chosen
+
+    @property
+    def how(self) -> Decoding:
+        """What they were brought to, but for the channels, of which ``stored`` may have kept one."""
+        return self.chosen.how
 
     @cached_property
     def bad(self) -> tuple[tuple[str, str], ...]:

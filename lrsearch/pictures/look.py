@@ -36,8 +36,6 @@ class Overview:
     """What was seen."""
 
     known: Known
-    split: Split | None
-    """None where it cannot be made."""
     refused: StudyFileError | None
     """Why these pictures cannot be searched with, as they are."""
     classes: tuple[ClassRow, ...]
@@ -58,6 +56,7 @@ class Overview:
     fingerprint: str
     """Empty where there is no split."""
     said: tuple[str, ...]
+    """Warnings first, and then what needs no answer."""
 
     @property
     def place(self) -> Path:
@@ -89,14 +88,13 @@ def look(
     except StudyFileError as error:
         refused = error
     labels, classes = known.labels, known.listing.classes
-    counts = [_counts(labels[rows], len(classes)) for rows in _sets(divided)]
+    counts = [np.bincount(labels[rows], minlength=len(classes)) for rows in _sets(divided)]
     found = Counter(one.label for one in known.listing.pictures)
     good = Counter(one.label for one in known.good)
     headers = [one.header for one in known.seen if one.header is not None]
     height, width = known.stored.images.shape[2:]
     return Overview(
         known=known,
-        split=divided,
         refused=refused,
         classes=tuple(
             ClassRow(name, found[name], found[name] - good[name], *(int(one[label]) for one in counts))
@@ -110,17 +108,13 @@ def look(
         without_validation=tuple(name for name, n in zip(classes, counts[1], strict=True) if divided and not n),
         majority=None if divided is None else notes.majority(known, divided),
         fingerprint="" if divided is None else own.fingerprint(known, divided),
-        said=(*known.said, *notes.skipped(known), *(() if divided is None else notes.of_split(known, divided))),
+        said=(*notes.warnings(known, divided), *notes.remarks(known)),
     )
 
 
 def _sets(divided: Split | None) -> tuple[Indices, Indices, Indices]:
     none = np.zeros(0, np.int64)
     return (none, none, none) if divided is None else (divided.train, divided.validation, divided.test)
-
-
-def _counts(labels: Indices, n_classes: int) -> Indices:
-    return np.bincount(labels, minlength=n_classes)
 
 
 def _quantiles(sizes: list[int]) -> tuple[int, int, int]:

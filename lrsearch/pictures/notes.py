@@ -1,4 +1,7 @@
-"""What a person should read of pictures of their own: what was done to them, what is there twice, what is lacking."""
+"""What a person should know of pictures of their own: what was done to them, what is there twice, what is lacking.
+
+Warnings are of what a person may have to mend; the others need no answer, and tell how the pictures were dealt with.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +14,19 @@ from lrsearch.pictures.split import Split
 from lrsearch.text import counted, shown
 
 
-def skipped(known: Known) -> Iterator[str]:
-    """Yield what became of pictures that are not like the others."""
-    if bad := known.bad:
-        yield f"left out {counted(len(bad), 'picture')} that cannot be read: {some([name for name, _ in bad], 3)}"
+def warnings(known: Known, divided: Split | None) -> Iterator[str]:
+    """Yield what a person should mind, in sentences; of the pictures alone where they could not be divided."""
+    yield from known.listing.warnings
+    yield from known.chosen.warnings
+    if torn := [f"{shown(one)} = {shown(other)}" for one, other in of_two_classes(known)]:
+        yield f"{counted(len(torn), 'picture')} of two classes at once: {some(torn, 3)}"
+    if divided is not None:
+        yield from _of_split(known, divided)
+
+
+def remarks(known: Known) -> Iterator[str]:
+    """Yield what was chosen for the pictures and done to them, in sentences that need no answer."""
+    yield from known.chosen.said
     done: Counter[str] = Counter()
     for one in known.readings:
         done.update("first of its frames" if "frames" in words else words for words in one.done)
@@ -31,17 +43,20 @@ def skipped(known: Known) -> Iterator[str]:
         yield f"{n_grey:,} of {counted(n, 'picture')} have no colours, and three equal channels here"
 
 
-def of_split(known: Known, divided: Split) -> Iterator[str]:
-    """Yield what a person should know of the three sets."""
-    classes, labels = known.listing.classes, known.labels
-    yield from _equal(known, divided)
+def _of_split(known: Known, divided: Split) -> Iterator[str]:
+    classes, labels, digests = known.listing.classes, known.labels, known.digests
+    if bad := known.bad:
+        yield f"left out {counted(len(bad), 'picture')} that cannot be read: {some([name for name, _ in bad], 3)}"
     for rows, what in ((divided.validation, "validation"), (divided.test, "test")):
+        if shared := int(np.isin(digests[rows], digests[divided.train]).sum()):
+            yield (
+                f"{counted(shared, f'{what} image')} equal to training images, as a person put them: that flatters "
+                f"the score"
+            )
         lacking = np.flatnonzero(np.bincount(labels[rows], minlength=len(classes)) == 0)
         if len(rows) and len(lacking):
             names = some([classes[label] for label in lacking])
             yield f"no {what} images of {counted(len(lacking), 'class', 'classes')}, which count nowhere there: {names}"
-    name, score = majority(known, divided)
-    yield f"whoever says '{shown(name)}' of every picture is right in {score:.3f} of the validation images"
 
 
 def majority(known: Known, divided: Split) -> tuple[str, float]:
@@ -58,23 +73,7 @@ def n_equal(known: Known) -> int:
 
 def of_two_classes(known: Known) -> Iterator[tuple[str, str]]:
     """Yield the names of two equal pictures with two labels, for each such picture."""
-    digests, labels = known.digests, known.labels
-    pairs, first = np.unique(np.stack((digests, labels)), axis=1, return_index=True)
-    for at in np.flatnonzero(np.diff(pairs[0]) == 0):
+    n_classes = len(known.listing.classes)
+    pairs, first = np.unique(known.digests * n_classes + known.labels, return_index=True)
+    for at in np.flatnonzero(np.diff(pairs // n_classes) == 0):
         yield known.good[first[at]].name, known.good[first[at + 1]].name
-
-
-def _equal(known: Known, divided: Split) -> Iterator[str]:
-    if not (n := n_equal(known)):
-        return
-    yield f"{n:,} pictures are equal to another one; equal ones are drawn for one side of the split"
-    torn = [f"{shown(one)} = {shown(other)}" for one, other in of_two_classes(known)]
-    if torn:
-        yield f"{counted(len(torn), 'picture')} of two classes at once: {some(torn, 3)}"
-    digests = known.digests
-    for rows, what in ((divided.validation, "validation"), (divided.test, "test")):
-        if shared := int(np.isin(digests[rows], digests[divided.train]).sum()):
-            yield (
-                f"{counted(shared, f'{what} image')} equal to training images, as a person put them: that flatters "
-                f"the score"
-            )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,11 @@ from typing import Final
 
 from lrsearch.errors import StudyFileError
 from lrsearch.pictures import cache as caching
-from lrsearch.pictures import folder, function, table
+from lrsearch.pictures import folder, function, notes, table
 from lrsearch.pictures.choice import choose
 from lrsearch.pictures.decode import Decoding, Pixels
 from lrsearch.pictures.found import Listing
 from lrsearch.pictures.known import Known, numbered, refuse, refuse_bad
-from lrsearch.pictures.notes import of_split, skipped
 from lrsearch.pictures.split import Fractions, Indices, Split, split, units_of
 from lrsearch.pictures.survey import survey
 from lrsearch.spec.sources import Code, Pictures
@@ -47,8 +46,10 @@ class OwnImages:
     """Of the files, relative and with ``/``, by row; of a function's pictures ``train/0`` and so on."""
     fingerprint: str
     """SHA-256 of the shape, the classes, and of the images and labels of the three sets in their order; no path."""
+    warnings: tuple[str, ...]
+    """What a person should mind, in sentences."""
     said: tuple[str, ...]
-    """What a person should read once."""
+    """What was chosen and done, in sentences that need no answer."""
     how: Decoding
     """What the pictures were brought to: other pictures must be brought to the same."""
 
@@ -64,25 +65,14 @@ def read(
 ) -> OwnImages:
     """Return a person's own images; they are decoded where nobody has done it yet.
 
-    Args:
-        dataset: what the study file says; its ``own`` is not None.
-        where: stands in for the path in ``dataset.name``, which may be mounted elsewhere here: the folder; for a table
-            it, a folder that holds one of its name, or the folder to which its file names are relative.
-        cache: folder for decoded pictures; None: ``pictures`` in the folder of ``LRSEARCH_CACHE``, or else in
-            ``lrsearch`` in the user's cache.
-        colour: whether the model's weights want three channels.
-        size: height and width that these weights want [pixels]; None: whatever suits the pictures.
-        progress: whether a bar is drawn on stderr.
+    Args and errors are those of ``gather``, and besides them:
 
     Raises:
-        StudyFileError: what was named is not there or is no data set, pictures that cannot be read, or a split that
-            cannot be made; the key is named.
-        DataError: the cache cannot be used.
+        StudyFileError: pictures that cannot be read, or a split that cannot be made; the key is named.
     """
     known = gather(dataset, where, cache=cache, colour=colour, size=size, progress=progress)
     refuse_bad(known, dataset)
     divided = divide(known, dataset)
-    said = (*known.said, *skipped(known), *of_split(known, divided))
     return OwnImages(
         images=known.stored.images,
         labels=known.labels,
@@ -92,7 +82,8 @@ def read(
         classes=known.listing.classes,
         names=tuple(one.name for one in known.good),
         fingerprint=fingerprint(known, divided),
-        said=said,
+        warnings=tuple(notes.warnings(known, divided)),
+        said=tuple(notes.remarks(known)),
         how=known.how,
     )
 
@@ -106,14 +97,30 @@ def gather(
     size: int | None = None,
     progress: bool = False,
 ) -> Known:
-    """Find the pictures and decode them, whether or not all can be read; as ``read``."""
+    """Find the pictures and decode them where nobody has done it yet, whether or not all can be read.
+
+    Args:
+        dataset: what the study file says; its ``own`` is not None.
+        where: stands in for the path in ``dataset.name``, which may be mounted elsewhere here: the folder; for a table
+            it, a folder that holds one of its name, or the folder to which its file names are relative.
+        cache: folder for decoded pictures; None: ``pictures`` in the folder of ``LRSEARCH_CACHE``, or else in
+            ``lrsearch`` in the user's cache.
+        colour: whether the model's weights want three channels.
+        size: height and width that these weights want [pixels]; None: whatever suits the pictures.
+        progress: whether a bar is drawn on stderr.
+
+    Raises:
+        StudyFileError: what was named is not there or is no data set, or no picture of it can be read; the key is
+            named.
+        DataError: the cache cannot be used, or a file changes meanwhile.
+    """
     at = caching.folder(cache)
     match dataset.own:
         case Code() as code:
-            listing, stored, how, said = function.load(
+            listing, stored, chosen = function.load(
                 code, dataset, where, at, colour=colour, size=size, progress=progress
             )
-            return Known(listing, (), stored, how, said)
+            return Known(listing, (), stored, chosen)
         case Pictures(kind="csv", path=path):
             listing = _found(table.listing, path, where, dataset)
         case Pictures(path=path):
@@ -125,10 +132,10 @@ def gather(
     seen = survey(paths, at / "seen" / f"{place}.json", progress=progress)
     headers = [one.header for one in seen if one.header is not None]
     if not headers:
-        refuse([(one.name, how.reason) for one, how in zip(listing.pictures, seen, strict=True)], len(paths))
+        refuse([(found.name, one.reason) for found, one in zip(listing.pictures, seen, strict=True)], len(paths))
     chosen = choose(dataset, headers, colour=colour, size=size)
     stored = caching.of_files(paths, seen, chosen.how, at, any_channels=chosen.any_channels, progress=progress)
-    return Known(listing, tuple(seen), stored, chosen.how, (*listing.said, *chosen.said))
+    return Known(listing, tuple(seen), stored, chosen)
 
 
 def divide(known: Known, dataset: DatasetSpec) -> Split:
@@ -138,12 +145,11 @@ def divide(known: Known, dataset: DatasetSpec) -> Split:
         StudyFileError: as ``split``.
     """
     test = TEST_FRACTION if dataset.test_fraction is None else dataset.test_fraction
-    alone: Iterator[str] = (f"\0{row}" for row in range(len(known.good)))
-    groups = numbered([one.group or next(alone) for one in known.good])
-    units = units_of(groups, known.digests)
+    # A picture without a group is one of its own, under a name that no group has.
+    groups = numbered([one.group or f"\0{row}" for row, one in enumerate(known.good)])
     return split(
         known.labels,
-        units,
+        units_of(groups, known.digests),
         [one.of for one in known.good],
         len(known.listing.classes),
         Fractions(dataset.validation_fraction, test, dataset.limit),
@@ -177,15 +183,14 @@ def _found(find: Callable[..., Listing], path: str, where: Path | None, dataset:
     """Return the pictures where the study names them, or else where they are to lie on this machine.
 
     A person may have set LRSEARCH_DATA_DIR, for published sets, once and for all: what is named counts where it is.
+
+    Raises:
+        StudyFileError: of the place that is named if anything is there, else of the other one.
     """
-    try:
-        return find(path, None, group=dataset.group, classes=dataset.classes)
-    except StudyFileError as error:
-        if where is None:
-            raise
+    errors = []
+    for place in (None,) if where is None else (None, where):
         try:
-            return find(path, where, group=dataset.group, classes=dataset.classes)
-        except StudyFileError:
-            if Path(path).expanduser().exists():
-                raise error from None
-            raise
+            return find(path, place, group=dataset.group, classes=dataset.classes)
+        except StudyFileError as error:
+            errors.append(error)
+    raise errors[0 if Path(path).expanduser().exists() else -1]

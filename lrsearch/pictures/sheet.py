@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, features
 
+from lrsearch.pictures import decode
 from lrsearch.pictures.known import Known
 from lrsearch.text import shown
 
@@ -40,8 +41,7 @@ def sheet(known: Known) -> Image.Image:
         if len(rows) > PER_CLASS:
             rows = rows[np.linspace(0, len(rows) - 1, PER_CLASS).round().astype(int)]
         for column, number in enumerate(rows):
-            pixels = np.moveaxis(images[number], 0, 2)
-            picture = Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+            picture = decode.as_image(np.moveaxis(images[number], 0, 2))
             if factor > 1:
                 picture = picture.resize((width, height), Image.Resampling.NEAREST)
             out.paste(picture, (NAME_WIDTH + column * (width + GAP) + GAP, upper))

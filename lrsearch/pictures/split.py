@@ -89,8 +89,8 @@ def split(
         counts = np.bincount(labels[pool], minlength=n_classes)
         wanted = np.floor(counts * fractions.test + 0.5).astype(np.int64)
         # Two stay wherever there are two: one to train on and one to validate with.
-        wanted = np.minimum(wanted, np.maximum(counts - (1 if len(own_validation) else 2), 0))
         keep = 1 if len(own_validation) else 2
+        wanted = np.minimum(wanted, np.maximum(counts - keep, 0))
         side = _divide(labels[pool], units[pool], np.stack((counts - wanted, wanted)), generator, keep=keep)
         pool, test = pool[side == 0], pool[side == 1]
     train, validation = _train_and_validation(labels, units, pool, own_validation, n_classes, fractions, generator)

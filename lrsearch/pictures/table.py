@@ -9,7 +9,7 @@ from typing import Final
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.pictures.folder import SETS
-from lrsearch.pictures.found import FIRST, Found, Listing, SetName, composed, given_classes, in_order, some
+from lrsearch.pictures.found import Found, Listing, SetName, composed, given_classes, in_order, some
 from lrsearch.text import counted, shown
 
 PATHS: Final = ("path", "file", "file_name", "filename", "image")
@@ -53,7 +53,7 @@ def listing(path: str, where: Path | None, *, group: str | None, classes: str | 
     if missing:
         raise StudyFileError(
             f"dataset.name: the files of {what} must lie in {shown(str(root))}, and {counted(len(missing), 'file')} "
-            f"{'does' if len(missing) == 1 else 'do'} not: {some(missing, FIRST)}; name the folder to which they are "
+            f"{'does' if len(missing) == 1 else 'do'} not: {some(missing)}; name the folder to which they are "
             f"relative with --data-dir"
         )
     order = in_order(found, given_classes(classes, root), what)

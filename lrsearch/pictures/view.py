@@ -1,5 +1,6 @@
 """What was seen of a person's own pictures, for a terminal and as JSON."""
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from rich import box
@@ -26,17 +27,7 @@ def to_json(seen: Overview) -> dict[str, Any]:
         "n_train": sum(row.train for row in seen.classes),
         "n_validation": sum(row.validation for row in seen.classes),
         "n_test": sum(row.test for row in seen.classes),
-        "classes": [
-            {
-                "name": row.name,
-                "found": row.found,
-                "bad": row.bad,
-                "train": row.train,
-                "validation": row.validation,
-                "test": row.test,
-            }
-            for row in seen.classes
-        ],
+        "classes": [asdict(row) for row in seen.classes],
         "width": dict(zip(("least", "median", "most"), seen.widths, strict=True)),
         "height": dict(zip(("least", "median", "most"), seen.heights, strict=True)),
         "modes": dict(seen.modes),
@@ -61,12 +52,15 @@ def to_json(seen: Overview) -> dict[str, Any]:
 def render(seen: Overview) -> RenderableType:
     """Return the same for a person."""
     known = seen.known
+    # Of sets that a person made, equal pictures may be in two.
+    together = bool(seen.n_equal) and all(one.of is None for one in known.good)
     parts: list[RenderableType] = [_classes(seen), Text()]
     lines = (
         f"sizes        width {_range(seen.widths)}, height {_range(seen.heights)} pixels",
         f"modes        {', '.join(f'{n:,} {mode}' for mode, n in seen.modes)}" if seen.modes else "",
         f"become       {known.how.width}x{known.how.height} pixels, {_channels(seen)}, {known.how.resize}",
-        f"equal        {seen.n_equal:,} of {counted(len(known.good), 'picture')} to another one",
+        f"equal        {seen.n_equal:,} of {counted(len(known.good), 'picture')} to another one"
+        + ", drawn for one side of the split" * together,
         f"majority     '{shown(seen.majority[0])}' for every picture is right in {seen.majority[1]:.3f} of validation"
         if seen.majority
         else "",

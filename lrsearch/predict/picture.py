@@ -42,7 +42,6 @@ def read(path: Path, shape: tuple[int, int, int], *, invert: bool = False, how: 
 
 def _content(path: Path) -> bytes:
     try:
-        # Not a pipe and not a device, which might never end.
         if not path.exists():
             raise UsageError(f"--image must be the number of an image or a picture file, and there is no file {path}")
         if not path.is_file():

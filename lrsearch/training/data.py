@@ -272,8 +272,10 @@ def load_own(
 
     colour, size = (False, None) if origin is None else (origin.colour, origin.size)
     read = own.read(dataset, where, colour=colour, size=size, progress=progress)
-    for sentence in read.said:
+    for sentence in read.warnings:
         log.warning("%s", sentence)
+    for sentence in read.said:
+        log.info("%s", sentence)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the map cannot be written to, and nobody does
         images = torch.from_numpy(read.images)
