@@ -163,6 +163,22 @@ def test_an_answer_about_published_data_says_none_of_it() -> None:
     assert "levels" not in said.to_json()["winner"]
 
 
+@pytest.mark.parametrize(
+    ("model", "more", "plain"),
+    [
+        ("torchvision/resnet18", {}, True),
+        ("torchvision/googlenet", {}, False),
+        ("torchvision/resnet18", {"training": {"class_weights": 1.0}}, False),
+    ],
+)
+def test_the_snippet_of_an_answer_asks_for_a_loss_where_cross_entropy_will_not_do(
+    model: str, more: dict[str, Any], plain: bool
+) -> None:
+    text = answer.build([with_levels()], known(model={"name": model}, **more), "x.db").snippet
+    assert ("cross_entropy(model(images), labels)" in text) == plain
+    assert ("loss_of(model(images), labels)" in text) != plain
+
+
 def test_a_model_that_does_not_repeat_is_warned_of_everywhere() -> None:
     about = known(network=replace(NETWORK, repeats=False))
     made = with_levels()

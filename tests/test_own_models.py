@@ -15,6 +15,7 @@ from torch.nn import functional
 from lrsearch.errors import StudyFileError
 from lrsearch.spec.models import MODELS, Layer
 from lrsearch.training.models import ModelConfig, assembled, build, n_parameters
+from lrsearch.training.networks import own_loss
 from lrsearch.training.outputs import logits_of, loss_of
 from lrsearch.training.residual import Residual
 
@@ -188,6 +189,20 @@ def test_a_file_that_changes_is_read_anew_and_one_that_does_not_is_not(tmp_path:
     assert counts.read_text() == "x"
     written(tmp_path, code.format(counts, 44))
     assert build(config, COLOUR, N).in_features == 44
+
+
+def test_the_file_of_a_loss_is_read_once_for_all_trials(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    code = f"""
+        with open(r'{counts}', 'a') as file:
+            file.write('x')
+        def loss(logits, labels):
+            return functional.cross_entropy(logits, labels)
+    """
+    config = ModelConfig(loss=written(tmp_path, code).name.replace(":build", ":loss"))
+    for _ in range(3):
+        assert own_loss(config) is not None
+    assert counts.read_text() == "x"
 
 
 @pytest.mark.parametrize(

@@ -170,22 +170,24 @@ def _rendered(
     n_frozen = sum(row.n_frozen for row in rows)
     channels, height, width = shape
     classes = counted(n_classes, "class", "classes")
-    does = [
-        "normalises by batch" if network.batch_norm else "",
-        "draws random numbers in training" if network.draws else "",
-        "repeats exactly" if network.repeats else "does not repeat exactly",
-    ]
-    words = [
+    does = ["repeats exactly" if network.repeats else "does not repeat exactly"]
+    if network.draws:
+        does.insert(0, "draws random numbers in training")
+    if network.batch_norm:
+        does.insert(0, "normalises by batch")
+    lines = [
         f"model       {shown(spec.model.name)}",
         f"images      {channels}x{height}x{width}, {classes} of {shown(spec.dataset.name)}",
         f"parameters  {network.n_parameters:,} trained" + (f", {n_frozen:,} frozen" if n_frozen else ""),
-        f"training    {', '.join(one for one in does if one)}",
+        f"training    {', '.join(does)}",
         *(f"tied        {' = '.join(names)}" for names in seen.ties),
-        *(f"code        SHA-256 {network.code[:12]}" for _ in range(bool(network.code))),
-        *(f"weights     SHA-256 {network.weights[:12]}" for _ in range(bool(network.weights))),
     ]
+    if network.code:
+        lines.append(f"code        SHA-256 {network.code[:12]}")
+    if network.weights:
+        lines.append(f"weights     SHA-256 {network.weights[:12]}")
     parts: list[RenderableType] = [
-        *(Text(line, no_wrap=True, overflow="ignore") for line in words),
+        *(Text(line, no_wrap=True, overflow="ignore") for line in lines),
         Text(),
         _table(rows),
     ]

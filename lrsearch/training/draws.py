@@ -17,15 +17,21 @@ import torch
 def at(seed: int, step: int, device: torch.device) -> Iterator[None]:
     """Let torch, NumPy and Python draw for update ``step`` (0-based) as ``seed`` says; then as if nobody had."""
     number = int.from_bytes(hashlib.blake2b(f"{seed} model {step}".encode(), digest_size=8).digest())
-    theirs, ours = random.getstate(), np.random.get_state()  # noqa: NPY002 - what models draw from
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), numpy_and_python(number):
         torch.default_generator.manual_seed(number)  # torch.manual_seed would reseed every accelerator as well
         if device.type == "cuda":
             torch.cuda.manual_seed(number)
-        np.random.seed(number % 2**32)  # noqa: NPY002
-        random.seed(number)
-        try:
-            yield
-        finally:
-            random.setstate(theirs)
-            np.random.set_state(ours)  # noqa: NPY002
+        yield
+
+
+@contextmanager
+def numpy_and_python(number: int) -> Iterator[None]:
+    """Let NumPy and Python draw as ``number`` (>= 0) says for the block; then as if nobody had."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - what a person's code draws from
+    random.seed(number)
+    np.random.seed(number % 2**32)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import nn
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.training.levels import levels
+from lrsearch.training.states import KERNEL_DIMS
 
 COUNTER = "num_batches_tracked"
 """Buffer of batch norm that older files do not hold, and that nothing reads unless momentum is None."""
@@ -106,14 +108,14 @@ class Fitting:
             return False
         return ours.shape[:1] == (self._n_classes,) and name in self._head
 
-    @property
+    @cached_property
     def _head(self) -> tuple[str, ...]:
         return levels(self._model, self._shape, self._n_classes)[-1]
 
     def _refused(self, name: str, theirs: torch.Tensor, ours: torch.Tensor) -> StudyFileError:
         shapes = f"'{name}' has the shape {[*theirs.shape]} there and {[*ours.shape]} here"
         said = f"{self._what} does not fit the network: {shapes}, and only a head may be one for other classes"
-        is_first = ours.ndim == 4 and ours.shape[1] == self._shape[0] and theirs.ndim == 4
+        is_first = ours.ndim == theirs.ndim == KERNEL_DIMS and ours.shape[1] == self._shape[0]
         if is_first and theirs.shape[1] != ours.shape[1] and theirs.shape[2:] == ours.shape[2:]:
             said += f": images of {theirs.shape[1]} channels are wanted, see dataset.channels"
         return StudyFileError(said)

@@ -45,7 +45,7 @@ def assembled(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) 
         _freeze(model, config.freeze, shape, n_classes)
     if not any(p.requires_grad for p in model.parameters()):
         key = "model.name" if config.freeze is None else "model.freeze"
-        own = None if config.name in MODELS else model_of(config.name)
+        own = model_of(config.name)
         where = own_networks.defined_at(own_networks.found(own)) if isinstance(own, Code) else ""
         raise StudyFileError(
             f"{key}: {config.name} has no trainable parameter: at least its head must be trained{where}"
@@ -60,7 +60,7 @@ def n_parameters(model: nn.Module) -> int:
 
 def _drawn(config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
     """Return the model with weights as they are drawn."""
-    own = None if config.name in MODELS else model_of(config.name)
+    own = model_of(config.name)
     if isinstance(own, Zoo):
         return _of_package(own, config, shape, n_classes)
     if config.stem == "small":

@@ -11,8 +11,8 @@ from torch.nn import functional
 from lrsearch import own_code
 from lrsearch.spec.models import MODELS
 from lrsearch.spec.sources import code_of
-from lrsearch.training import outputs
-from lrsearch.training.models import ModelConfig
+from lrsearch.training import outputs, own_networks
+from lrsearch.training.model_config import ModelConfig
 
 
 def frozen_parts(model: nn.Module) -> tuple[nn.Module, ...]:
@@ -22,6 +22,13 @@ def frozen_parts(model: nn.Module) -> tuple[nn.Module, ...]:
     if not any(p.requires_grad for p in model.parameters()):
         return (model,)
     return tuple(part for child in model.children() for part in frozen_parts(child))
+
+
+def to_training(model: nn.Module) -> None:
+    """Have a model in training mode, but its frozen parts in evaluation: their statistics would move on."""
+    model.train()
+    for part in frozen_parts(model):
+        part.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +60,10 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
     if config.name in MODELS and config.loss is None:
         return Judge(partial(_plain, weight=weight), _plain_sum, plain=True)
     function = own_loss(config)
-    loss = partial(functional.cross_entropy, weight=weight) if function is None else _own_loss(function, weight)
-    judged: Callable[..., torch.Tensor] = functional.cross_entropy if function is None else _own_loss(function, None)
+    loss: outputs.Loss = partial(functional.cross_entropy, weight=weight)
+    judged: outputs.Loss = functional.cross_entropy
+    if function is not None:
+        loss, judged = _own_loss(function, weight), _own_loss(function, None)
 
     def in_training(output: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return outputs.loss_of(output, labels, loss)
@@ -69,7 +78,7 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
 def own_loss(config: ModelConfig) -> own_code.OwnFunction | None:
     """Return the loss of a person's own that a model is trained by; None where there is none."""
     own = None if config.loss is None else code_of(config.loss)
-    return None if own is None else own_code.find(own, "model.loss")
+    return None if own is None else own_networks.found(own, "model.loss")
 
 
 def _plain(
@@ -89,7 +98,8 @@ def _weights(counts: Sequence[int], power: float) -> torch.Tensor:
     return (raw * n.sum() / (raw * n).sum()).float()
 
 
-def _own_loss(function: own_code.OwnFunction, weight: torch.Tensor | None) -> Callable[..., torch.Tensor]:
+def _own_loss(function: own_code.OwnFunction, weight: torch.Tensor | None) -> outputs.Loss:
+    """Return the loss of a person's own, given the ``weight`` of each class ``[C]`` if its signature has that."""
     offered = {"weight": weight}
     taken = function.taken(offered) if weight is not None else {}
 

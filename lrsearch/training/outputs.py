@@ -37,18 +37,19 @@ def logits_of(output: object) -> torch.Tensor:
     raise StudyFileError(f"model.name: the network must return {FORMS}, and it returned {_said(output)}")
 
 
-def loss_of(output: object, labels: torch.Tensor, own_loss: Loss | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def loss_of(
+    output: object, labels: torch.Tensor, loss: Loss = functional.cross_entropy
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss that a network is trained by, and its logits.
 
     Args:
         output: what it returned, see ``logits_of``.
         labels: int64 ``[b]``.
-        own_loss: instead of the mean cross entropy; of auxiliary heads as well.
+        loss: of the logits, and of those of auxiliary heads.
 
     Raises:
         StudyFileError: see ``logits_of``.
     """
-    loss = functional.cross_entropy if own_loss is None else own_loss
     logits = logits_of(output)
     total = loss(logits, labels)
     if not isinstance(output, torch.Tensor):

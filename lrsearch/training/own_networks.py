@@ -1,13 +1,10 @@
 """A network that a person's own function builds, called with those of our keywords that its signature has."""
 
 import inspect
-import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -16,6 +13,7 @@ from lrsearch.errors import StudyFileError, nearest
 from lrsearch.own_code import OwnFunction
 from lrsearch.spec.sources import Code
 from lrsearch.text import shown
+from lrsearch.training import draws
 
 KEY = "model.name"
 CLASSES = ("num_classes", "n_classes")
@@ -27,22 +25,22 @@ OFFERED = (*CLASSES, SHAPE, *CHANNELS, SIZE)
 (channels, height, width), its channels, its height."""
 
 
-def found(code: Code) -> OwnFunction:
-    """Return the function that ``model.name`` names; imported once a process, unless its file changes.
+def found(code: Code, key: str = KEY) -> OwnFunction:
+    """Return the function that ``key`` of the study file names; imported once a process, unless its file changes.
 
     Raises:
         OwnCodeError: see ``own_code.find``.
     """
     path = Path(code.where).expanduser().absolute()
     if not code.in_file or not path.is_file():
-        return own_code.find(code, KEY)
+        return own_code.find(code, key)
     at = path.stat()
-    return _found(Code(str(path), code.function), at.st_mtime_ns, at.st_size)
+    return _found(Code(str(path), code.function), key, at.st_mtime_ns, at.st_size)
 
 
 @lru_cache(maxsize=8)
-def _found(code: Code, _changed: int, _size: int) -> OwnFunction:
-    return own_code.find(code, KEY)
+def _found(code: Code, key: str, _changed: int, _size: int) -> OwnFunction:
+    return own_code.find(code, key)
 
 
 def made(code: Code, args: Mapping[str, object] | None, shape: tuple[int, int, int], n_classes: int) -> nn.Module:
@@ -53,7 +51,7 @@ def made(code: Code, args: Mapping[str, object] | None, shape: tuple[int, int, i
     """
     own, args = found(code), args or {}
     offered = _offered(own, args, shape, n_classes)
-    with _seeded():
+    with draws.numpy_and_python(torch.default_generator.initial_seed()):
         network = own.call(offered, args)
     if not isinstance(network, nn.Module):
         raise StudyFileError(
@@ -99,20 +97,6 @@ def _offered(
     if takes_any and not named & set(CLASSES):
         named |= {CLASSES[0]}  # what goes on to torchvision's and timm's functions is called so
     return {name: value for name, value in offered.items() if name in named}
-
-
-@contextmanager
-def _seeded() -> Iterator[None]:
-    """Have NumPy and Python draw as torch's seed says, for the block."""
-    seed = torch.default_generator.initial_seed()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - of these a person's code draws
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def defined_at(own: OwnFunction) -> str:

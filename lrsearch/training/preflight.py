@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrsearch.errors import StudyFileError
 from lrsearch.own_code import OwnFunction, own_lines, said
-from lrsearch.spec.models import MODELS
 from lrsearch.spec.sources import Code, Zoo, model_of
 from lrsearch.training import draws, models, networks, outputs, own_networks, weights, zoo
 from lrsearch.training.fitting import Loaded, some
@@ -90,7 +89,7 @@ class _Examination:
 
     def __init__(self, config: ModelConfig, shape: tuple[int, int, int], n_classes: int) -> None:
         self._config, self._shape, self._n_classes = config, shape, n_classes
-        named = None if config.name in MODELS else model_of(config.name)
+        named = model_of(config.name)
         self._is_of_package = isinstance(named, Zoo)
         self._own: OwnFunction | None = own_networks.found(named) if isinstance(named, Code) else None
         self._where = "" if self._own is None else own_networks.defined_at(self._own)
@@ -198,11 +197,11 @@ class _Examination:
             raise StudyFileError(f"{error}{self._where}") from None
 
     def _trained(self, model: nn.Module) -> tuple[bool, list[str]]:
-        """Make a few updates; return whether random numbers were drawn, and the parameters that got no gradient."""
+        """Make a few updates; return whether random numbers were drawn, and which parameters never got a gradient."""
         judge = networks.judge_of(self._config, [1] * self._n_classes, None, CPU)
-        _to_training(model)
+        networks.to_training(model)
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        drew, idle = False, list[str]()
+        drew, idle = False, list(parameters)
         for step in range(N_UPDATES):
             with draws.at(SEED, step, CPU), self._doing("training"):
                 before = _generators()
@@ -212,7 +211,7 @@ class _Examination:
                 self._check_loss(loss, logits)
                 loss.backward()
                 drew = drew or _generators() != before
-            idle = [name for name, p in parameters.items() if p.grad is None]
+            idle = [name for name in idle if parameters[name].grad is None]
             with torch.no_grad():
                 for parameter in parameters.values():
                     if parameter.grad is not None:
@@ -268,14 +267,8 @@ class _Examination:
             )
 
 
-def _to_training(model: nn.Module) -> None:
-    model.train()
-    for part in networks.frozen_parts(model):
-        part.eval()
-
-
 def _normalises_by_batch(model: nn.Module) -> bool:
-    _to_training(model)
+    networks.to_training(model)
     return any(isinstance(one, _BatchNorm) and one.training for one in model.modules())
 
 

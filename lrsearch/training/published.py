@@ -63,7 +63,6 @@ def _timm_name(name: str, tag: str | None) -> str:
     return f"{architecture}.{tag}"
 
 
-@lru_cache(maxsize=2)
 def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[str, torch.Tensor]:
     """Return a package's weights, downloaded if they are not there.
 
@@ -76,12 +75,19 @@ def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[
         StudyFileError: there are none of that name, or they cannot be downloaded.
     """
     zoo.check_name(package)
+    keywords = zoo.timm_keywords(package.name, shape) if package.package == "timm" and shape is not None else {}
+    return _tensors(package, tag, keywords.get("img_size"))
+
+
+@lru_cache(maxsize=2)
+def _tensors(package: Zoo, tag: str, size: tuple[int, int] | None) -> dict[str, torch.Tensor]:
+    """Return a package's weights; ``size`` is the height and width to which positions are fitted, None: their own."""
     with torch.random.fork_rng(devices=[]):  # the trial's draws follow
         try:
             if package.package == "timm":
                 named = _timm_name(package.name, tag)
-                size = {} if shape is None else zoo.timm_keywords(package.name, shape)
-                made: nn.Module = zoo.timm().create_model(named, pretrained=True, **size)
+                fitted = {} if size is None else {"img_size": size}
+                made: nn.Module = zoo.timm().create_model(named, pretrained=True, **fitted)
                 return made.state_dict()
             found: dict[str, torch.Tensor] = _torchvision_weights(package.name, tag).get_state_dict(check_hash=True)
         except StudyFileError:

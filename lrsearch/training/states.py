@@ -25,6 +25,8 @@ KERNEL_DIMS = 4
 """Dimensions of the kernels of a convolution of images."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "module")
 """Keys under which programs keep the state in what they save."""
+MOST_KEYS = 4
+"""In a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,7 @@ def _unwrapped(content: object, path: Path, key: str) -> dict[str, torch.Tensor]
         for wrapper in WRAPPERS:
             if isinstance(content.get(wrapper), Mapping):
                 return _unwrapped(content[wrapper], path, key)
-    kind = (
-        f"a mapping with the keys {', '.join(map(repr, [*content][:4]))}"
-        if isinstance(content, Mapping)
-        else said_of(content)
-    )
+    kind = f"a {type(content).__name__}"
+    if isinstance(content, Mapping):
+        kind = f"a mapping with the keys {', '.join(map(repr, [*content][:MOST_KEYS]))}"
     raise StudyFileError(f"{key}: {path} must hold a state (tensors by name), and holds {kind}")
-
-
-def said_of(value: object) -> str:
-    """Return what kind of value something is."""
-    return f"a {type(value).__name__}"

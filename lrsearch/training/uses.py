@@ -11,28 +11,13 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from lrsearch.training.units import Units
 
-PASSED = frozenset(
-    [
-        *(
-            "add",
-            "iadd",
-            "radd",
-            "sub",
-            "isub",
-            "rsub",
-            "subtract",
-            "mul",
-            "imul",
-            "rmul",
-            "multiply",
-            "div",
-            "truediv",
-        ),
-        *("itruediv", "rtruediv", "divide", "true_divide", "addcmul", "lerp", "maximum", "minimum", "where", "cat"),
-        *("concat", "concatenate", "stack", "hstack", "vstack", "setitem", "copy", "masked_fill", "prelu"),
-        *("layer_norm", "batch_norm", "group_norm", "instance_norm", "rms_norm"),
-    ]
+_ARITHMETIC = (
+    *("add", "iadd", "radd", "sub", "isub", "rsub", "subtract", "mul", "imul", "rmul", "multiply", "div", "divide"),
+    *("truediv", "itruediv", "rtruediv", "true_divide", "addcmul", "lerp", "maximum", "minimum", "where", "prelu"),
 )
+_JOINS = ("cat", "concat", "concatenate", "stack", "hstack", "vstack", "setitem", "copy", "masked_fill")
+_NORMS = ("layer_norm", "batch_norm", "group_norm", "instance_norm", "rms_norm")
+PASSED = frozenset((*_ARITHMETIC, *_JOINS, *_NORMS))
 """Functions that add, scale or join, where a parameter is no layer between what comes in and what goes out."""
 
 
