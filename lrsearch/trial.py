@@ -92,6 +92,8 @@ class Network:
     """Whether it normalises by batch, and so cannot be trained on one image."""
     draws: bool = False
     """Whether it draws random numbers while it trains."""
+    draws_elsewhere: bool = False
+    """Whether it draws from the generators of NumPy or Python among these, and not from torch's alone."""
     repeats: bool = True
     """Whether two trainings from one state are equal; otherwise a resumed trial is none of the uninterrupted one."""
     code: str = ""

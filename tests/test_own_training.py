@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrsearch.training import preflight
+from lrsearch.training import networks, preflight
 from lrsearch.training.checkpoint import encode_weights, load_weights
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Paused
@@ -27,6 +27,8 @@ CONFIG = TrialConfig(
 )
 
 NETS = """
+import random
+import numpy as np
 import torch
 from torch import nn
 
@@ -49,6 +51,18 @@ class Tied(nn.Module):
 
     def forward(self, x):
         return self.head(self.b(self.a(self.stem(x.flatten(1)).relu()).relu()).relu())
+
+class Jitters(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.head = nn.Linear(64, n)
+
+    def forward(self, x):
+        jitter = np.random.randn() + random.random() + torch.rand(1) if self.training else 0
+        return self.head(x.flatten(1) + jitter)
+
+def jitters(num_classes):
+    return Jitters(num_classes)
 
 def tied(num_classes):
     return Tied(num_classes)
@@ -131,7 +145,7 @@ def resumed(made: SerialEngine, at: int) -> tuple[list[object], bytes]:
     return told + rest, weights
 
 
-@pytest.mark.parametrize("function", ["drops", "tied", "frozen"])
+@pytest.mark.parametrize("function", ["drops", "tied", "frozen", "jitters"])
 @pytest.mark.parametrize(("at", "stream"), [(0, False), (3, True), (8, False), (11, True)])
 def test_a_resumed_training_equals_the_uninterrupted_one(nets: str, function: str, at: int, *, stream: bool) -> None:
     made = engine(ModelConfig(f"{nets}:{function}"), stream=stream)
@@ -172,7 +186,7 @@ def test_frozen_parts_are_left_as_they_were_statistics_too(nets: str) -> None:
     trained(training)
     changed = [name for name, t in training.model.state_dict().items() if not torch.equal(t, before[name])]
     assert changed == ["5.weight", "5.bias"]
-    training._train_mode()
+    networks.to_training(training.model)
     assert [part.training for part in training.model] == [False, False, True, True, True, True]
     assert len(frozen_parts(training.model)) == 2
 
@@ -197,8 +211,6 @@ def test_a_network_that_draws_from_a_generator_of_its_own_is_said_not_to_repeat_
 
 
 def test_classes_weigh_by_their_inverse_frequency(nets: str) -> None:
-    from lrsearch.training import networks
-
     logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.5]])
     labels = torch.tensor([0, 1, 2])
     judge = networks.judge_of(ModelConfig(), (60, 30, 10), 1.0, CPU)

@@ -225,19 +225,21 @@ def test_what_may_be_meant_is_said_once(
 
 
 @pytest.mark.parametrize(
-    ("forward", "draws", "repeats"),
+    ("forward", "draws", "elsewhere", "repeats"),
     [
-        ("return super().forward(nn.functional.dropout(x, .5, self.training))", True, True),
-        ("return super().forward(nn.functional.dropout(x, 0., self.training))", False, True),
+        ("return super().forward(nn.functional.dropout(x, .5, self.training))", True, False, True),
+        ("return super().forward(nn.functional.dropout(x, 0., self.training))", False, False, True),
         # The engine seeds these as well, before every update.
-        ("return super().forward(x) + (np.random.randn() if self.training else 0)", True, True),
-        ("import random\nreturn super().forward(x) + (random.random() if self.training else 0)", True, True),
-        ("return super().forward(x) + torch.initial_seed() % 2", False, True),
+        ("return super().forward(x) + (np.random.randn() if self.training else 0)", True, True, True),
+        ("import random\nreturn super().forward(x) + (random.random() if self.training else 0)", True, True, True),
+        ("return super().forward(x) + torch.initial_seed() % 2", False, False, True),
     ],
 )
-def test_random_numbers_in_training_are_seen(forward: str, draws: bool, repeats: bool, tmp_path: Path) -> None:
+def test_random_numbers_in_training_are_seen(
+    forward: str, draws: bool, elsewhere: bool, repeats: bool, tmp_path: Path
+) -> None:
     found = seen_of(tmp_path, net(forward)).network
-    assert (found.draws, found.repeats) == (draws, repeats)
+    assert (found.draws, found.draws_elsewhere, found.repeats) == (draws, elsewhere, repeats)
 
 
 def test_a_layer_that_is_skipped_at_random_trains_with_a_gradient(tmp_path: Path) -> None:

@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Final
 
 from lrsearch import layer_rates
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Facts, TrialConfig
+
+UNBALANCED: Final = 2.0
+"""Training images of the largest class over those of the smallest, from which on classes are called unbalanced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +63,19 @@ def prefixes(levels: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     level_of = {name: number for number, names in enumerate(levels) for name in names}
     inside: dict[str, set[int]] = {}  # of a module: the levels of what lies in it
     for name, number in level_of.items():
-        parts = name.split(".")
-        for n in range(1, len(parts) + 1):
-            inside.setdefault(".".join(parts[:n]), set()).add(number)
+        for around in _around(name):
+            inside.setdefault(around, set()).add(number)
     found: list[list[str]] = [[] for _ in levels]
     for name, number in level_of.items():
-        parts = name.split(".")
-        around = (".".join(parts[:n]) for n in range(1, len(parts) + 1))
-        whole = next(part for part in around if len(inside[part]) == 1)
+        whole = next(around for around in _around(name) if len(inside[around]) == 1)
         if whole not in found[number]:
             found[number].append(whole)
     return tuple(map(tuple, found))
+
+
+def _around(parameter: str) -> tuple[str, ...]:
+    """Return the modules around a parameter, the outermost first, and last the parameter itself."""
+    return tuple(accumulate(parameter.split("."), "{}.{}".format))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,13 @@ class Majority:
     validation: float
     """Its accuracy on the validation images [0..1]."""
     test: float | None
-    """On the test images; None where there are none."""
+    """Its accuracy on the test images [0..1]; None where there are none."""
     balanced: float
-    """Its balanced accuracy on the validation images."""
+    """Its balanced accuracy on the validation images [0..1]: one over the number of classes there, or 0."""
 
 
 def majority(facts: Facts) -> Majority | None:
-    """Return what the commonest class scores; None where the images of each class were not counted."""
+    """Return what the class of most training images scores; None where the images of each class were not counted."""
     train, validation, test = facts.train_counts, facts.validation_counts, facts.test_counts
     if not train or not any(validation):
         return None
@@ -99,10 +106,6 @@ def majority(facts: Facts) -> Majority | None:
         test[label] / sum(test) if any(test) else None,
         1 / sum(n > 0 for n in validation) if validation[label] else 0.0,
     )
-
-
-UNBALANCED = 2.0
-"""Times as many images of the largest class as of the smallest that are called unbalanced."""
 
 
 def is_unbalanced(facts: Facts) -> bool:

@@ -68,11 +68,11 @@ def model(
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Look at a model: whether it can be trained on these images, its levels, and what to mind; trains nothing."""
+    """Look at a model: whether it can be trained on these images, its levels, and what to mind; searches nothing."""
     given: dict[str, object] = {"model": what, "dataset": dataset, "weights": weights}
     overrides = [(study_file.OPTIONS[name], value) for name, value in given.items() if value is not None]
     overrides += [study_file.parse_override(text) for text in settings or ()]
-    spec = study_file.resolved({"name": "model"}, "lrsearch model", overrides)
+    spec = study_file.resolved({"name": "model"}, "the model", overrides)
     from lrsearch.training import preflight
     from lrsearch.training import weights as origins
     from lrsearch.worker import model_config

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from lrsearch.predict.run import Numbered, PictureFile
     from lrsearch.predict.unknown import Answered, Unread
 
-
 ENOUGH_COLOURS = ("256", "truecolor", "windows")
 """Of a terminal that can show an image; it is drawn in characters elsewhere."""
 
@@ -93,7 +92,9 @@ def predict(
         pictures = unknown.pictures_in(folder) if folder is not None else []
         weights = predicting.kept_weights(found, wanted, artifacts, or_none=retrain)
         engine = run.prepare(found.spec, run.Here(device, threads, data_dir, progress=live))
-        how = own_split.decoding(found.spec, data_dir)
+        # An image of the study has been decoded with the others; a file has not.
+        is_file = folder is not None or isinstance(asked, predicting.PictureFile)
+        how = own_split.decoding(found.spec, data_dir) if is_file else None
         if weights is None:
             print(f"lrsearch: training trial {wanted.number} again, for its weights", file=sys.stderr, flush=True)
         with console.status("training ...") if live and weights is None else nullcontext():

@@ -129,7 +129,7 @@ def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
     except ValidationError:
         # Of another version.
         return ()
-    # A person's own pictures are told by where they lie: what they are is not in this text.
+    # Of a person's own pictures an identity needs what was found in them, and the study file says only where they lie.
     stated = spec.identity() if spec.dataset.own is None else _flat(spec.to_plain())
     out = {f"spec {key}": _word(value) for key, value in stated.items() if not key.startswith("space.")}
     for name, domain, applies in spaces.rows(spec.space):

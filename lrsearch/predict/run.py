@@ -3,13 +3,13 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 
 from lrsearch.errors import LrsearchError, StorageError, UsageError
 from lrsearch.pictures.decode import Decoding
+from lrsearch.pictures.found import SetName
 from lrsearch.predict import layers, picture
 from lrsearch.predict.traced import Picture, Prediction
 from lrsearch.report import study_words
@@ -20,8 +20,6 @@ from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine
 from lrsearch.training.serial import SerialEngine, SerialTraining
 from lrsearch.trial import Divergence, State, Trial
-
-SetName = Literal["test", "validation", "train"]
 
 _DIGEST_DIGITS = 12
 """Of a SHA-256, where a person reads it."""
@@ -118,7 +116,8 @@ def predict(
         weights: as they were kept.
         asked: which image.
         engine: of the study.
-        how: what a person's own pictures were brought to.
+        how: what a person's own pictures were brought to, of which a picture file needs to know; None: its sides are
+            made to fit.
 
     Raises:
         UsageError: there is no such image.

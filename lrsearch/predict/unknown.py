@@ -23,8 +23,8 @@ from lrsearch.training.data import ImageSplits
 
 BATCH: Final = 64
 """Pictures that are decoded and judged at once [examples]."""
-TOP: Final = 3
-"""Classes that are named for each, the likeliest first."""
+PLACES: Final = ("", "second_", "third_")
+"""How the columns of the likeliest classes begin, the likeliest first; so many classes are named for each picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,12 @@ def _read(path: Path, how: Decoding) -> Pixels | str:
 def _scores(
     model: nn.Module, splits: ImageSplits, pictures: Sequence[Pixels]
 ) -> Iterator[tuple[tuple[str, float], ...]]:
+    """Yield for each picture, uint8 ``[c, h, w]``, the likeliest classes and their probabilities [0..1]."""
     if not pictures:
         return
     images = torch.from_numpy(np.stack(pictures)).to(splits.device)
     logits = outputs.logits_of(model(splits.normalize(images)))
-    values, labels = logits.double().softmax(1).topk(min(TOP, splits.n_classes))
+    values, labels = logits.double().softmax(1).topk(min(len(PLACES), splits.n_classes))
     for row, of in zip(values.tolist(), labels.tolist(), strict=True):
         yield tuple((splits.classes[label], value) for label, value in zip(of, row, strict=True))
 
@@ -128,7 +129,7 @@ def write(file: TextIO, found: Iterator[Answered | Unread], n_classes: int) -> l
     """
     writer = csv.writer(file, lineterminator="\n")
     header = ["file"]
-    for nth in ("", "second_", "third_")[: min(TOP, n_classes)]:
+    for nth in PLACES[:n_classes]:
         header += [f"{nth}class", f"{nth}probability"]
     writer.writerow(header)
     unread = []

@@ -16,6 +16,7 @@ from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import tolerance
 from lrsearch.report import study_words, words
 from lrsearch.report.group_code import group_code
+from lrsearch.report.model_code import has_auxiliary_heads
 from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
@@ -62,9 +63,10 @@ class Answer:
         if self.winner is None:
             return ""
         config = self.winner.config
-        plain = self.spec.model.loss is None and not self.spec.training.class_weights
+        model = self.spec.model
+        plain_loss = model.loss is None and not self.spec.training.class_weights and not has_auxiliary_heads(model)
         steps = self.spec.steps_per_epoch(config.batch_size)
-        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain)
+        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain_loss)
 
     @property
     def headline(self) -> str:

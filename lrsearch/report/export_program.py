@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -19,7 +20,7 @@ from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import in_docstring
-from lrsearch.trial import Facts, Trial
+from lrsearch.trial import Trial
 
 if TYPE_CHECKING:
     import jinja2
@@ -52,11 +53,11 @@ def program(
             "file of the program with -o"
         )
     config, facts = trial.config, spec.facts
-    parts = _Parts(model_code(spec), group_code(spec, config), class_weights(spec))
+    function = own if isinstance(own, Code) else None
+    parts = _Parts(model_code(spec), group_code(spec, config), class_weights(spec), function)
     code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs, parts.groups.kind)
     parameters = "parameters" if parts.one_group else "build_groups(model)"
-    known = None if own is not None else DATASETS[spec.dataset.name]
-    batches_left = facts.n_train % config.batch_size
+    n_last = facts.n_train % config.batch_size
     return (
         _templates()
         .get_template(f"{framework}.py.j2")
@@ -73,52 +74,66 @@ def program(
             setup=_block(_setup(code)),
             optimizer=_block([f"return {optimizer_code(config.optimizer, parameters, 'PEAK_LR')}"]),
             peak_lr=num(config.optimizer.peak_lr),
-            torchvision_class=None if known is None else known.torchvision,
-            colour=known is not None and known.shape[0] > 1,
-            size=0 if known is None else known.shape[1],
-            n_pool=0 if known is None else known.n_pool,
             n_train=facts.n_train,
             n_test=facts.n_test,
-            drops_single=batches_left == 1
+            drops_single=n_last == 1
             and facts.n_train > config.batch_size
             and facts.network is not None
             and facts.network.batch_norm,
             **parts.context(),
-            **_data_context(spec, facts, split, split_name),
+            **_data_context(spec, parts, split, split_name),
         )
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Parts:
-    """What a program is made of besides the schedule and the data."""
+    """What a program is made of besides the schedule."""
 
-    def __init__(self, model: ModelCode, groups: GroupCode, weights: tuple[float, ...]) -> None:
-        self.model, self.groups, self.weights = model, groups, weights
-        self.one_group = groups.kind == "one"
-        self.plain_model = model.kind == "layers" and not (model.named or model.has_residual)
-        self.plain_loss = model.is_plain and not weights
+    model: ModelCode
+    groups: GroupCode
+    weights: tuple[float, ...]
+    """What classes count in the training loss; none where all count alike."""
+    data: Code | None
+    """The person's own function that gives the images."""
+
+    @property
+    def one_group(self) -> bool:
+        """Whether all parameters learn alike."""
+        return self.groups.kind == "one"
+
+    @property
+    def plain_loss(self) -> bool:
+        """Whether it is the cross entropy of what the model returns."""
+        return self.model.is_plain and not self.weights
+
+    @property
+    def functions(self) -> tuple[Code, ...]:
+        """The person's own."""
+        return (*self.model.functions, *(() if self.data is None else (self.data,)))
 
     def context(self) -> dict[str, Any]:
         """Return what the templates of these parts ask for."""
         model = self.model
-        own_loss = "\n".join(folded(f"own_loss = {_found(model.loss)}", WIDTH)) if model.loss is not None else ""
         given = "logits" if model.several else "output"
-        weighed = ", weight=weight" if self.weights else ""
-        one_loss = f"F.cross_entropy({given}, labels{weighed})"
-        if own_loss:
+        if model.loss is None:
+            own_loss = ""
+            one_loss = f"F.cross_entropy({given}, labels{', weight=weight' if self.weights else ''})"
+        else:
+            own_loss = "\n".join(folded(f"own_loss = {_found(model.loss)}", WIDTH))
             one_loss = f"own_loss({given}, labels{', **keywords' if self.weights else ''})"
         return {
             "model": model,
             "groups": self.groups,
             "one_group": self.one_group,
-            "plain_model": self.plain_model,
+            "plain_model": model.kind == "layers" and not (model.named or model.has_residual),
             "plain_loss": self.plain_loss,
             "layers": model.layers,
             "built": _block(_built(model)),
             "build": _block([f"build = {_found(model.function)}"]) if model.function is not None else "",
             "args": _block([f"keywords |= {model.args}"]) if model.args else "",
             "published": _published(model),
-            "frozen": "\n".join(folded(f"FROZEN = {literal(list(model.freezes))}", WIDTH)),
+            "frozen": _constant("FROZEN", model.freezes),
             "levels": "\n".join(self.groups.table(WIDTH)),
             "class_weights": _constant("CLASS_WEIGHTS", self.weights) if self.weights else "",
             "own_loss": own_loss,
@@ -127,14 +142,17 @@ class _Parts:
         }
 
 
-def _data_context(spec: StudySpec, facts: Facts, split: OwnSplit | None, split_name: str) -> dict[str, Any]:
+def _data_context(spec: StudySpec, parts: _Parts, split: OwnSplit | None, split_name: str) -> dict[str, Any]:
     """Return what the templates of the data ask for."""
-    own = spec.dataset.own
-    function = own if isinstance(own, Code) else None
-    codes = [*model_code(spec).functions, *([] if function is None else [function])]
-    published = own is None and DATASETS[spec.dataset.name].torchvision is not None
-    folder = "Path" if published or isinstance(own, Pictures) else "Path | None" if function is not None else ""
+    own, facts, function = spec.dataset.own, spec.facts, parts.data
+    known = DATASETS[spec.dataset.name] if own is None else None
+    torchvision_class = None if known is None else known.torchvision
+    folder = "Path" if torchvision_class or isinstance(own, Pictures) else "Path | None" if function is not None else ""
     return {
+        "torchvision_class": torchvision_class,
+        "colour": known is not None and known.shape[0] > 1,
+        "size": 0 if known is None else known.shape[1],
+        "n_pool": 0 if known is None else known.n_pool,
         "own_data": own is not None,
         "function": function,
         "folder": folder,
@@ -146,13 +164,13 @@ def _data_context(spec: StudySpec, facts: Facts, split: OwnSplit | None, split_n
         "mean_and_std": f"{_constant('MEAN', facts.mean)}\n{_constant('STD', facts.std)}",
         "load": "" if function is None else _block([f"load = {_found(function)}"]),
         "data_args": _block([f"keywords: dict[str, Any] = {literal(spec.dataset.args or {})}"]),
-        "own_files": any(one.in_file for one in codes),
-        "own_modules": any(not one.in_file for one in codes),
+        "own_files": any(one.in_file for one in parts.functions),
+        "own_modules": any(not one.in_file for one in parts.functions),
     }
 
 
-def _constant(name: str, values: Sequence[float]) -> str:
-    """Return a list of numbers as code."""
+def _constant(name: str, values: Sequence[float | str]) -> str:
+    """Return a list under a name as code."""
     return "\n".join(folded(f"{name} = {literal(list(values))}", WIDTH))
 
 
@@ -200,7 +218,6 @@ def class_weights(spec: StudySpec) -> tuple[float, ...]:
 def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: _Parts) -> Iterator[str]:
     """Yield the import statements of a program."""
     model, own = parts.model, spec.dataset.own
-    function = own if isinstance(own, Code) else None
     yield from ("import argparse", "import csv", "from pathlib import Path", "import torch", "from torch import nn")
     yield "from collections.abc import Iterator"
     if model.loss is None or (own is None and DATASETS[spec.dataset.name].torchvision is None):
@@ -217,10 +234,10 @@ def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: 
             "from typing import Any",
             "import lightning as L",
         )
-    yield from _data_imports(spec, function)
+    yield from _data_imports(spec, parts.data)
     if parts.one_group:
         yield "from collections.abc import Iterable"
-    if not parts.one_group or model.several or model.functions or function is not None or model.sizes_itself:
+    if not parts.one_group or model.several or parts.functions or model.sizes_itself:
         yield "from typing import Any"
     if model.named:
         yield "from collections import OrderedDict"
@@ -237,12 +254,11 @@ def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: 
         yield "import timm"
     if model.file is not None and model.file.is_safetensors:
         yield "from safetensors.torch import load_file"
-    codes = [*model.functions, *([] if function is None else [function])]
-    if codes:
+    if parts.functions:
         yield "import sys"
-    if any(one.in_file for one in codes):
+    if any(one.in_file for one in parts.functions):
         yield "import importlib.util"
-    if any(not one.in_file for one in codes):
+    if any(not one.in_file for one in parts.functions):
         yield "import importlib"
 
 

@@ -1,11 +1,12 @@
 """The parameters of a model by learning rate and weight decay, as PyTorch code."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from lrsearch import layer_rates
 from lrsearch.analysis.levels import prefixes
 from lrsearch.report.code_lines import folded, literal
-from lrsearch.report.scheduler_code import Groups, num
+from lrsearch.report.scheduler_code import Grouping, num
 from lrsearch.spec.sources import Code, Zoo
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import TrialConfig
@@ -23,7 +24,7 @@ class GroupCode:
     """Whether the model may name more that it does not act upon, as models of timm do."""
 
     @property
-    def kind(self) -> Groups:
+    def kind(self) -> Grouping:
         """How the learning rates of the groups differ."""
         if self.levels:
             return "unlike"
@@ -33,6 +34,9 @@ class GroupCode:
         """Return the levels as the lines of a list, which is indented once."""
         rows = [f"    ({num(share)}, {literal(list(parts))})," for share, parts in self.levels]
         return [line for row in rows for line in folded(row, width)]
+
+
+ONE_GROUP: Final = GroupCode()
 
 
 def group_code(spec: StudySpec, config: TrialConfig) -> GroupCode:

@@ -57,7 +57,7 @@ def html(material: Material, live: Live | None = None) -> str:
         .render(
             said=said,
             spec=spec,
-            trained=f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}",
+            trained=study_words.trained(spec),
             live=live,
             generator=f"{GENERATOR} {__version__}",
             policy=_policy((plotly, script), live),

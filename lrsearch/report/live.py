@@ -102,8 +102,7 @@ def _head(state: LiveState, now: float) -> Table:
     grid.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
     grid.add_column(no_wrap=True, justify="right")
     spec = state.spec
-    what = f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}"
-    about = f" {what}, {counted(spec.epochs, 'epoch')} a trial"
+    about = f" {study_words.trained(spec)}, {counted(spec.epochs, 'epoch')} a trial"
     eta = eta_seconds(state, now)
     # Whole seconds: it is a guess.
     left = "" if eta is None else ", about " + (words.duration(eta) if eta >= 59.5 else f"{eta:.0f} s") + " left"

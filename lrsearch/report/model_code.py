@@ -101,37 +101,42 @@ def model_code(spec: StudySpec) -> ModelCode:
     facts, model = spec.facts, spec.model
     network, own, shape = facts.network, model.own, facts.shape
     given = model.weights if model.weights is not None else model.init_from
-    is_file = given is not None and (model.init_from is not None or _is_file(given))
+    of_file = given is not None and (model.init_from is not None or _is_file(given))
     freezes: tuple[str, ...] = ()
     if network is not None and model.freeze is not None:
         freezes = prefixes([network.frozen, [name for level in network.levels for name in level]])[0]
     layers = MODELS[model.name].layers(model.hidden_resolved, shape, len(facts.classes)) if own is None else ()
     # Files of weights and levels know the layers by their names.
     named = own is None and (spec.layer_wise or model.starts_from_weights or model.freeze is not None)
-    is_zoo = isinstance(own, Zoo)
+    zoo = own if isinstance(own, Zoo) else None
     return ModelCode(
-        kind=own.package if isinstance(own, Zoo) else "layers" if own is None else "function",
+        kind=zoo.package if zoo is not None else "layers" if own is None else "function",
         title=study_words.source(without_folder(model.name)),
         shape=shape,
         n_classes=len(facts.classes),
         layers=tuple(f"{layer.name}={_code(layer)}" if named else layer.code for layer in layers),
         named=named,
         has_residual=any(layer.class_name == RESIDUAL for layer in layers),
-        name=own.name if isinstance(own, Zoo) else "",
-        keywords=_keywords(own, model, shape) if isinstance(own, Zoo) else (),
-        sizes_itself=isinstance(own, Zoo) and own.package == "timm" and "img_size" not in (model.args or {}),
+        name="" if zoo is None else zoo.name,
+        keywords=() if zoo is None else _keywords(zoo, model, shape),
+        sizes_itself=zoo is not None and zoo.package == "timm" and "img_size" not in (model.args or {}),
         function=own if isinstance(own, Code) else None,
-        args=literal(model.args) if model.args and not is_zoo else "",
-        sets_channels=isinstance(own, Zoo) and own.package == "torchvision" and shape[0] != COLOURS,
-        stem=_stem(model, shape) if is_zoo else "",
-        published=given if given is not None and not is_file else "",
-        file=_file(given, network.weights if network is not None else "") if given is not None and is_file else None,
+        args=literal(model.args) if model.args and zoo is None else "",
+        sets_channels=zoo is not None and zoo.package == "torchvision" and shape[0] != COLOURS,
+        stem="" if zoo is None else _stem(model, shape, of_file=of_file),
+        published=given if given is not None and not of_file else "",
+        file=_file(given, network.weights if network is not None else "") if given is not None and of_file else None,
         freezes=freezes,
         rests=network is not None and bool(network.frozen),
         draws=network is not None and network.draws,
         loss=None if model.loss is None else code_of(model.loss),
-        several=isinstance(own, Code) or (isinstance(own, Zoo) and own.name in SEVERAL_OUTPUTS),
+        several=isinstance(own, Code) or has_auxiliary_heads(model),
     )
+
+
+def has_auxiliary_heads(model: ModelSpec) -> bool:
+    """Whether a model of torchvision returns auxiliary logits beside its own while it is trained."""
+    return isinstance(model.own, Zoo) and model.own.name in SEVERAL_OUTPUTS
 
 
 def _keywords(own: Zoo, model: ModelSpec, shape: tuple[int, int, int]) -> tuple[str, ...]:
@@ -155,13 +160,13 @@ def _code(layer: Layer) -> str:
     return f"{RESIDUAL}(OrderedDict({', '.join(f'{one.name}={_code(one)}' for one in layer.within)}))"
 
 
-def _stem(model: ModelSpec, shape: tuple[int, int, int]) -> Literal["", "small", "as in the file"]:
+def _stem(model: ModelSpec, shape: tuple[int, int, int], *, of_file: bool) -> Literal["", "small", "as in the file"]:
     """Return what becomes of a large stem, as ``training.models`` decides it."""
     if model.stem == "small":
         return "small"
     if model.stem == "full":
         return ""
-    if model.init_from is not None or (model.weights is not None and _is_file(model.weights)):
+    if of_file:
         return "as in the file"
     return "small" if model.weights is None and min(shape[1:]) < SMALL else ""
 

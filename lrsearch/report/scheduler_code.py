@@ -13,7 +13,7 @@ from lrsearch.domain import round_half_up
 from lrsearch.schedules import warmup_steps
 from lrsearch.trial import ScheduleConfig
 
-Groups = Literal["one", "alike", "unlike"]
+Grouping = Literal["one", "alike", "unlike"]
 """Whether an optimizer has one group of parameters, several at one learning rate, or several at different ones."""
 
 PLATEAU_EPS: Final = 1e-8
@@ -133,7 +133,7 @@ TWINS: Final[dict[str, Formula]] = {
 """The others: for groups that learn with different rates, because torch's own schedulers have one floor for all."""
 
 
-def scheduler_code(schedule: ScheduleConfig, n_steps: int, groups: Groups = "one") -> SchedulerCode:
+def scheduler_code(schedule: ScheduleConfig, n_steps: int, groups: Grouping = "one") -> SchedulerCode:
     """Return the code that sets the learning rate of ``n_steps`` updates as ``lrsearch.schedules`` does."""
     # Whether there is a warm-up is the schedule's word, not that of its length now: it may come to no update at all.
     warms = schedule.warmup_fraction > 0
@@ -277,7 +277,7 @@ def _function(schedule: ScheduleConfig, n_steps: int) -> SchedulerCode:
     return SchedulerCode(("LambdaLR",), tuple(setup), ("scheduler",))
 
 
-def _plateau(schedule: ScheduleConfig, n_steps: int, groups: Groups) -> SchedulerCode:
+def _plateau(schedule: ScheduleConfig, n_steps: int, groups: Grouping) -> SchedulerCode:
     """Return torch's ReduceLROnPlateau, with the warm-up as a scheduler of its own."""
     final = num(schedule.final_fraction or 0.0)
     rates: tuple[str, ...] = ()

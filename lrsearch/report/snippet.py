@@ -5,7 +5,7 @@ from dataclasses import replace
 from lrsearch import schedules
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded
-from lrsearch.report.group_code import GroupCode
+from lrsearch.report.group_code import ONE_GROUP, GroupCode
 from lrsearch.report.optimizer_code import optimizer_code
 from lrsearch.report.scheduler_code import num, scheduler_code
 from lrsearch.trial import TrialConfig
@@ -17,7 +17,7 @@ WIDTH = 80
 def snippet(
     config: TrialConfig,
     steps_per_epoch: int,
-    groups: GroupCode = GroupCode(),  # noqa: B008 - frozen
+    groups: GroupCode = ONE_GROUP,
     *,
     plain_loss: bool = True,
 ) -> str:
@@ -72,13 +72,15 @@ def _groups(groups: GroupCode) -> list[str]:
     """Return the lines that divide the parameters; none where they are one group."""
     if groups.kind == "one":
         return []
-    lines, indent, lr = ["", "groups = []"], "", ""
+    lines, indent, lr = [""], "", ""
     inside = ["inside = {n: p for n, p in model.named_parameters() if p.requires_grad}"]
-    if not groups.decay_all and groups.spares:
-        lines.insert(1, 'spared = getattr(model, "no_weight_decay", set)()')
     if groups.levels:
-        levels = ["levels = [  # from the stem to the head: part of the peak, modules", *groups.table(WIDTH), "]"]
-        lines = ["", *levels, *lines[1:], "for share, parts in levels:"]
+        lines += ["levels = [  # from the stem to the head: part of the peak, modules", *groups.table(WIDTH), "]"]
+    if not groups.decay_all and groups.spares:
+        lines.append('spared = getattr(model, "no_weight_decay", set)()')
+    lines.append("groups = []")
+    if groups.levels:
+        lines.append("for share, parts in levels:")
         indent, lr = "    ", ', "lr": share * peak_lr'
         inside = [
             "inside = {",

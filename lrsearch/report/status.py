@@ -119,8 +119,7 @@ def status_table(
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    what = f"{study_words.name(spec.model.name)} on {study_words.name(spec.dataset.name)}"
-    about = f"{what}, {counted(spec.epochs, 'epoch')} a trial"
+    about = f"{study_words.trained(spec)}, {counted(spec.epochs, 'epoch')} a trial"
     grid.add_row("study", Text(f"{spec.name}: {about}"))
     grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))

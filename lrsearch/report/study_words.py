@@ -29,6 +29,11 @@ def name(text: str) -> str:
     return shown(without_folder(own.path if isinstance(own, Pictures) else text))
 
 
+def trained(spec: StudySpec) -> str:
+    """Return which model a study trains on which data, where there is little room."""
+    return f"{name(spec.model.name)} on {name(spec.dataset.name)}"
+
+
 def source(text: str) -> str:
     """Return where a person's own data or model comes from; of others the name.
 
@@ -68,7 +73,10 @@ def class_counts(facts: Facts) -> str:
 
 
 def guess(spec: StudySpec) -> str:
-    """Return what always answering the commonest class scores; empty for a published data set."""
+    """Return what always answering the class of most training images scores; empty for a published data set.
+
+    Where classes are unbalanced its balanced accuracy is said too, whatever the metric of the study.
+    """
     facts = spec.facts
     found = None if spec.dataset.own is None else majority(facts)
     if found is None:
@@ -103,7 +111,7 @@ def model(spec: StudySpec) -> str:
         parts.append(", ".join(f"{key} = {shown(str(value))}" for key, value in spec.model.args.items()))
     if spec.model.own is None:
         parts.append(f"hidden layers {', '.join(map(str, spec.model.hidden_resolved)) or 'none'}")
-    parts.append(f"{counted(network.n_parameters, 'trained parameter')}")
+    parts.append(counted(network.n_parameters, "trained parameter"))
     parts.append(weights(spec))
     if network.frozen:
         parts.append(f"{counted(len(network.frozen), 'tensor')} frozen ({frozen(spec)})")
@@ -158,15 +166,12 @@ HEADER = ("level", "first module", "last module", "tensors", "lr at the peak")
 def level_rows(spec: StudySpec, config: TrialConfig) -> list[tuple[str, ...]]:
     """Return the levels as rows of a table, the stem first; of many those at both ends."""
     found = level_rates(spec, config)
-    if len(found) <= SHOWN_LEVELS:
-        return [_row(one, len(found)) for one in found]
+    rows = [_row(one, len(found)) for one in found]
+    if len(rows) <= SHOWN_LEVELS:
+        return rows
     ends = SHOWN_LEVELS // 2
-    left_out = (f"{len(found) - 2 * ends} more", *[""] * (len(HEADER) - 1))
-    return [
-        *(_row(one, len(found)) for one in found[:ends]),
-        left_out,
-        *(_row(one, len(found)) for one in found[-ends:]),
-    ]
+    left_out = (f"{len(rows) - 2 * ends} more", *[""] * (len(HEADER) - 1))
+    return [*rows[:ends], left_out, *rows[-ends:]]
 
 
 def _row(one: LevelRate, n: int) -> tuple[str, ...]:
@@ -208,8 +213,7 @@ def about(spec: StudySpec) -> Iterator[tuple[str, str]]:
     if spec.dataset.own is not None and spec.facts.train_counts:
         yield "classes", class_counts(spec.facts)
         yield "guessing", guess(spec)
-    if spec.training.class_weights:
-        power = spec.training.class_weights
+    if power := spec.training.class_weights:
         yield "class weights", f"inverse frequency to the power of {power:g}, in the training loss"
     if warned := warning(spec):
         yield "repeatable", f"no: {warned}"

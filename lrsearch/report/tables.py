@@ -16,7 +16,7 @@ from lrsearch.analysis.ranking import best
 from lrsearch.domain import Domain
 from lrsearch.report import study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
-from lrsearch.report.plain import attempts, flat, nested, plain
+from lrsearch.report.plain import BY_LAYER, attempts, flat, nested, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import OptimizerConfig, Reason, Refused, ScheduleConfig, State, Trial, TrialConfig
 
@@ -133,7 +133,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
 
 def by_layer_fields(trials: Sequence[Trial]) -> list[str]:
     """Return the fields of settings that say how layers learn, of those that some trial has."""
-    return [field for field in SHORT_FIELDS if any(getattr(trial.config, field) is not None for trial in trials)]
+    return [field for field in BY_LAYER if any(getattr(trial.config, field) is not None for trial in trials)]
 
 
 def trials_json(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> dict[str, Any]:

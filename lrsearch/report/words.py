@@ -58,6 +58,7 @@ def objective_value(value: float | None, spec: StudySpec) -> str:
 def metric_value(metric: Metric, value: float | None, n_images: int) -> str:
     """Return a value of a metric on so many images: a share to the digits that they can show, a loss to three.
 
+    >>> from lrsearch.spec.metrics import METRICS
     >>> metric_value(METRICS["balanced_accuracy"], 0.97, 200), metric_value(METRICS["loss"], 0.97, 200)
     ('0.970', '0.970')
     """

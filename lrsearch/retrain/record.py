@@ -194,7 +194,7 @@ class Trained:
     search: Repeated | None = None
     """None where the search trained something else."""
     network: Built | None = None
-    """None of models of lrsearch's own, of which ``model`` and ``hidden`` say all."""
+    """None where ``model`` and ``hidden`` say all."""
     pictures: Brought | None = None
     """None where the data are published."""
 

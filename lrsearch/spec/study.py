@@ -35,6 +35,11 @@ LONGEST_NAME = 100
 LONGEST_SECONDS = 366 * 86_400
 """A year [seconds]."""
 
+IMAGES = "dataset (SHA-256)"
+"""In an identity, what stands for a person's own images."""
+HASH_DIGITS = 16
+"""Of a hash in an identity."""
+
 NOT_IDENTITY = ("name", "budget", "workers")
 """What may change without making another study: how it is called, how long it goes on, how the work is shared."""
 
@@ -670,10 +675,10 @@ class StudySpec(Strict):
         """Return what stands for a person's own files, whose paths may be others elsewhere."""
         network = None if self._facts is None else self._facts.network
         known = self._facts if self.dataset.own is not None else None
-        found = {} if known is None else {"dataset (SHA-256)": known.fingerprint}
+        found = {} if known is None else {IMAGES: known.fingerprint}
         if network is not None:
             found |= {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
-        return {key: value for key, value in found.items() if value}
+        return {key: value[:HASH_DIGITS] for key, value in found.items() if value}
 
     def identity_hash(self) -> str:
         """Return a short hash of the identity."""
@@ -719,12 +724,18 @@ def differences(old: StudySpec, new: StudySpec) -> list[tuple[str, Any, Any]]:
     stated = tuple(one._stated() | one._looked_at() for one in (old, new))  # noqa: SLF001
     shown = old._resolved(), new._resolved()  # noqa: SLF001
     other_kind = [table for table in KINDS if _differs(identities, f"{table}.name")]
+    # Other images follow from another size of them, and the like: that key is in the list.
+    others = any(
+        key.startswith("dataset.") and _differs(identities, key) and _differs(stated, key)
+        for key in identities[0].keys() | identities[1].keys()
+    )
     return [
         (key, shown[0].get(key), shown[1].get(key))
         for key in sorted(identities[0].keys() | identities[1].keys())
         if _differs(identities, key)
         and _differs(stated, key)
         and (key.partition(".")[0] not in other_kind or key.endswith(".name"))
+        and not (key == IMAGES and others)
     ]
 
 

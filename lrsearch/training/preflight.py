@@ -107,7 +107,7 @@ class _Examination:
             self._remark("is a LightningModule, of which only forward is used: lrsearch has its own loss and updates")
         scores = self._scores(model)
         state = copy.deepcopy(model.state_dict())
-        draws_numbers, idle = self._trained(model)
+        drew, idle = self._trained(model)
         if idle:
             self._remark(f"trains without a gradient for {some(idle)}: its loss does not depend on what they hold")
         self._check_copies(model)
@@ -132,7 +132,8 @@ class _Examination:
             levels=tuple(level for level in by_depth if level),
             frozen=tuple(name for name, p in model.named_parameters() if not p.requires_grad),
             batch_norm=_normalises_by_batch(model),
-            draws=draws_numbers,
+            draws=bool(drew),
+            draws_elsewhere=bool(drew - {"torch"}),
             repeats=repeats,
             code=" ".join(own.sha256 for own in (self._own, networks.own_loss(self._config)) if own is not None),
             weights="" if origin is None else origin.sha256,
@@ -196,12 +197,12 @@ class _Examination:
         except StudyFileError as error:
             raise StudyFileError(f"{error}{self._where}") from None
 
-    def _trained(self, model: nn.Module) -> tuple[bool, list[str]]:
-        """Make a few updates; return whether random numbers were drawn, and which parameters never got a gradient."""
+    def _trained(self, model: nn.Module) -> tuple[set[str], list[str]]:
+        """Make a few updates; return whose generators were drawn from, and which parameters never got a gradient."""
         judge = networks.judge_of(self._config, [1] * self._n_classes, None, CPU)
         networks.to_training(model)
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        drew, idle = False, list(parameters)
+        drew, idle = set[str](), list(parameters)
         for step in range(N_UPDATES):
             with draws.at(SEED, step, CPU), self._doing("training"):
                 before = _generators()
@@ -210,7 +211,7 @@ class _Examination:
                 loss, logits = judge.in_training(output, self._labels)
                 self._check_loss(loss, logits)
                 loss.backward()
-                drew = drew or _generators() != before
+                drew |= {whose for whose, state in _generators().items() if state != before[whose]}
             idle = [name for name in idle if parameters[name].grad is None]
             with torch.no_grad():
                 for parameter in parameters.values():
@@ -272,10 +273,14 @@ def _normalises_by_batch(model: nn.Module) -> bool:
     return any(isinstance(one, _BatchNorm) and one.training for one in model.modules())
 
 
-def _generators() -> tuple[object, ...]:
-    """Return the states of the generators from which a network may draw."""
+def _generators() -> dict[str, object]:
+    """Return the states of the generators from which a network may draw, by whose they are."""
     _, numpy, place, *_ = np.random.get_state()  # noqa: NPY002 - a person's code may draw from it
-    return torch.get_rng_state().numpy().tobytes(), np.asarray(numpy).tobytes(), place, random.getstate()
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (np.asarray(numpy).tobytes(), place),
+        "python": random.getstate(),
+    }
 
 
 def _are_equal(one: Mapping[str, object], other: Mapping[str, object]) -> bool:

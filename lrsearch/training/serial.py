@@ -210,10 +210,10 @@ class SerialTraining:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
-        self._frozen = networks.frozen_parts(self.model)
         counts = splits.train.counts(splits.n_classes) if rules.class_weights else ()
         self._judge = networks.judge_of(model, counts, rules.class_weights, device)
         self._draws = network is not None and network.draws
+        self._draws_elsewhere = network is not None and network.draws_elsewhere
         self._groups = optimizers.groups_of(self.model, network, config, decay_all=not rules.decay_matrices)
         self._optimizer = self._optimizer_of(self.model)
         self._update = optimizers.updater(self._optimizer)
@@ -323,11 +323,6 @@ class SerialTraining:
         groups = self._groups.of(model, self._config.optimizer.weight_decay)
         return optimizers.build(self._config.optimizer, groups, self._device)
 
-    def _train_mode(self) -> None:
-        self.model.train()
-        for part in self._frozen:
-            part.eval()  # its statistics would move on, though its weights stay
-
     def _scores(self, measured: list[float]) -> Scores:
         """Make of what ``_score`` measured the numbers that it stands for."""
         loss, accuracy, *confusion = measured
@@ -342,7 +337,7 @@ class SerialTraining:
         """Make the rest of one pass, its batches in the order that is drawn from ``order``."""
         begun = time.perf_counter() - self._seconds
         epoch = self._step // self.steps_per_epoch + 1
-        self._train_mode()
+        networks.to_training(self.model)
         scale = self._plateau.scale if self._plateau is not None else 1.0
         update, average, judge = self._update, self._average, self._judge
         groups = list(zip(self._optimizer.param_groups, self._groups.shares, strict=True))
@@ -360,7 +355,7 @@ class SerialTraining:
             for group, share in groups:
                 group["lr"] = lr * share
             if self._draws:
-                with draws.at(self._config.seed, self._step, self._device):
+                with draws.at(self._config.seed, self._step, self._device, elsewhere=self._draws_elsewhere):
                     loss, logits = judge.in_training(self.model(images), labels)
                     loss.backward()  # a checkpointed layer draws again here
             else:
@@ -459,7 +454,7 @@ class SerialTraining:
             logits = self._judge.logits_of(twin)
             update = optimizers.updater(optimizer)
             dead = collapse.stays_dead(logits, optimizer, update, rates, splits.normalize(images))
-        self._train_mode()
+        networks.to_training(self.model)
         return dead
 
     def _batches(self, order: torch.Generator, n_behind: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
