@@ -87,23 +87,19 @@ def predict(
             from lrsearch.predict import run as predicting
             from lrsearch.predict import unknown
             from lrsearch.predict import view as report
-            from lrsearch.report import own_split
         asked = _asked(image or "0", image_set, invert=invert)
         pictures = unknown.pictures_in(folder) if folder is not None else []
         weights = predicting.kept_weights(found, wanted, artifacts, or_none=retrain)
         engine = run.prepare(found.spec, run.Here(device, threads, data_dir, progress=live))
-        # An image of the study has been decoded with the others; a file has not.
-        is_file = folder is not None or isinstance(asked, predicting.PictureFile)
-        how = own_split.decoding(found.spec, data_dir) if is_file else None
         if weights is None:
             print(f"lrsearch: training trial {wanted.number} again, for its weights", file=sys.stderr, flush=True)
         with console.status("training ...") if live and weights is None else nullcontext():
             if folder is not None:
                 model, _ = predicting.with_weights(found, wanted, weights, engine)
             else:
-                seen = predicting.predict(found, wanted, weights, asked, engine, how)
+                seen = predicting.predict(found, wanted, weights, asked, engine)
         if folder is not None:
-            judged = unknown.judged(model, engine.splits, how, folder, pictures)
+            judged = unknown.judged(model, engine.splits, folder, pictures)
             return _written(judged, engine.splits.n_classes, len(pictures), output)
         if as_json:
             print_json(report.to_json(seen))

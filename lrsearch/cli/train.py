@@ -92,7 +92,6 @@ def train(
         try:
             with interrupts.raised() as check, view.doing(f"loading PyTorch and {name(job.spec.dataset.name)}"):
                 engine = retrain.prepare(job, device=device, threads=threads, data_dir=data_dir, progress=view.live)
-                job = retrain.looked_at(job, data_dir)
                 check()
         except KeyboardInterrupt:
             return _left(job, view, leave, trial, force=force)

@@ -60,9 +60,9 @@ def _of_split(known: Known, divided: Split) -> Iterator[str]:
 
 
 def majority(known: Known, divided: Split) -> tuple[str, float]:
-    """Return the class that is most frequent among the validation images, and how often it is right [0..1]."""
-    counts = np.bincount(known.labels[divided.validation])
-    return known.listing.classes[int(counts.argmax())], float(counts.max() / counts.sum())
+    """Return the class of most training images, and how often it is right of the validation images [0..1]."""
+    label = int(np.bincount(known.labels[divided.train]).argmax())
+    return known.listing.classes[label], float((known.labels[divided.validation] == label).mean())
 
 
 def n_equal(known: Known) -> int:

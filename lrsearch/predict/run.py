@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from lrsearch.errors import LrsearchError, StorageError, UsageError
-from lrsearch.pictures.decode import Decoding
 from lrsearch.pictures.found import SetName
 from lrsearch.predict import layers, picture
 from lrsearch.predict.traced import Picture, Prediction
@@ -106,7 +105,6 @@ def predict(
     weights: bytes | None,
     asked: Numbered | PictureFile,
     engine: Engine,
-    how: Decoding | None = None,
 ) -> Prediction:
     """Send one image through the model of a complete trial; without ``weights`` the trial is trained again for them.
 
@@ -116,8 +114,6 @@ def predict(
         weights: as they were kept.
         asked: which image.
         engine: of the study.
-        how: what a person's own pictures were brought to, of which a picture file needs to know; None: its sides are
-            made to fit.
 
     Raises:
         UsageError: there is no such image.
@@ -128,7 +124,7 @@ def predict(
     assert isinstance(engine, SerialEngine)  # the only one there is
     splits = engine.splits
     # First what can be wrong at once; then the training, if it must be.
-    image = _image(splits, asked, study_words.source(study.spec.dataset.name), how)
+    image = _image(splits, asked, study_words.source(study.spec.dataset.name))
     model, about = with_weights(study, trial, weights, engine)
     traced = layers.trace(model, splits.normalize(image.pixels.unsqueeze(0).to(splits.device)))
     channels, height, width = image.pixels.shape
@@ -179,9 +175,9 @@ def _train(training: SerialTraining, trial: Trial) -> str:
     return f"trained again, sha256 {digest[:_DIGEST_DIGITS]}, {same}"
 
 
-def _image(splits: ImageSplits, asked: Numbered | PictureFile, dataset: str, how: Decoding | None) -> _Image:
+def _image(splits: ImageSplits, asked: Numbered | PictureFile, dataset: str) -> _Image:
     if isinstance(asked, PictureFile):
-        read = picture.read(asked.path, splits.shape, invert=asked.invert, how=how)
+        read = picture.read(asked.path, splits.shape, invert=asked.invert, how=splits.how)
         source = ", ".join([asked.path.name, *read.done])
         return _Image(read.image, source, notes=_doubts(read.image, splits, asked, dataset))
     images = {"test": splits.test, "validation": splits.validation, "train": splits.train}[asked.of]

@@ -69,20 +69,18 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def judged(
-    model: nn.Module, splits: ImageSplits, how: Decoding | None, folder: Path, paths: Sequence[Path]
-) -> Iterator[Answered | Unread]:
+def judged(model: nn.Module, splits: ImageSplits, folder: Path, paths: Sequence[Path]) -> Iterator[Answered | Unread]:
     """Yield what a model takes each picture for, in their order, some at a time.
 
     Args:
         model: with its weights.
-        splits: the images that it was trained on: their classes, and how they were normalised.
-        how: what they were brought to, by the same decoder; None: the sides are made to fit.
+        splits: the images that it was trained on: their classes, what they were brought to by the same decoder (of
+            published ones the sides are made to fit), and how they were normalised.
         folder: to which names are relative.
         paths: of the pictures.
     """
     channels, height, width = splits.shape
-    wanted = how or Decoding(height, width, channels)
+    wanted = splits.how or Decoding(height, width, channels)
     model.eval()
     # The decoder sets Python's filters of warnings for a moment; done by several threads at once they would stay so.
     with warnings.catch_warnings(), ThreadPoolExecutor(cores.available()) as threads:

@@ -67,19 +67,6 @@ def own_split(spec: StudySpec, where: Path | None, *, progress: bool = False) ->
     )
 
 
-def decoding(spec: StudySpec, where: Path | None) -> Decoding | None:
-    """Return what the pictures of a study were brought to; None for published data.
-
-    Args:
-        spec: the study.
-        where: stands in for the place that the data set names.
-
-    Raises:
-        StudyFileError: they cannot be read.
-    """
-    return None if spec.dataset.own is None else _how(spec, _known(spec, where, progress=False))
-
-
 def _known(spec: StudySpec, where: Path | None, *, progress: bool) -> Known:
     """Return the pictures as the search read them: what the weights want is seen by what came of it."""
     channels, height, width = spec.facts.shape

@@ -38,7 +38,6 @@ from lrsearch.trial import Divergence, EpochMetrics, State, Trial
 from lrsearch.version import __version__
 
 if TYPE_CHECKING:
-    from lrsearch.pictures.decode import Decoding
     from lrsearch.training.serial import Scores, SerialEngine, SerialTraining
 
 
@@ -49,8 +48,6 @@ class Job:
     order: Recipe
     spec: StudySpec
     trial: Trial
-    pictures: "Decoding | None" = None
-    """What a person's own pictures are brought to; None where nobody has looked, or the data are published."""
 
 
 def job(study: Study, trial: Trial, on: On, *, seed: int | None = None, epochs: int | None = None) -> Job:
@@ -100,17 +97,6 @@ def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None
         threads = threads or int(as_then[1])
     engine = worker.build_engine(job.spec, device_name=device, threads=threads, data_dir=data_dir, progress=progress)
     return engine if job.order.on == "train" else engine.on_all_images()
-
-
-def looked_at(job: Job, data_dir: Path | None) -> Job:
-    """Return the job with what is to be known of a person's own pictures, which ``prepare`` has read.
-
-    Raises:
-        StudyFileError: they cannot be read.
-    """
-    from lrsearch.report import own_split
-
-    return replace(job, pictures=own_split.decoding(job.spec, data_dir))
 
 
 def train(
@@ -236,7 +222,7 @@ def _finish(
         spec=spec.to_plain(),
         search=_against_search(job, so_far.epochs, digest),
         network=_built(job),
-        pictures=None if job.pictures is None else Brought(**asdict(job.pictures)),
+        pictures=None if splits.how is None else Brought(**asdict(splits.how)),
     )
     folder.finish(file, record.to_json(trained))
     return trained

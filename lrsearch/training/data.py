@@ -10,7 +10,7 @@ from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import psutil
@@ -23,6 +23,9 @@ from lrsearch.spec.study import DatasetSpec
 from lrsearch.training.download import OfficialSets, default_data_dir
 from lrsearch.training.weights import Origin
 from lrsearch.trial import Facts
+
+if TYPE_CHECKING:
+    from lrsearch.pictures.decode import Decoding
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,8 @@ class ImageSplits:
     """Likewise (of the population); 1 when the scaling is ``unit``."""
     fingerprint: str = ""
     """SHA-256 of what they are, where whoever read them knows it already."""
+    how: "Decoding | None" = None
+    """What a person's own pictures were brought to, as others must be; None for published images."""
 
     @property
     def n_classes(self) -> int:
@@ -284,7 +289,8 @@ def load_own(
         ImageSet(images, labels[rows], rows) for rows in map(torch.from_numpy, (read.train, read.validation, read.test))
     )
     mean, std = _scale(dataset.name, train, scaling, origin)
-    return ImageSplits(train, validation, test, read.classes, mean, std, read.fingerprint)
+    how = replace(read.how, channels=images.shape[1])  # one is kept where no picture turned out to have colours
+    return ImageSplits(train, validation, test, read.classes, mean, std, read.fingerprint, how)
 
 
 def fits(splits: ImageSplits, device: torch.device) -> bool:
