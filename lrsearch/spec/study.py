@@ -21,6 +21,7 @@ from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.models import MODELS
 from lrsearch.spec.space import OneOf, SearchSpace, Strict
+from lrsearch.spec.training import AugmentSpec, TrainingSpec
 from lrsearch.trial import Facts
 
 log = logging.getLogger(__name__)
@@ -358,23 +359,6 @@ KINDS: dict[str, dict[str, type[Strict]]] = {
 """Of the tables whose keys depend on their name: the kinds, the default first."""
 
 
-class TrainingSpec(Strict):
-    """How every trial is trained."""
-
-    class_weights: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Power of the inverse frequency by which classes weigh in the training loss: 0, the default, all alike; 1, every
-    class as much as every other."""
-    weight_decay_on: Literal["matrices", "all"] | None = None
-    """What weight decay acts upon: ``matrices`` leaves biases and norms alone, the default of all but mlp and cnn."""
-
-    drop_last: bool = False
-    """Whether the last, smaller batch of an epoch is left out."""
-    divergence_watch: bool = True
-    """Whether a trial that diverges ends at once."""
-    averaging: Literal["auto", "on", "off"] = "auto"
-    """Moving average of the weights for the rung score; auto: when a pruner uses it."""
-
-
 Retries = Annotated[int, Field(ge=0, le=MOST)]
 
 
@@ -430,6 +414,8 @@ class StudySpec(Strict):
     sampler: Annotated[SamplerSpec, Field(discriminator="name")] = TpeSpec()
     pruner: Annotated[PrunerSpec, Field(discriminator="name")] = AshaSpec()
     training: TrainingSpec = TrainingSpec()
+    augment: AugmentSpec | None = None
+    """How training images are changed at random; None: they are not."""
     workers: WorkersSpec = WorkersSpec()
     space: SearchSpace = SearchSpace()
 
