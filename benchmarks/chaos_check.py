@@ -300,7 +300,7 @@ def _budget(seen: Evidence) -> Iterator[str]:
         yield f"{len(finished)} trials are complete, pruned or diverged, and the budget is {seen.budget}"
     if seen.n_leases:
         yield f"{seen.n_leases} leases are held although the budget is used up"
-    winner = best(seen.trials, seen.spec.objective.direction)
+    winner = best(seen.trials, seen.spec.metric.direction)
     if winner is not None and winner.test_accuracy is None:
         yield f"the winner, trial {winner.number}, was not judged on the test images"
     positions = sorted(row["position"] for row in seen.slots)

@@ -13,7 +13,7 @@ def gather(study: Study) -> Material:
     """Return what a report of the study as it stands is made of."""
     trials = study.trials()
     evidence = once(trials)
-    complete = ranked(evidence, study.spec.objective.direction)
+    complete = ranked(evidence, study.spec.metric.direction)
     ended_early = [t for t in evidence if t.state in (State.PRUNED, State.DIVERGED)]
     return Material(
         study.spec,

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lrsearch import given
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.spec.sources import Code
 from lrsearch.text import shown
@@ -110,8 +111,11 @@ def find(code: Code, key: str) -> OwnFunction:
     The folder of a file is on ``sys.path`` while the file is imported, so that it may import what lies beside it.
 
     Raises:
-        OwnCodeError: no such file, module or function, or the import raised an error.
+        OwnCodeError: no such file, module or function, or the import raised an error; or it was handed over in Python,
+            and not in this process.
     """
+    if code.where == given.MODULE:
+        return _handed_over(code, key)
     module = _of_file(code, key) if code.in_file else _of_name(code, key)
     if not hasattr(module, code.function):
         names = [name for name in vars(module) if callable(vars(module)[name]) and not name.startswith("_")]
@@ -123,6 +127,16 @@ def find(code: Code, key: str) -> OwnFunction:
     path = None if file is None else Path(file)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else ""
     return OwnFunction(key, code, function, path, sha256)
+
+
+def _handed_over(code: Code, key: str) -> OwnFunction:
+    one = given.found(code.function)
+    if one is None:
+        raise OwnCodeError(
+            f"{key}: '{code.function}' was handed to lrsearch.search in Python, and only the process that did so has "
+            f"it: hand it over here too, or put it in a file, such as net.py, and name net.py:{code.function}"
+        )
+    return OwnFunction(key, code, one.function, one.path, one.sha256)
 
 
 def _of_file(code: Code, key: str) -> ModuleType:

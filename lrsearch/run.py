@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrsearch import cores
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.own_code import OwnCodeError
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import at_work, filing, judging, leftovers, opening, portfolio, storage
 from lrsearch.store import study as studies
@@ -60,8 +62,8 @@ def load_pytorch() -> None:
     del worker
 
 
-def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEngine":
-    """Load the images onto the device.
+def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "Engine":
+    """Load the images onto the device, or find a person's own loop.
 
     Raises:
         DeviceError: there is no such device.
@@ -71,10 +73,26 @@ def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEng
         load_pytorch()
     from lrsearch import worker
 
-    with doing(f"loading {spec.dataset.name}"):
+    with doing(f"loading {spec.dataset.name}" if spec.loop is None else f"trying {spec.loop.name}"):
         return worker.build_engine(
             spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
         )
+
+
+def prepare_images(spec: StudySpec, here: Here, doing: Doing = _silently) -> "SerialEngine":
+    """Load the images onto the device, to do more with them than to search.
+
+    Raises:
+        UsageError: the study has none: its trainings are a person's own loop.
+        DeviceError: there is no such device.
+        DataError: the images are missing or corrupt, or not those that the study was filed with.
+    """
+    spec.check_has_images()
+    engine = prepare(spec, here, doing)
+    from lrsearch.training.serial import SerialEngine
+
+    assert isinstance(engine, SerialEngine)
+    return engine
 
 
 def known(spec: StudySpec, here: Here, doing: Doing = _silently) -> StudySpec:
@@ -121,7 +139,11 @@ class Session:
 
         def take_share() -> None:
             others = at_work.on_this_machine(study.database, without=claims.worker)
-            device.set_threads(device.threads_for(study.spec.model.name, len(others) + 1))
+            own_loop = study.spec.loop is not None
+            n_workers = len(others) + 1
+            device.set_threads(
+                cores.share(n_workers) if own_loop else device.threads_for(study.spec.model.name, n_workers)
+            )
             claims.device = engine.device
 
         sharing = self.share_cores and at_work.threads_of(engine.device) is not None
@@ -151,6 +173,8 @@ class Session:
         from lrsearch import worker
         from lrsearch.training.engine import TestResult
 
+        if self.study.spec.loop is not None:
+            return None  # only the loop knows its test set
         turn = judging.take_turn(self.study, by)
         if turn is None:
             return None
@@ -163,7 +187,7 @@ class Session:
         finally:
             tested = result if isinstance(result, TestResult) else None
             scores = None if tested is None else (tested.test_loss, tested.test_accuracy, tested.test_score)
-            judging.end_turn(self.study, turn, scores)
+            judging.end_turn(self.study, turn, scores, () if tested is None else tested.test_right)
         return None if tested is None else turn.number
 
 
@@ -251,7 +275,7 @@ def serve(
 
     leftovers.sweep(database)
     ended, refused = 0, set[str]()
-    prepared: tuple[str, SerialEngine] | None = None
+    prepared: tuple[str, Engine] | None = None
     idle = 0.0
     while not leave.asked:
         worked = False
@@ -271,13 +295,19 @@ def serve(
                 log.warning("%s; this worker leaves the study '%s' to others", error, study.name)
                 refused.add(study.id)
                 continue
-            with closing(events):
-                for event in events:
-                    worked = worked or isinstance(event, TrialStarted)
-                    yield study, event
-                    ended += isinstance(event, TrialEnded)
-                    if limits.max_trials is not None and ended >= limits.max_trials:
-                        return
+            try:
+                with closing(events):
+                    for event in events:
+                        worked = worked or isinstance(event, TrialStarted)
+                        yield study, event
+                        ended += isinstance(event, TrialEnded)
+                        if limits.max_trials is not None and ended >= limits.max_trials:
+                            return
+            except OwnCodeError as error:
+                if name is not None:
+                    raise
+                log.warning("%s; this worker leaves the study '%s' to others", error, study.name)
+                refused.add(study.id)
         if name is not None or (limits.exit_when_idle and not worked):
             return
         idle = 0.0 if worked else min(idle + IDLE_STEP_SECONDS, worker.WAIT_SECONDS)

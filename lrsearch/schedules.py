@@ -8,6 +8,7 @@ of it in ``lrsearch.families``.
 
 import math
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from lrsearch.families import FAMILIES
 from lrsearch.shapes import Factors
 from lrsearch.trial import ScheduleConfig
 
-__all__ = ["Factors", "comparable_from", "describe", "factors", "validate", "warmup_steps"]
+__all__ = ["Factors", "comparable_from", "curve", "describe", "factors", "validate", "warmup_steps"]
 
 
 def factors(schedule: ScheduleConfig, n_steps: int) -> Factors:
@@ -39,6 +40,33 @@ def factors(schedule: ScheduleConfig, n_steps: int) -> Factors:
     shape = families.of(schedule).shape(schedule, n_steps - warmup, n_steps)
     ramp = np.arange(1, warmup + 1) / max(warmup, 1)
     return np.concatenate([shape[0] * ramp, shape])
+
+
+def curve(family: str, n_steps: int, peak_lr: float = 1.0, **settings: object) -> Factors:
+    """Return the learning rate at each update, `[n_steps]`, of a schedule that is named by its family.
+
+    What ``settings`` does not name is as in a setting that does not name it: without warm-up, down to 0.
+
+    >>> curve("linear", n_steps=5, peak_lr=0.1, warmup_fraction=0.2).tolist()
+    [0.1, 0.1, 0.06666666666666668, 0.03333333333333334, 0.0]
+
+    Raises: StudyFileError for a family or a setting that is not known, or out of range; for plateau, whose rates depend
+    on validation results.
+    """
+    if family not in FAMILIES:
+        raise StudyFileError(
+            f"unknown schedule {family!r}{nearest(str(family), FAMILIES)}; known: {', '.join(FAMILIES)}"
+        )
+    takes = ("warmup_fraction", *FAMILIES[family].takes)
+    for name in settings:
+        if name not in takes:
+            raise StudyFileError(
+                f"schedule '{family}' has no {name}{nearest(name, takes)}; it takes {', '.join(takes)}"
+            )
+    if FAMILIES[family].feedback:
+        raise StudyFileError(f"schedule '{family}' drops after validation results that nobody knows before a training")
+    given: dict[str, Any] = families.neutral(family) | settings
+    return factors(ScheduleConfig(family, **given), n_steps) * peak_lr
 
 
 def warmup_steps(schedule: ScheduleConfig, n_steps: int) -> int:

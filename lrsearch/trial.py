@@ -6,7 +6,7 @@ Frozen values without behaviour of their own. Times are UTC.
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 OptimizerName: TypeAlias = str
 """One of ``lrsearch.spec.optimizers``."""
@@ -103,6 +103,18 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """How the trainings of a study compute: settled by the first worker that trains, so that all trials are alike."""
+
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of matrix products and convolutions; weights, optimizer, average and loss are fp32."""
+    channels_last: bool = False
+    """Whether the channels of a pixel lie side by side in memory."""
+    micro_batch: int | None = None
+    """Images whose gradients are computed at once, at most [examples]; None: those of a whole batch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was measured of a study's images when it was filed, once; whoever needs it reads it here."""
 
@@ -130,6 +142,10 @@ class Facts:
     """Training images of each class [examples]; empty where nobody has counted."""
     network: Network | None = None
     """The model; None where nobody has looked, because lrsearch brings it."""
+    steps: tuple[tuple[int, int], ...] = ()
+    """Batch sizes and the updates of an epoch, where a person's own function says how many."""
+    arithmetic: Arithmetic | None = None
+    """How trainings compute; None: whole batches in fp32, and nobody has settled anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +198,8 @@ class Divergence:
     initial_loss: float
     collapsed: bool = False
     """Whether the network answers the same whatever the image, from ``step`` on; its loss is that of guessing."""
+    overflowing: bool = False
+    """Whether too many updates until ``step`` were left out, because their gradients are too large for fp16."""
 
 
 class State(StrEnum):
@@ -225,6 +243,8 @@ class Reason(StrEnum):
     """The loss stayed far above its initial value."""
     COLLAPSED = "collapsed"
     """The network's outputs no longer depend on the image, or its loss ended at that of guessing after a blow-up."""
+    OVERFLOWING = "overflowing"
+    """Too many of its updates were left out, because their gradients are too large for fp16."""
     OUT_OF_MEMORY = "out_of_memory"
     CRASH = "crash"
     """The training raised an error, or its process ended."""
@@ -311,6 +331,8 @@ class Trial:
     test_loss: float | None = None
     test_score: float | None = None
     """The study's metric on the test set, where it is neither the loss nor the accuracy."""
+    test_right: tuple[int, ...] = ()
+    """Test images of each class that were right [examples]; none where nobody has counted."""
     interruptions: tuple[Interruption, ...] = ()
     """Attempts before this one, the first first."""
     weights_sha256: str = ""

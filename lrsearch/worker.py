@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from lrsearch import cores
+from lrsearch.domain import Choice, Fixed
 from lrsearch.errors import StorageError
 from lrsearch.events import (
     EndReason,
@@ -19,14 +21,20 @@ from lrsearch.events import (
     TrialStarted,
     Waiting,
 )
+from lrsearch.spec.loop import LoopSpec
 from lrsearch.spec.study import StudySpec
+from lrsearch.store import portfolio, space
 from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
-from lrsearch.training import data, device, preflight, weights
+from lrsearch.training import data, device, own_networks, preflight, weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
+from lrsearch.training.loop import look
+from lrsearch.training.loop.engine import LoopEngine
+from lrsearch.training.loop.faults import LoopError
+from lrsearch.training.loop.run import LoopRules
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
@@ -48,10 +56,14 @@ class Leaving:
         """Whether to leave."""
         return self._leave.asked
 
+    def ends(self) -> bool:
+        """Whether to leave."""
+        return self._leave.asked
+
 
 def build_engine(
     spec: StudySpec, *, device_name: str = "auto", threads: int | None = None, data_dir: Path | None, progress: bool
-) -> SerialEngine:
+) -> Engine:
     """Return the engine of a study, its images loaded onto the device.
 
     Args:
@@ -65,6 +77,8 @@ def build_engine(
         DeviceError: no such device.
         DataError: the images are missing or corrupt, or not those that the study was filed with.
     """
+    if spec.loop is not None:
+        return build_loop(spec, spec.loop, device_name, threads)
     where = device.resolve(device_name)
     device.prepare(where, threads or device.threads_for(spec.model.name))
     model = model_config(spec)
@@ -82,8 +96,88 @@ def build_engine(
         metric,
         spec.training.class_weights or None,
         spec.decay_matrices or None,
+        augment=spec.augmented(facts),
     )
-    return SerialEngine(splits, model, where, rules, facts, stream=not data.fits(splits, where))
+    engine = SerialEngine(splits, model, where, rules, facts, stream=not data.fits(splits, where))
+    precision.set_tf32(spec.training.tf32)
+    filed, said = spec.facts.arithmetic, spec.training.arithmetic
+    if filed is not None or said is not None:
+        engine.follow(filed or said or Arithmetic(), is_settled=filed is not None or not spec.training.leaves_open)
+    _check_parts(spec, engine)
+    return engine
+
+
+def settle(study: Study, engine: Engine) -> Study:
+    """Return the study with how its trainings compute, as whoever came first has filed it, and have the engine do so.
+
+    Raises:
+        DeviceError: the device cannot.
+    """
+    spec, here = study.spec, engine.facts.arithmetic
+    if not isinstance(engine, SerialEngine):
+        return study
+    if spec.facts.arithmetic is None and spec.training.leaves_open:
+        here = settling.settle(engine, spec.training, int(high_end(spec.space.batch_size)))
+    if here is not None:
+        study = study.settled(here)
+    filed = study.spec.facts.arithmetic
+    if filed is not None and filed != engine.facts.arithmetic:
+        engine.follow(filed)
+        _check_parts(study.spec, engine)
+    return study
+
+
+def _check_parts(spec: StudySpec, engine: SerialEngine) -> None:
+    """Refuse parts of a batch that cannot be normalised, and say where they are normalised each by itself."""
+    network, micro_batch = engine.facts.network, engine.arithmetic.micro_batch
+    largest = int(high_end(spec.space.batch_size))
+    if network is None or not network.batch_norm or micro_batch is None or micro_batch >= largest:
+        return
+    if micro_batch < LEAST_WITH_BATCH_NORM:
+        raise StudyFileError(
+            f"training.micro_batch must be at least {LEAST_WITH_BATCH_NORM}, because {spec.model.name} normalises by "
+            f"batch, got {micro_batch}"
+        )
+    log.warning(
+        "training.micro_batch: %s normalises by batch, and in batches of more than %d images it normalises parts of "
+        "at most so many, so that results are others than those of whole batches",
+        spec.model.name,
+        micro_batch,
+    )
+
+
+def build_loop(spec: StudySpec, loop: LoopSpec, device_name: str, threads: int | None) -> LoopEngine:
+    """Return the engine of a study whose trainings are a person's own loop; a few of its updates are tried first.
+
+    Raises:
+        DeviceError: no such device.
+        StudyFileError: the loop is not to be found, or does not keep to what lrsearch needs of it.
+        IdentityError: it is not that with which the study was filed.
+    """
+    where = device.resolve(device_name)
+    device.set_threads(threads or cores.share(1))
+    rules = LoopRules(spec.metric, spec.averaging, spec.training.divergence_watch, spec.decay_matrices)
+    function = own_networks.found(loop.own, "loop.name")
+    known = spec.measured_facts
+    if known is None:
+        first = next(iter(portfolio.initial(spec)), None)
+        config = space.config(spec, portfolio.neutral(spec.space) if first is None else first.params)
+        batch = spec.space.batch_size
+        sizes = batch.values if isinstance(batch, Choice) else [batch.value] if isinstance(batch, Fixed) else []
+        facts = look.look(
+            function,
+            loop,
+            config,
+            lambda facts: spec.measured(facts).steps_per_epoch(config.batch_size),
+            [int(size) for size in sizes],
+            rules,
+            where,
+        )
+    else:
+        assert known.network is not None
+        facts = replace(known, network=replace(known.network, code=function.sha256))
+    spec.check_facts(facts)
+    return LoopEngine(function, dict(loop.args or {}), spec.measured(facts).steps_per_epoch, where, rules, facts)
 
 
 def model_config(spec: StudySpec) -> ModelConfig:
@@ -204,7 +298,7 @@ class _Attempt:
                         self._training = self._start()
                         epochs = None if self._training is None else self._training.epochs()
                     measured = None if epochs is None else next(epochs, None)
-            except StorageError:
+            except (StorageError, LoopError):
                 raise
             except Exception as error:
                 return _failure(error, self._last)
@@ -273,7 +367,10 @@ class _Attempt:
     def _keep_state(self, step: int) -> bool:
         """Keep the state of the training; False when the trial is no longer ours."""
         assert self._training is not None
-        name = self._artifacts.put(self._training.checkpoint(), self._claims.study.id, "checkpoint")
+        content = self._training.checkpoint()
+        if content is None:
+            return self._claims.holds(self._claim)
+        name = self._artifacts.put(content, self._claims.study.id, "checkpoint")
         ours = self._claims.checkpointed(self._claim, name, step)
         unused = self._checkpoint if ours else name
         if ours:
@@ -326,8 +423,8 @@ class _Attempt:
         weights, digest = None, None
         if outcome.state == State.COMPLETE and self._training is not None:
             content = self._training.weights()
-            digest = hashlib.sha256(content).hexdigest()
-            if self._claims.would_be_best(outcome):
+            digest = None if content is None else hashlib.sha256(content).hexdigest()
+            if content is not None and self._claims.would_be_best(outcome):
                 weights = self._artifacts.put(content, self._claims.study.id, "safetensors")
         claim = replace(self._claim, checkpoint=self._checkpoint)
         told = self._claims.end(claim, outcome, weights, digest)
@@ -349,19 +446,27 @@ def _against_the_cut(spec: StudySpec, reached: EpochMetrics) -> str:
     score = math.nan if reached.rung_score is None else reached.rung_score
     if reached.cut is None or not math.isfinite(score):
         return f"its score is {score:.4g}"
-    side = "below" if spec.objective.direction == "maximize" else "above"
+    side = "below" if spec.metric.direction == "maximize" else "above"
     return f"{score:.4g} {side} rung cut {reached.cut:.4g}"
 
 
 def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
     value = spec.metric.of(last)
-    if not math.isfinite(last.val_loss) or not math.isfinite(last.train_loss):
+    # A person's own loop need not tell its losses, and has been ended where it told one that is not finite.
+    if spec.loop is None and not (math.isfinite(last.val_loss) and math.isfinite(last.train_loss)):
         message = f"diverged in epoch {last.epoch}, lr {last.lr:.3g}: loss not finite"
         return Outcome(State.DIVERGED, Reason.NOT_FINITE, None, last.epoch, last.step - 1, last.lr, message)
     return Outcome(State.COMPLETE, Reason.FINISHED, value, last.epoch, message=f"complete {value:.4g}")
 
 
 def _diverged(found: Divergence, last: EpochMetrics | None) -> Outcome:
+    if found.overflowing:
+        reason, done = Reason.OVERFLOWING, last.epoch if last else 0
+        message = (
+            f"overflowing at step {found.step}, lr {found.lr:.3g}: too many updates are left out, because their "
+            f"gradients are too large for fp16"
+        )
+        return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
     if found.collapsed:
         reason, done = Reason.COLLAPSED, last.epoch if last else 0
         message = f"collapsed at step {found.step}, lr {found.lr:.3g}: a guess for every image, loss {found.loss:.3g}"

@@ -68,4 +68,4 @@ def test_its_error_is_that_of_a_mean_of_shares_of_classes_of_unequal_size() -> N
 
 def test_a_spec_with_it_averages_and_maximizes() -> None:
     spec = make_spec(objective={"metric": "balanced_accuracy"}, pruner="asha")
-    assert (spec.objective.direction, spec.averaging, spec.metric.label) == ("maximize", True, "balanced accuracy")
+    assert (spec.metric.direction, spec.averaging, spec.metric.label) == ("maximize", True, "balanced accuracy")

@@ -767,7 +767,7 @@ def test_trials_side_by_side_are_pruned_as_optuna_would(
     beside = make_spec("noise", epochs=8, budget=budget, objective={"metric": metric})
     noise = claims_of(filing.create(database, beside))
     claims = claims_of(filing.create(database, spec))
-    theirs = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
+    theirs = optuna.create_study(direction=spec.metric.direction, pruner=pruner)
     order = random.Random(1)
     running: list[tuple[Claim, optuna.Trial, list[float]]] = []
     n_pruned = n_kept = 0
@@ -871,7 +871,7 @@ def run_every_ending(study: Study) -> list[tuple[Trial, list[float], Outcome | N
 def written_by_optuna(source: Study, path: Path) -> RDBStorage:
     """Write the same study through Optuna's own API."""
     storage = RDBStorage(f"sqlite:///{path}")
-    made = optuna.create_study(storage=storage, study_name=source.name, direction=source.spec.objective.direction)
+    made = optuna.create_study(storage=storage, study_name=source.name, direction=source.spec.metric.direction)
     study_id = storage.get_study_id_from_name(source.name)
     with pytest.warns(optuna.exceptions.ExperimentalWarning):
         made.set_metric_names([f"validation {source.spec.objective.metric}"])

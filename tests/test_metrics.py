@@ -160,7 +160,7 @@ def test_it_says_what_status_says_after_every_event_of_a_search(database: Databa
         assert seen.get("leases", study="probe", state="held") == leases_held(database)
     seen = now(database)
     check_equal(seen, status_of(study))
-    winner, ends = best(study.trials(), study.spec.objective.direction), [t.ended_at for t in study.trials()]
+    winner, ends = best(study.trials(), study.spec.metric.direction), [t.ended_at for t in study.trials()]
     assert winner is not None
     assert winner.outcome is not None
     assert winner.outcome.value is not None

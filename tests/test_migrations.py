@@ -2,7 +2,8 @@
 
 ``data_schema_1.sql`` was written by lrsearch 0.1 (commit a6599ac): the study "done" with its three trials, one of them
 tested, and "half", whose second trial was killed after two epochs. ``data_schema_3.sql`` by commit f213560: ``lrsearch
-run --trials 8 --epochs 4 --seed 1 --set dataset.limit=300``.
+run --trials 8 --epochs 4 --seed 1 --set dataset.limit=300``. ``data_schema_5.sql`` by commit 8c501a8: ``lrsearch run
+--name pets --dataset folder:pets --model mlp --trials 3 --epochs 2 --seed 1`` of 24, 8 and 4 pictures of noise.
 """
 
 import os
@@ -18,8 +19,9 @@ from conftest import FakeEngine, finished, learning, measured, on_both, sentence
 from conftest import claims_of as claims
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
+from lrsearch.report import answer
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import migrations, opening, tables
+from lrsearch.store import judging, migrations, opening, tables
 from lrsearch.store import study as studies
 from lrsearch.store.opening import has_studies
 from lrsearch.store.places import Place, SqliteFile
@@ -119,6 +121,25 @@ def test_of_trials_of_schema_3_is_known_what_they_knew(tmp_path: Path, database:
     assert (last.number, last.state) == (8, State.PRUNED)
     first = next(m for m in last.metrics if m.cut is not None)
     assert (first.rung_score, first.n_compared) == (0.2, 9)
+
+
+def test_of_a_winner_of_schema_5_is_known_what_it_scored_and_not_in_which_class(
+    tmp_path: Path, database: Database
+) -> None:
+    old = restored("data_schema_5.sql", tmp_path / "old.db")
+    kept = "SELECT id, number, state, test_loss, test_accuracy, test_score, weights FROM lrsearch_slots"
+    before = query(old, kept)
+    with closing(open_existing(old)) as opened:
+        assert columns(opened.engine) == columns(database.engine)
+        assert query(old, kept) == before
+        study = studies.get(opened, "pets")
+        winner = study.trials()[0]
+        assert (winner.test_accuracy, winner.test_right) == (0.625, ())
+        said = answer.build(study.trials(), study.spec, str(old))
+        assert said.facts["test"] == "accuracy 0.625 ± 0.16, loss 0.817 on 8 untouched images"
+        assert said.facts.keys().isdisjoint({"by class"})
+        assert "test_by_class" not in said.to_json()["winner"]
+        assert judging.take_turn(study, "") is None, "it has been judged, and is not judged again for that"
 
 
 def test_a_trial_that_the_older_lrsearch_left_goes_on(old: SqliteFile) -> None:

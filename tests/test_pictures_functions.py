@@ -35,11 +35,6 @@ FUNCTIONS = """
                 raise IndexError(i)
             return Image.fromarray(noise(1, *self.size, 3, seed=i)[0]), i % 2
 
-    class Random(Listed):
-        def __getitem__(self, i):
-            picture, label = super().__getitem__(i)
-            return (picture.transpose(0) if np.random.rand() < .5 else picture), label
-
     class Broken(Listed):
         def __getitem__(self, i):
             if i == 17:
@@ -136,7 +131,6 @@ def test_args_and_the_folder_here_reach_the_function(tmp_path: Path, images: Mad
 @pytest.mark.parametrize(
     ("expression", "said"),
     [
-        ("Random()", "of train must be the same each time it is read, and is not: leave random transforms out of"),
         ("Broken()", "reading item 17 of train, raised KeyError: 'no such key'"),
         ("1 / 0", "raised ZeroDivisionError: division by zero"),
         ("Stream()", "got Stream, which has no length and no items by number: return a list of its items"),
@@ -207,5 +201,5 @@ def test_what_a_function_returns_and_is_no_data_set_is_refused(
 def test_a_defect_in_a_persons_function_is_told_with_its_file_and_line(
     returned: Callable[..., OwnImages], tmp_path: Path
 ) -> None:
-    with pytest.raises(StudyFileError, match=rf"raised KeyError: 'no such key' \({tmp_path / 'mine.py'}, line 30\)"):
+    with pytest.raises(StudyFileError, match=rf"raised KeyError: 'no such key' \({tmp_path / 'mine.py'}, line 25\)"):
         returned("Broken()")

@@ -54,7 +54,7 @@ def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence
 
     Every trial that both would prune is pruned; where only one would, Optuna's word holds.
     """
-    study = optuna.create_study(direction=spec.objective.direction, pruner=pruner)
+    study = optuna.create_study(direction=spec.metric.direction, pruner=pruner)
     waiting = list(curves)
     running: list[tuple[optuna.Trial, Told, Sequence[float]]] = []
     history: list[Told] = []

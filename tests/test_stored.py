@@ -78,7 +78,7 @@ ELSEWHERE = {
     "dashboard": "serves; tests/test_dashboard.py has its names",
     "delete": "tried last, below",
     "init": "reads no database",
-    "data": "reads no database; tests/test_cli_data.py has names of files",
+    "data": "reads no database; tests/test_faults.py has names of files",
     "model": "reads no database",
     "completion": "reads no database",
 }

@@ -1,9 +1,12 @@
 """The answer of a study in numbers: the winner, what it came to, how surely; ``report.answer`` puts it into words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lrsearch.analysis.by_class import ClassScore, balanced, class_scores
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose
+from lrsearch.analysis.levels import is_unbalanced
 from lrsearch.analysis.precision import accuracy_error, as_many, tolerance
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.metrics import METRICS, Metric
@@ -37,7 +40,10 @@ class Findings:
     validation: tuple[Score, ...]
     """The winner's on the validation images, the study's own metric first; empty without a winner."""
     test: tuple[Score, ...]
-    """The winner's on the test images, likewise; empty where it has not been judged."""
+    """The winner's on the test images, likewise; empty where it has not been judged. Where classes are unbalanced and
+    were counted its balanced accuracy is there too."""
+    by_class: tuple[ClassScore, ...]
+    """The winner's on the test images of each class; empty where nobody has counted."""
     baseline: Trial | None
     """The trial of the user's setting, once it has ended."""
     diagnosis: tuple[OptimizerDiagnosis, ...]
@@ -45,7 +51,7 @@ class Findings:
 
 def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
     """Return what the trials say as they stand."""
-    order = ranked(once(trials), spec.objective.direction)
+    order = ranked(once(trials), spec.metric.direction)
     winner = order[0] if order else None
     near = tolerance(spec)
     best = 0.0 if winner is None else value_of(winner)
@@ -57,6 +63,7 @@ def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
         close=tuple(t.number for t in order[1:] if near.is_close(value_of(t), best)),
         validation=() if winner is None else _validation(winner, spec),
         test=() if winner is None else _test(winner, spec),
+        by_class=() if winner is None else class_scores(winner, spec.facts),
         baseline=next((t for t in trials if t.origin == "baseline" and t.outcome is not None), None),
         diagnosis=diagnose(trials, spec),
     )
@@ -82,6 +89,8 @@ def _validation(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
         return ()
     last = trial.metrics[-1]
     facts, found = spec.facts, [(metric, metric.of(last)) for metric in shown_metrics(spec)]
+    if spec.loop is not None:
+        found = [(metric, value) for metric, value in found if not math.isnan(value)]  # it tells what it likes
     return _scores(found, spec, facts.validation_counts, facts.n_validation)
 
 
@@ -91,7 +100,15 @@ def _test(trial: Trial, spec: StudySpec) -> tuple[Score, ...]:
     found = [] if trial.test_score is None else [(spec.metric, trial.test_score)]
     found.append((METRICS["accuracy"], trial.test_accuracy))
     loss = [] if trial.test_loss is None else [(METRICS["loss"], trial.test_loss)]
-    return _scores([*found, *loss], spec, spec.facts.test_counts, spec.facts.n_test)
+    scores = _scores([*found, *loss], spec, spec.facts.test_counts, spec.facts.n_test)
+    metric, by_class = METRICS["balanced_accuracy"], class_scores(trial, spec.facts)
+    if not by_class or not (spec.metric is metric or is_unbalanced(spec.facts)):
+        return scores
+    # Known class by class it has an error of its own, better than that of one share for all.
+    exact = Score(metric, *balanced(by_class))
+    if spec.metric is metric:
+        return tuple(exact if one.metric is metric else one for one in scores)
+    return (scores[0], exact, *scores[1:])
 
 
 def _scores(
@@ -99,6 +116,11 @@ def _scores(
 ) -> tuple[Score, ...]:
     """Return the scores on so many images, so many of each class, with their errors; the study's own metric first."""
     return tuple(
-        Score(metric, value, accuracy_error(value, as_many(metric, counts, n_images)) if metric.is_share else None)
-        for metric, value in sorted(found, key=lambda one: one[0] is not spec.metric)
+        Score(metric, value, _error(metric, value, counts, n_images))
+        for metric, value in sorted(found, key=lambda one: one[0] != spec.metric)
     )
+
+
+def _error(metric: Metric, value: float, counts: Sequence[int], n_images: int) -> float | None:
+    """Return the standard error of a share of so many images; None of other metrics, and where nobody knows how many."""
+    return accuracy_error(value, as_many(metric, counts, n_images)) if metric.is_share and n_images else None

@@ -88,7 +88,7 @@ def diagnose(trials: Iterable[Trial], spec: StudySpec) -> tuple[OptimizerDiagnos
 
 def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> OptimizerDiagnosis:
     judged = verdicts(trials, spec)
-    top, close = best(trials, spec.objective.direction), tolerance(spec)
+    top, close = best(trials, spec.metric.direction), tolerance(spec)
     value = top.outcome.value if top is not None and top.outcome is not None else None
     learned = value is None or not close.is_guess(value)
     # By learning rate, lowest first; failed and running trials say nothing.

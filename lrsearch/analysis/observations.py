@@ -37,11 +37,13 @@ def observe(trial: Trial, n_classes: int) -> list[str]:
     loss high, accuracy near chance (0.1): just started learning
     loss fell, accuracy rose; best epoch
     """
-    best = _best_epoch(trial.metrics, 2 / n_classes)
+    chance = 1 / n_classes if n_classes else 0.0
+    best = _best_epoch(trial.metrics, 2 * chance)
     best_words = "best epoch so far" if trial.state == State.RUNNING else "best epoch"
     out = []
     for index, row in enumerate(trial.metrics):
-        words = [_judge(_Moment(trial, index, 1 / n_classes)), _rate(trial, index)]
+        at = _Moment(trial, index, chance)
+        words = [_judge(at) if n_classes else _told(at), _rate(trial, index)]
         if row.epoch == best and len(trial.metrics) > 1:
             words.append(best_words)
         out.append("; ".join(word for word in words if word))
@@ -98,6 +100,16 @@ def _judge(at: _Moment) -> str:
     if at.train_change < -NOISE and at.val_change > NOISE and at.above_lowest(at.now) > NOISE:
         return _apart(at)
     return _fell(at)
+
+
+def _told(at: _Moment) -> str:
+    """Say what a person's own loop told of its training loss, of which nobody knows what guessing comes to."""
+    if at.index == 0 or not (math.isfinite(at.now.train_loss) and math.isfinite(at.before.train_loss)):
+        return ""
+    change = at.train_change
+    if abs(change) <= NOISE:
+        return "training loss hardly moved"
+    return f"training loss {'fell' if change < 0 else 'rose'} {100 * abs(change):.0f} %"
 
 
 def _came_back(now: EpochMetrics, chance: float) -> bool:

@@ -10,6 +10,9 @@ from lrsearch.spec.study import StudySpec
 GUESS_ERRORS = 3.0
 """Standard errors above chance up to which an accuracy is that of a guess."""
 
+OTHER_TOLERANCE = 0.01
+"""Part of the best value, of a metric that is maximised where nobody knows on how many images: a convention likewise."""
+
 LOSS_TOLERANCE = 0.1
 """Part of the best loss. One mean has no standard error, so that a tenth is a convention: the seed alone (8 seeds, mlp)
 scatters the loss by 1 to 7 % on MNIST with 200 to 4,000 validation images, and by 4 to 21 % on the 200 of digits."""
@@ -50,9 +53,18 @@ class Tolerance:
 
     def width(self, best: float) -> float:
         """Return how far from ``best`` a score may lie and still be close to it."""
-        if self.metric.is_share:
+        if self._is_counted:
             return accuracy_error(best, self.n_images)
-        return LOSS_TOLERANCE * abs(best)
+        return self._part * abs(best)
+
+    @property
+    def _is_counted(self) -> bool:
+        """Whether it is known on how many images a share was measured."""
+        return self.metric.is_share and self.n_images > 0
+
+    @property
+    def _part(self) -> float:
+        return OTHER_TOLERANCE if self.metric.maximize else LOSS_TOLERANCE
 
     def is_close(self, score: float, best: float) -> bool:
         """Whether ``score`` lies within the tolerance of ``best``."""
@@ -61,7 +73,7 @@ class Tolerance:
 
     def is_far(self, score: float, best: float) -> bool:
         """Whether ``score`` falls far short of ``best``; what is not a number does."""
-        width = FAR_ERRORS * self.width(best) if self.metric.is_share else (FAR_LOSS - 1) * abs(best)
+        width = (FAR_LOSS - 1) * abs(best) if not self.metric.maximize else FAR_ERRORS * self.width(best)
         return not self._short(score, best) <= width + 1e-9
 
     def _short(self, score: float, best: float) -> float:
@@ -69,6 +81,8 @@ class Tolerance:
 
     def is_guess(self, score: float) -> bool:
         """Whether a score is that of guessing: nothing has been learned."""
+        if not self.n_classes:
+            return False  # nobody knows what guessing comes to
         chance = 1 / self.n_classes
         if self.metric.is_share:
             return score <= chance + GUESS_ERRORS * accuracy_error(chance, self.n_images)
@@ -76,14 +90,16 @@ class Tolerance:
 
     def words(self, best: float) -> str:
         """Say it: ``within one standard error (0.012 on 200 validation images)``."""
-        if self.metric.is_share:
+        if self._is_counted:
             return f"within one standard error ({self.width(best):#.2g} on {self.n_validation} validation images)"
-        return f"within {100 * LOSS_TOLERANCE:.0f} % of its {self.metric.label}"
+        return f"within {100 * self._part:.0f} % of its {self.metric.label}"
 
     def far_words(self) -> str:
         """Say what is far, as something to fall."""
-        if self.metric.is_share:
+        if self._is_counted:
             return f"short by more than {FAR_ERRORS:.0f} standard errors"
+        if self.metric.maximize:
+            return f"short by more than {100 * FAR_ERRORS * self._part:.0f} % of its {self.metric.label}"
         return f"short, at more than {FAR_LOSS:.0f} times the {self.metric.label}"
 
 

@@ -31,7 +31,7 @@ def verdicts(trials: Sequence[Trial], spec: StudySpec) -> dict[int, Verdict]:
     that the good trials had at the same epoch, the worst of them, among those whose learning rate had reached its peak.
     """
     close = tolerance(spec)
-    top = best(trials, spec.objective.direction)
+    top = best(trials, spec.metric.direction)
     out: dict[int, Verdict] = {}
     for trial in trials:
         if trial.state == State.DIVERGED:
@@ -60,7 +60,7 @@ def _pruned(trial: Trial, good: Sequence[Trial], spec: StudySpec, close: Toleran
     scores = [row.rung_score for row in at_that_epoch if row.rung_score is not None]
     if not scores:
         return Verdict.UNDECIDED
-    worst = min(scores) if spec.objective.direction == "maximize" else max(scores)
+    worst = min(scores) if spec.metric.direction == "maximize" else max(scores)
     score = math.nan if last.rung_score is None else last.rung_score
     return Verdict.FAR if close.is_far(score, worst) else Verdict.UNDECIDED
 

@@ -132,7 +132,7 @@ def chosen(study: "Study", trial: str) -> "Trial":
     """
     trials = study.trials()
     if trial == "best":
-        winner = best(trials, study.spec.objective.direction)
+        winner = best(trials, study.spec.metric.direction)
         if winner is None:
             raise NothingFeasibleError(
                 f"no trial of the study '{study.spec.name}' was trained through: there is no best one"

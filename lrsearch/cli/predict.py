@@ -90,7 +90,7 @@ def predict(
         asked = _asked(image or "0", image_set, invert=invert)
         pictures = unknown.pictures_in(folder) if folder is not None else []
         weights = predicting.kept_weights(found, wanted, artifacts, or_none=retrain)
-        engine = run.prepare(found.spec, run.Here(device, threads, data_dir, progress=live))
+        engine = run.prepare_images(found.spec, run.Here(device, threads, data_dir, progress=live))
         if weights is None:
             print(f"lrsearch: training trial {wanted.number} again, for its weights", file=sys.stderr, flush=True)
         with console.status("training ...") if live and weights is None else nullcontext():

@@ -79,6 +79,25 @@ def run(
         str | None,
         typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
     ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(
+            "--train",
+            metavar="FILE.py:FUNCTION",
+            help="Your own training loop in the place of data set and model; with --n-train or --steps-per-epoch.",
+        ),
+    ] = None,
+    n_train: Annotated[
+        int | None, typer.Option("--n-train", help="Training examples of an epoch of your own loop.")
+    ] = None,
+    steps_per_epoch: Annotated[
+        str | None,
+        typer.Option(
+            "--steps-per-epoch",
+            metavar="N|FILE.py:FUNCTION",
+            help="Updates of an epoch of your own loop, or a function that returns them for a batch_size.",
+        ),
+    ] = None,
     sampler: Annotated[str | None, typer.Option("--sampler", help="Who proposes settings, by name.")] = None,
     pruner: Annotated[str | None, typer.Option("--pruner", help="Who ends trials early, by name.")] = None,
     seed: Annotated[
@@ -142,6 +161,9 @@ def run(
         "dataset": dataset,
         "model": model,
         "weights": weights,
+        "train": train,
+        "n_train": n_train,
+        "steps_per_epoch": _number_or_name(steps_per_epoch),
         "sampler": sampler,
         "pruner": pruner,
         "seed": seed,
@@ -179,6 +201,10 @@ def run(
     )
     quiet_optuna()
     return _detach(asked) if detach else searching.search(asked)
+
+
+def _number_or_name(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _check_once(overrides: list[tuple[str, object, str]]) -> None:
@@ -235,7 +261,7 @@ def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where:
     wanted = study or study_file.DEFAULT_STUDY
     filed = None
     try:
-        tables, source = study_file.read(wanted)
+        tables, source = study_file.base(study, [key for key, *_ in overrides])
     except StudyFileError:
         filed = _filed(wanted, where)
         if filed is None:

@@ -130,7 +130,8 @@ def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
         # Of another version.
         return ()
     # Of a person's own pictures an identity needs what was found in them, and the study file says only where they lie.
-    stated = spec.identity() if spec.dataset.own is None else _flat(spec.to_plain())
+    is_known = spec.dataset.own is None and spec.loop is None
+    stated = spec.identity() if is_known else _flat(spec.to_plain())
     out = {f"spec {key}": _word(value) for key, value in stated.items() if not key.startswith("space.")}
     for name, domain, applies in spaces.rows(spec.space):
         out[f"space {name}"] = describe(domain) + ("" if applies == "always" else f" ({applies})")

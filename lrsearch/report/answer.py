@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lrsearch import schedules
 from lrsearch.analysis.answer import Findings, Score, find, value_of
+from lrsearch.analysis.by_class import balanced
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import tolerance
 from lrsearch.report import study_words, words
@@ -64,9 +65,9 @@ class Answer:
             return ""
         config = self.winner.config
         model = self.spec.model
-        plain_loss = model.loss is None and not self.spec.training.class_weights and not has_auxiliary_heads(model)
+        plain_loss = self.spec.loop is None and model.loss is None and not self.spec.training.class_weights and not has_auxiliary_heads(model)
         steps = self.spec.steps_per_epoch(config.batch_size)
-        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain_loss)
+        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain_loss, own_loop=self.spec.loop is not None)
 
     @property
     def headline(self) -> str:
@@ -93,9 +94,11 @@ class Answer:
         if by_layer := study_words.levels(self.spec, config):
             out["layers"] = by_layer
         if self.found.validation:
-            out["validation"] = f"{_scores(self.found.validation, facts.n_validation)} images"
+            out["validation"] = _scores(self.found.validation, facts.n_validation, "images")
         if self.found.test:
-            out["test"] = f"{_scores(self.found.test, facts.n_test)} untouched images"
+            out["test"] = _scores(self.found.test, facts.n_test, "untouched images")
+        if by_class := study_words.by_class(self.spec, self.found.by_class):
+            out["by class"] = by_class
         if guess := study_words.guess(self.spec):
             out["guessing"] = guess
         return out
@@ -123,10 +126,10 @@ class Answer:
         elif n_close:
             more = ["..."] if n_close > NAMED else []
             named = ", ".join([*(str(number) for number in self.found.close[:NAMED]), *more])
-            lie = "lies" if n_close == 1 else "lie"
+            lie, on = "lies" if n_close == 1 else "lie", f" on {n} validation images" if n else ""
             said = (
                 f"{n_close} of {counted(others, 'other complete trial')} ({named}) {lie} {within}: "
-                f"one seed on {n} validation images does not separate them from the best."
+                f"one seed{on} does not separate them from the best."
             )
         else:
             what = "The one other complete trial does not lie" if others == 1 else f"None of {others} others lies"
@@ -135,6 +138,8 @@ class Answer:
         across = [f"Results are compared across {'; and '.join(found)}."] if found else []
         if warned := study_words.warning(self.spec):
             across.append(f"{warned[0].upper()}{warned[1:]}.")
+        if self.spec.loop is not None:
+            return [said, *across, "The best of many scores is flattered by chance: judge it on images of your own test set."]
         if self.winner.test_accuracy is None:
             return [said, *across, "It has not been judged on the test images."]
         return [said, *across, "The best of many scores is flattered by chance: trust the test score more."]
@@ -187,7 +192,7 @@ class Answer:
         return {
             "schema": SCHEMA,
             "study": self.spec.name,
-            "objective": {"metric": self.spec.objective.metric, "direction": self.spec.objective.direction},
+            "objective": {"metric": self.spec.objective.metric, "direction": self.spec.metric.direction},
             "counts": {state.value: counts[state] for state in State},
             "n_validation": self.spec.facts.n_validation,
             "n_test": self.spec.facts.n_test,
@@ -212,6 +217,10 @@ class Answer:
             out[f"{part}_accuracy_error"] = plain(errors.get("accuracy"))
             if metric.column is None and metric.is_share:
                 out[f"{part}_score_error"] = plain(errors.get(metric.name))
+        if by_class := self.found.by_class:
+            value, error = balanced(by_class)
+            out |= {"test_balanced_accuracy": value, "test_balanced_accuracy_error": error}
+            out["test_by_class"] = [{"class": one.label, "right": one.n_right, "images": one.n} for one in by_class]
         out["schedule"] = schedules.describe(winner.config.schedule)
         if levels := study_words.level_json(self.spec, winner.config):
             out["levels"] = levels
@@ -271,13 +280,13 @@ def _whole(line: Text) -> Text:
     return Text(line.plain, line.style, spans=line.spans, no_wrap=True, overflow="ignore")
 
 
-def _scores(found: Sequence[Score], n: int) -> str:
-    """Say scores on so many images: ``accuracy 0.970 ± 0.012, loss 0.11 on 200``."""
+def _scores(found: Sequence[Score], n: int, images: str) -> str:
+    """Say scores on so many images: ``accuracy 0.970 ± 0.012, loss 0.11 on 200 images``."""
     said = []
     for one in found:
         error = "" if one.error is None else f" ± {words.number(one.error, 2)}"
         said.append(f"{one.metric.label} {words.metric_value(one.metric, one.value, n)}{error}")
-    return f"{', '.join(said)} on {n}"
+    return f"{', '.join(said)} on {n} {images}" if n else ", ".join(said)
 
 
 def _why_none(trials: Sequence[Trial]) -> str:

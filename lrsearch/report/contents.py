@@ -39,7 +39,7 @@ def contents(material: Material) -> Contents:
     """Return what a report of the study says."""
     spec, trials = material.spec, material.trials
     said = _answer(material)
-    order = ranked(trials, spec.objective.direction)
+    order = ranked(trials, spec.metric.direction)
     return Contents(
         material=material,
         answer=said,

@@ -38,8 +38,7 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "val_accuracy": plain(last.val_accuracy if last else None),
         "val_loss": plain(last.val_loss if last else None),
         "test_accuracy": plain(trial.test_accuracy),
-        "dataset": spec.dataset.model_dump(mode="json"),
-        "model": _model(spec),
+        **_trained(spec),
         "optimizer": {
             "class": f"torch.optim.{OPTIMIZERS[config.optimizer.name].class_name}",
             "arguments": plain(arguments(config.optimizer)),
@@ -60,6 +59,12 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         "plateau": None if is_planned else _plateau(trial),
         **({"levels": levels} if (levels := study_words.level_json(spec, config)) else {}),
     }
+
+
+def _trained(spec: StudySpec) -> dict[str, Any]:
+    if spec.loop is not None:
+        return {"loop": spec.loop.model_dump(mode="json", exclude_none=True)}
+    return {"dataset": spec.dataset.model_dump(mode="json"), "model": _model(spec)}
 
 
 def _model(spec: StudySpec) -> dict[str, Any]:

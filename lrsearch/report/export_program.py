@@ -44,8 +44,10 @@ def program(
         split_name: the file beside the program that says which of them train.
 
     Raises:
-        UsageError: the study's pictures are a person's own, and no file was named for the split.
+        UsageError: the study's pictures are a person's own, and no file was named for the split; or only a person's own
+            loop knows them.
     """
+    spec.check_has_images()
     own = spec.dataset.own
     if own is not None and (split is None or not split_name):
         raise UsageError(

@@ -48,5 +48,5 @@ def group_code(spec: StudySpec, config: TrialConfig) -> GroupCode:
         if any(share != 1 for share in shares):
             levels = tuple(zip(shares, prefixes(network.levels), strict=True))
     own = spec.model.own
-    spares = isinstance(own, Code) or (isinstance(own, Zoo) and own.package == "timm")
+    spares = spec.loop is not None or isinstance(own, Code) or (isinstance(own, Zoo) and own.package == "timm")
     return GroupCode(levels, not spec.decay_matrices, spares)

@@ -72,7 +72,7 @@ def begin(spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial], now: flo
         budget,
         now,
         counts=Counter(t.state for t in ended),
-        best=best(ended, spec.objective.direction),
+        best=best(ended, spec.metric.direction),
         timed=len(timed),
         timed_seconds=sum(spans),
         trained_seconds=trained_seconds(trials),
@@ -114,7 +114,7 @@ def _ended(state: LiveState, event: TrialEnded, now: float) -> LiveState:
     counted = outcome.state.counts
     return replace(
         state,
-        best=best(candidates, state.spec.objective.direction),
+        best=best(candidates, state.spec.metric.direction),
         recent=(trial, *state.recent)[:RECENT],
         timed=state.timed + counted,
         timed_seconds=state.timed_seconds + (now - found.since if counted else 0.0),

@@ -100,7 +100,7 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
         views={
             "share": spec.metric.is_share,
             "down": not spec.metric.maximize,
-            "floor": 0.5 / spec.facts.n_validation,
+            "floor": 0.5 / (spec.facts.n_validation or words.UNKNOWN_IMAGES),
             "scores": [min(scores), max(scores)] if scores else None,
         },
     )

@@ -48,7 +48,9 @@ def next_steps(
     total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
     again = run_command or "the same command with"
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
-    if winner is not None:
+    if winner is not None and spec.loop is not None:
+        steps.append(Step(f"{tools}lrsearch export {name} --to json{options}", "the setting for your own program"))
+    elif winner is not None:
         # That schedule follows the validation loss.
         on = " --on train" if families.of(winner.config.schedule).feedback else ""
         steps.append(Step(f"{tools}lrsearch train {name}{on}{options}", "train the winner for keeps"))

@@ -178,7 +178,7 @@ def _axes(trials: Sequence[Trial], spec: StudySpec) -> list[Axis]:
     out += [Axis("batch size", lambda t: str(t.config.batch_size)), *found]
     out = [axis for axis in out if len({axis.read(t) for t in trials} - {None}) > 1][: MOST_AXES - 1]
     # The best at the top; by their errors, because accuracies near 1 lie close together.
-    least = 0.5 / spec.facts.n_validation
+    least = 0.5 / (spec.facts.n_validation or words.UNKNOWN_IMAGES)
     metric = spec.metric
     if not metric.is_share:
         sign = 1 if metric.maximize else -1

@@ -29,7 +29,7 @@ def facts(material: Material) -> dict[str, str]:
         "trials": counts_words(counts) if trials else "none yet",
         "sampler": spec.sampler.name,
         "pruner": _pruner(spec),
-        "seed": f"{spec.seed} (initial weights, batch order); {spec.dataset.split_seed} (which images validate)",
+        "seed": _seeds(spec),
         "time": f"{words.duration(trained_seconds(trials))} in training, all trials together",
         "dates": _dates(material),
         "devices": _listed(Counter(t.device for t in trials if t.device)),
@@ -46,6 +46,12 @@ def facts(material: Material) -> dict[str, str]:
     if across:
         out["caution"] = f"results are compared across {'; and '.join(across)}"
     return out
+
+
+def _seeds(spec: StudySpec) -> str:
+    if spec.loop is not None:
+        return f"{spec.seed} (torch, NumPy and Python, before each trial)"
+    return f"{spec.seed} (initial weights, batch order); {spec.dataset.split_seed} (which images validate)"
 
 
 def study_file(spec: StudySpec) -> str:

@@ -20,6 +20,7 @@ def snippet(
     groups: GroupCode = ONE_GROUP,
     *,
     plain_loss: bool = True,
+    own_loop: bool = False,
 ) -> str:
     """Return a program that trains ``model`` on the batches of ``loader`` with this setting.
 
@@ -31,6 +32,7 @@ def snippet(
         steps_per_epoch: the number of updates of one pass.
         groups: how the parameters of the model are divided.
         plain_loss: whether the loss is cross entropy of logits; else the program uses the name ``loss_of`` too.
+        own_loop: whether the loop is a person's own, and with it the loss.
     """
     if not config.optimizer.weight_decay:
         groups = replace(groups, decay_all=True)
@@ -39,7 +41,8 @@ def snippet(
     optimizer = optimizer_code(config.optimizer, parameters, "peak_lr")
     loss = "torch.nn.functional.cross_entropy(model(images), labels)"
     if not plain_loss:
-        loss = "loss_of(model(images), labels)  # as in the program of lrsearch export"
+        whose = "your own" if own_loop else "as in the program of lrsearch export"
+        loss = f"loss_of(model(images), labels)  # {whose}"
     lines = [
         f"# {words.optimizer(config.optimizer)}; batch size {config.batch_size}",
         f"# {schedules.describe(config.schedule)}",

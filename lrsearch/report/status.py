@@ -64,15 +64,14 @@ def status_json(
         crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
         refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
     """
-    winner = best(trials, spec.objective.direction)
+    winner = best(trials, spec.metric.direction)
     counts = _counts(trials, refused)
     return {
         "schema": SCHEMA,
         "study": spec.name,
-        "dataset": spec.dataset.name,
-        "model": spec.model.name,
+        **study_words.trained_json(spec),
         "epochs": spec.epochs,
-        "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction},
+        "objective": {"metric": spec.objective.metric, "direction": spec.metric.direction},
         "budget": budget.model_dump(mode="json"),
         "stopped": stopped,
         "crowded": crowded,
@@ -128,7 +127,7 @@ def status_table(
         name = shlex.quote(spec.name)
         grid.add_row("stopped", Text(f"{how}; `lrsearch run {name}` or `lrsearch extend {name}` goes on"))
     grid.add_row("trials", counts_words(_counts(trials, refused), sum(t.interrupted for t in trials)))
-    winner = best(trials, spec.objective.direction)
+    winner = best(trials, spec.metric.direction)
     if winner is None or winner.outcome is None:
         grid.add_row("best", "no complete trial yet")
     else:

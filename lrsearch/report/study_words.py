@@ -1,10 +1,11 @@
 """What a study trains, in words: its data, its model, the levels of that model's layers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.text import Text
 
+from lrsearch.analysis.by_class import ClassScore
 from lrsearch.analysis.levels import LevelRate, Majority, is_unbalanced, level_rates, majority
 from lrsearch.report import words
 from lrsearch.report.fitted import FittedTable
@@ -31,7 +32,25 @@ def name(text: str) -> str:
 
 def trained(spec: StudySpec) -> str:
     """Return which model a study trains on which data, where there is little room."""
+    if spec.loop is not None:
+        return f"{source(spec.loop.name)}"
     return f"{name(spec.model.name)} on {name(spec.dataset.name)}"
+
+
+def trained_json(spec: StudySpec) -> dict[str, str]:
+    """Return the names of data set and model, or of the loop that stands for both, by key."""
+    if spec.loop is not None:
+        return {"loop": spec.loop.name}
+    return {"dataset": spec.dataset.name, "model": spec.model.name}
+
+
+def judged_by(spec: StudySpec) -> str:
+    """Return what a trial is trained on and judged by."""
+    n = spec.facts.n_validation
+    images = f"judged on {n} validation images" if n else "judged by what it tells"
+    if spec.loop is not None:
+        return f"those of {source(spec.loop.name)}; {images}"
+    return f"{source(spec.dataset.name)}, {source(spec.model.name)}; {images}"
 
 
 def source(text: str) -> str:
@@ -52,6 +71,9 @@ def source(text: str) -> str:
 def data(spec: StudySpec) -> str:
     """Return the images in words: where from, how large, how many of each set."""
     facts = spec.facts
+    if spec.loop is not None:
+        known = f"{facts.n_train:,} examples to train on" if facts.n_train else _updates(spec)
+        return f"those of {source(spec.loop.name)}: {known}"
     of = source(spec.dataset.name)
     if spec.dataset.own is not None:
         channels, height, width = facts.shape
@@ -63,6 +85,13 @@ def data(spec: StudySpec) -> str:
     )
 
 
+def _updates(spec: StudySpec) -> str:
+    assert spec.loop is not None
+    if isinstance(spec.loop.steps_per_epoch, int):
+        return f"{counted(spec.loop.steps_per_epoch, 'update')} an epoch"
+    return ", ".join(f"{counted(n, 'update')} an epoch of batches of {size}" for size, n in spec.facts.steps)
+
+
 def class_counts(facts: Facts) -> str:
     """Return how many images of each class there are in all three sets, the commonest first."""
     counts = [sum(of) for of in zip(facts.train_counts, facts.validation_counts, facts.test_counts, strict=True)]
@@ -70,6 +99,16 @@ def class_counts(facts: Facts) -> str:
     said = [f"{shown(facts.classes[label])} {counts[label]:,}" for label in order[:NAMED_CLASSES]]
     more = [f"and {len(order) - NAMED_CLASSES} more"] if len(order) > NAMED_CLASSES else []
     return ", ".join([*said, *more])
+
+
+def by_class(spec: StudySpec, scores: Sequence[ClassScore]) -> str:
+    """Return how many test images of each class are right, the worst class first; empty where classes are balanced."""
+    if not scores or not is_unbalanced(spec.facts):
+        return ""
+    worst = sorted(scores, key=lambda one: one.share)
+    said = [f"{shown(one.label)} {one.n_right:,} of {one.n:,}" for one in worst[:NAMED_CLASSES]]
+    more = [f"and {len(worst) - NAMED_CLASSES} more"] if len(worst) > NAMED_CLASSES else []
+    return f"right in the test: {', '.join([*said, *more])}"
 
 
 def guess(spec: StudySpec) -> str:
@@ -103,6 +142,9 @@ def _balanced(spec: StudySpec, found: Majority) -> str:
 def model(spec: StudySpec) -> str:
     """Return the model in words: its name, its size, where its weights begin, what is not trained."""
     network = spec.facts.network
+    if spec.loop is not None:
+        size = f", {counted(network.n_parameters, 'trained parameter')}" if network and network.n_parameters else ""
+        return f"that of {source(spec.loop.name)}{size}"
     if network is None:
         hidden = ", ".join(map(str, spec.model.hidden_resolved)) or "none"
         return f"{source(spec.model.name)}, hidden layers {hidden}"

@@ -106,7 +106,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
-    winner, n = best(trials, spec.objective.direction), spec.facts.n_validation
+    winner, n = best(trials, spec.metric.direction), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
             cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again)
@@ -138,8 +138,8 @@ def by_layer_fields(trials: Sequence[Trial]) -> list[str]:
 
 def trials_json(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> dict[str, Any]:
     """Return the trials with their epochs as JSON."""
-    winner = best(trials, spec.objective.direction)
-    about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.objective.direction}}
+    winner = best(trials, spec.metric.direction)
+    about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.metric.direction}}
     rows = [nested(trial) for trial in trials]
     out = {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
     return out | {"refused": [plain(asdict(one)) for one in refused]}

@@ -91,8 +91,7 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "optimizer": f"{words.optimizer(config.optimizer)}, peak lr {words.rate(config.optimizer.peak_lr)}",
         "schedule": schedules.describe(config.schedule),
         "batch size": f"{config.batch_size} ({counted(steps, 'update')} an epoch)",
-        "data, model": f"{study_words.source(spec.dataset.name)}, {study_words.source(spec.model.name)}; "
-        f"judged on {spec.facts.n_validation} validation images",
+        "data, model": study_words.judged_by(spec),
         "seed": f"{config.seed} (initial weights and batch order)",
         "origin": trial.origin,
         "device": trial.device or words.NOTHING,

@@ -14,6 +14,9 @@ from lrsearch.trial import OptimizerConfig, Outcome, Reason, Trial, TrialConfig
 NOTHING = "-"
 """Stands where there is no value."""
 
+UNKNOWN_IMAGES = 10_000
+"""On so many an accuracy is drawn as measured where nobody knows on how many it was [examples]."""
+
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number to so many significant digits, trailing zeros kept: losses stand under each other.

@@ -91,11 +91,11 @@ def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None
         DeviceError: no such device.
         DataError: the images are missing or corrupt.
     """
-    from lrsearch import worker
+    from lrsearch import run
 
     if job.order.on == "train" and (as_then := re.fullmatch(r"cpu \((\d+) threads?\)", job.trial.device)):
         threads = threads or int(as_then[1])
-    engine = worker.build_engine(job.spec, device_name=device, threads=threads, data_dir=data_dir, progress=progress)
+    engine = run.prepare_images(job.spec, run.Here(device, threads, data_dir, progress))
     return engine if job.order.on == "train" else engine.on_all_images()
 
 
@@ -167,6 +167,9 @@ class _Attention:
     @property
     def due(self) -> bool:
         return time.monotonic() >= self._at
+
+    def ends(self) -> bool:
+        return self._leave.asked
 
     def is_set(self) -> bool:
         # Zero is after every epoch, not before every update.

@@ -1,7 +1,7 @@
 """TOML -> StudySpec: finding a study file, overriding its keys, and saying what is wrong with it."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -21,6 +21,9 @@ OPTIONS: Mapping[str, str] = {
     "dataset": "dataset.name",
     "model": "model.name",
     "weights": "model.weights",
+    "train": "loop.name",
+    "n_train": "loop.n_train",
+    "steps_per_epoch": "loop.steps_per_epoch",
 }
 """The key that an option of ``lrsearch run``, or a keyword of ``lrsearch.search``, stands for; others name theirs."""
 
@@ -78,6 +81,17 @@ def read(name_or_file: str) -> tuple[dict[str, Any], str]:
         raise StudyFileError(f"{place}: not a TOML file: {error}") from None
     tables.setdefault("name", stem)
     return tables, place
+
+
+def base(study: str | None, keys: Collection[str]) -> tuple[dict[str, Any], str]:
+    """Return what ``read`` does of the study that is named, or of the one that stands where none is.
+
+    That is the default study; but nothing of it where a training loop of one's own is named by ``keys``, those of the
+    study file that are set.
+    """
+    if study is None and "loop.name" in keys:
+        return {"name": "loop"}, "the study"
+    return read(study or DEFAULT_STUDY)
 
 
 def _is_file(path: Path) -> bool:
@@ -183,10 +197,13 @@ def resolved(
     Raises:
         StudyFileError: as ``build``.
     """
-    of_file = tables.get("dataset")
+    of_file, had_a_loop = tables.get("dataset"), "loop" in tables
     for key, value in overrides:
         tables = override(tables, key, value)
     spec = anchored(build(tables, place, options))
+    if spec.loop is not None:
+        has_name = had_a_loop or any(key == "name" for key, _ in overrides)
+        return spec if has_name else spec.model_copy(update={"name": title(spec.loop.name)})
     there = of_file.get("name") if isinstance(of_file, Mapping) else None
     if spec.dataset.name == absolute(there or DatasetSpec().name) or any(key == "name" for key, _ in overrides):
         return spec
@@ -195,7 +212,11 @@ def resolved(
 
 def anchored(spec: StudySpec) -> StudySpec:
     """Return the spec with the paths of a person's own files from the root; they are relative to the working folder."""
-    dataset, model = spec.dataset, spec.model
+    dataset, model, loop = spec.dataset, spec.model, spec.loop
+    if loop is not None:
+        named = {"name": loop.name, "steps_per_epoch": loop.steps_per_epoch}
+        paths = {key: absolute(value) for key, value in named.items() if isinstance(value, str)}
+        return spec.model_copy(update={"loop": loop.model_copy(update=paths)})
     if dataset.own is not None:
         own = {"name": dataset.name, "classes": dataset.classes}
         paths = {key: absolute(value) for key, value in own.items() if value is not None}

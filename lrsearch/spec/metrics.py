@@ -102,3 +102,9 @@ METRICS: Final = Records(
     ),
 )
 """In the order in which they are listed."""
+
+
+def told_metric(name: str, direction: Literal["maximize", "minimize"]) -> Metric:
+    """Return the record of a metric that only a person's own training loop knows."""
+    best = "highest" if direction == "maximize" else "lowest"
+    return Metric(name=name, direction=direction, is_share=False, best_words=f"{best} {name.replace('_', ' ')}")

@@ -9,6 +9,7 @@ Kind = Literal["folder", "csv"]
 Package = Literal["torchvision", "timm"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 PACKAGES: tuple[Package, ...] = get_args(Package)
+FORMS_OF_CODE = "'FILE.py:FUNCTION' or 'package.module:function'"
 FORMS_OF_DATA = "'folder:PATH', 'csv:FILE', 'FILE.py:FUNCTION' or 'package.module:function'"
 FORMS_OF_MODELS = "'torchvision/NAME', 'timm/NAME', 'FILE.py:FUNCTION' or 'package.module:function'"
 

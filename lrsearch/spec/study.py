@@ -15,10 +15,11 @@ from pydantic import Field, PrivateAttr, StringConstraints, ValidationInfo, fiel
 
 from lrsearch import layer_rates
 from lrsearch.domain import Choice, Fixed, high_end
-from lrsearch.errors import DataError, IdentityError, StudyFileError
+from lrsearch.errors import DataError, IdentityError, StudyFileError, UsageError
 from lrsearch.spec import sources
 from lrsearch.spec.datasets import DATASETS
-from lrsearch.spec.metrics import METRICS, Metric
+from lrsearch.spec.loop import LoopSpec
+from lrsearch.spec.metrics import METRICS, Metric, told_metric
 from lrsearch.spec.models import MODELS
 from lrsearch.spec.space import OneOf, SearchSpace, Strict
 from lrsearch.spec.training import AugmentSpec, TrainingSpec
@@ -40,6 +41,9 @@ IMAGES = "dataset (SHA-256)"
 """In an identity, what stands for a person's own images."""
 HASH_DIGITS = 16
 """Of a hash in an identity."""
+
+LOOP_KEYS = frozenset({"drop_last", "divergence_watch", "averaging", "weight_decay_on"})
+"""Of the table [training], what a training loop of one's own leaves to lrsearch."""
 
 NOT_IDENTITY = ("name", "budget", "workers")
 """What may change without making another study: how it is called, how long it goes on, how the work is shared."""
@@ -197,17 +201,28 @@ class ModelSpec(Strict):
 class ObjectiveSpec(Strict):
     """What the best trial is best at, on the validation images after the last epoch."""
 
-    metric: Annotated[str, OneOf(METRICS)] = "accuracy"
+    direction: Literal["maximize", "minimize"] | None = None
+    """Which values are better, of a metric that only one's own loop knows."""
+    metric: str = "accuracy"
+    """A metric's name; with a training loop of one's own, any that it tells."""
 
     @property
     def record(self) -> Metric:
         """What there is to know of the metric."""
-        return METRICS[self.metric]
+        if self.metric in METRICS:
+            return METRICS[self.metric]
+        return told_metric(self.metric, self.direction or "maximize")
 
-    @property
-    def direction(self) -> Literal["maximize", "minimize"]:
-        """Optuna's word for it."""
-        return self.record.direction
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _is_known(cls, raw: object, info: ValidationInfo) -> object:
+        direction = info.data.get("direction")
+        if raw not in METRICS:
+            if direction is None or not (isinstance(raw, str) and raw.isidentifier()):
+                OneOf(METRICS, forms="a metric that your own loop tells, with objective.direction").known(raw)
+        elif direction not in (None, METRICS[str(raw)].direction):
+            raise ValueError(f"{raw} is there to {METRICS[str(raw)].direction}, got direction = '{direction}'")
+        return raw
 
 
 class BudgetSpec(Strict):
@@ -409,6 +424,8 @@ class StudySpec(Strict):
     """Your current setting, tried first: ``"sgd lr=0.1 cosine batch=64"``."""
     dataset: DatasetSpec = DatasetSpec()
     model: ModelSpec = ModelSpec()
+    loop: LoopSpec | None = None
+    """A training loop of one's own, which stands for data set and model; None: lrsearch trains."""
     objective: ObjectiveSpec = ObjectiveSpec()
     budget: BudgetSpec = BudgetSpec(trials=50)
     sampler: Annotated[SamplerSpec, Field(discriminator="name")] = TpeSpec()
@@ -427,7 +444,9 @@ class StudySpec(Strict):
 
         Nobody knows what pictures of a person's own are before they have been read: see ``is_known``.
         """
-        return self.dataset.expected if self._facts is None else self._facts
+        if self._facts is not None:
+            return self._facts
+        return self.dataset.expected if self.loop is None else Facts(self.loop.n_train or 0, 0, 0, (0, 0, 0), ())
 
     @property
     def is_known(self) -> bool:
@@ -437,7 +456,8 @@ class StudySpec(Strict):
     @property
     def is_published(self) -> bool:
         """Whether images and model are such that their records say all there is to know."""
-        return self.dataset.own is None and not self.model.needs_a_look and not self.layer_wise
+        own = self.loop is not None or self.dataset.own is not None or self.model.needs_a_look
+        return not own and not self.layer_wise
 
     @property
     def measured_facts(self) -> Facts | None:
@@ -448,12 +468,24 @@ class StudySpec(Strict):
     def decay_matrices(self) -> bool:
         """Whether weight decay acts upon matrices alone, the default filled in."""
         asked = self.training.weight_decay_on
-        return self.model.is_new if asked is None else asked == "matrices"
+        return self.loop is not None or self.model.is_new if asked is None else asked == "matrices"
 
     @property
     def scaling(self) -> Literal["standard", "unit", "weights"]:
         """How images are normalised, the default filled in."""
         return self.dataset.scaling or ("weights" if self.model.starts_from_weights else "standard")
+
+    def check_has_images(self) -> None:
+        """Make sure that lrsearch trains the study itself.
+
+        Raises:
+            UsageError: a person's own loop does.
+        """
+        if self.loop is not None:
+            raise UsageError(
+                f"the study '{self.name}' is trained by a loop of your own, {self.loop.name}, and only that knows its "
+                f"data and its model: `lrsearch export {self.name} --to json` prints the setting and every learning rate"
+            )
 
     @property
     def layer_wise(self) -> bool:
@@ -471,6 +503,19 @@ class StudySpec(Strict):
         out._facts = facts  # noqa: SLF001 - of the same class
         return out
 
+    def augmented(self, facts: Facts) -> AugmentSpec | None:
+        """Return how training images are changed, by what it comes to for images that were read.
+
+        Raises:
+            StudyFileError: it cannot be done to them.
+        """
+        if self.augment is None:
+            return None
+        try:
+            return self.augment.resolved(facts.shape, facts.classes)
+        except ValueError as error:
+            raise StudyFileError(f"augment: {error}") from None
+
     def fitted(self, facts: Facts) -> Self:
         """Return the spec of images that were just read, with those of several batch sizes that fit, which is said.
 
@@ -478,6 +523,10 @@ class StudySpec(Strict):
             StudyFileError: none fits.
         """
         out, sizes = self.measured(facts), self.space.batch_size
+        if self.loop is not None:
+            return out
+        if self.augment is not None:
+            out = out.model_copy(update={"augment": self.augmented(facts)})
         wrong = self._too_large(facts.n_train)
         if not wrong:
             return out
@@ -506,8 +555,9 @@ class StudySpec(Strict):
             )
         if there.network is None or here.network is None:
             return
+        whose = f"the model {self.model.name}" if self.loop is None else f"the loop {self.loop.name}"
         for what, filed, found in (
-            (f"the file of the model {self.model.name}", there.network.code, here.network.code),
+            (f"the file of {whose}", there.network.code, here.network.code),
             ("the file of the model's weights", there.network.weights, here.network.weights),
         ):
             if filed != found:
@@ -518,7 +568,7 @@ class StudySpec(Strict):
                 )
         if there.network.levels != here.network.levels:
             raise IdentityError(
-                f"the model {self.model.name} has other layers here than where the study '{self.name}' was filed, so "
+                f"{whose} has other layers here than where the study '{self.name}' was filed, so "
                 f"that its trials could not be compared: bring the same version of its package, or add a --name to "
                 f"start a study of its own"
             )
@@ -534,6 +584,51 @@ class StudySpec(Strict):
         return raw
 
     @model_validator(mode="after")
+    def _loop_stands_alone(self) -> Self:
+        if self.loop is None:
+            if self.objective.metric not in METRICS:
+                raise ValueError(
+                    f"objective.metric = '{self.objective.metric}' is none that lrsearch measures "
+                    f"({', '.join(METRICS)}): only a training loop of your own, loop.name, can tell it"
+                )
+            return self
+        for table in ("dataset", "model", "augment"):
+            if table in self.model_fields_set and getattr(self, table) is not None:
+                raise ValueError(
+                    f"{table} is for trainings by lrsearch, and {self.loop.name} trains by itself: leave [{table}] out"
+                )
+        given = {key for key in self.training.model_fields_set if getattr(self.training, key) is not None}
+        for key in sorted(given - LOOP_KEYS):
+            raise ValueError(
+                f"training.{key} is for trainings by lrsearch, and {self.loop.name} trains by itself: leave it out"
+            )
+        if self.loop.counts_steps is not None and not isinstance(self.space.batch_size, Choice | Fixed):
+            raise ValueError(
+                "loop.steps_per_epoch = a function is asked once for each batch size, and space.batch_size is a range: "
+                "name the sizes, or give loop.n_train"
+            )
+        return self
+
+    @field_validator("augment")
+    @classmethod
+    def _augment_by_what_it_comes_to(cls, augment: AugmentSpec | None, info: ValidationInfo) -> AugmentSpec | None:
+        dataset: DatasetSpec | None = info.data.get("dataset")
+        if augment is None or dataset is None or info.data.get("loop") is not None:
+            return augment
+        if dataset.own is not None:
+            return augment if augment.given else None  # what its pictures are is known when they have been read
+        return augment.resolved(dataset.expected.shape, dataset.expected.classes)
+
+    @model_validator(mode="after")
+    def _mixed_labels_need_our_loss(self) -> Self:
+        if self.augment is not None and self.model.loss is not None and (keys := self.augment.of_the_loss):
+            raise ValueError(
+                f"augment.{keys[0]} gives an image more than one class, as cross entropy can take it, and "
+                f"model.loss = '{self.model.loss}' takes one label an image: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _weights_say_how_to_scale(self) -> Self:
         if self.dataset.scaling == "weights" and not self.model.starts_from_weights:
             raise ValueError(
@@ -545,7 +640,10 @@ class StudySpec(Strict):
     @model_validator(mode="after")
     def _batch_fits(self, info: ValidationInfo) -> Self:
         del info
-        if self.dataset.own is None and (wrong := self._too_large(self.dataset.n_train)):
+        n_train = self.dataset.n_train if self.loop is None and self.dataset.own is None else None
+        if self.loop is not None:
+            n_train = self.loop.n_train
+        if n_train is not None and (wrong := self._too_large(n_train)):
             raise ValueError(wrong)
         return self
 
@@ -553,7 +651,8 @@ class StudySpec(Strict):
         largest = int(high_end(self.space.batch_size))
         if largest <= n_train:
             return ""
-        return f"space.batch_size must be at most the {n_train} training images of {self.dataset.name}, got {largest}"
+        of = f"images of {self.dataset.name}" if self.loop is None else "examples of loop.n_train"
+        return f"space.batch_size must be at most the {n_train} training {of}, got {largest}"
 
     @model_validator(mode="before")
     @classmethod
@@ -598,9 +697,16 @@ class StudySpec(Strict):
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Return the updates that one pass makes."""
+        if self.loop is not None and self.loop.n_train is None:
+            return self._told_steps(self.loop, batch_size)
         network = self.facts.network
         alone = network is not None and network.batch_norm
         return updates_per_epoch(self.facts.n_train, batch_size, drop_last=self.training.drop_last, no_single=alone)
+
+    def _told_steps(self, loop: LoopSpec, batch_size: int) -> int:
+        if isinstance(loop.steps_per_epoch, int):
+            return loop.steps_per_epoch
+        return dict(self.facts.steps).get(batch_size, 1)
 
     @classmethod
     def from_json(cls, text: str) -> "StudySpec":
@@ -624,7 +730,8 @@ class StudySpec(Strict):
 
     def to_plain(self) -> dict[str, Any]:
         """Return the spec as the tables of a study file, defaults filled in."""
-        return self.model_dump(mode="json", exclude_none=True)
+        unused = set() if self.loop is None else {"dataset", "model"}
+        return self.model_dump(mode="json", exclude_none=True, exclude=unused)
 
     def identity(self) -> dict[str, Any]:
         """Return what makes two specs the same study, flat: ``{"a.b": value}``.
@@ -644,6 +751,14 @@ class StudySpec(Strict):
         first_rung = (
             {"pruner.min_resource": self.pruner.first_rung(self.epochs)} if isinstance(self.pruner, AshaSpec) else {}
         )
+        if self.loop is not None:
+            return {
+                **self._stated(),
+                **self._looked_at(),
+                **first_rung,
+                "loop.name": sources.without_folder(self.loop.name),
+                "training.averaging": "on" if self.averaging else "off",
+            }
         flat = {
             **self._stated(),
             **self._looked_at(),
@@ -663,7 +778,8 @@ class StudySpec(Strict):
         known = self._facts if self.dataset.own is not None else None
         found = {} if known is None else {IMAGES: known.fingerprint}
         if network is not None:
-            found |= {"model.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
+            key = "model" if self.loop is None else "loop"
+            found |= {f"{key}.name (SHA-256)": network.code, "model.weights (SHA-256)": network.weights}
         return {key: value[:HASH_DIGITS] for key, value in found.items() if value}
 
     def identity_hash(self) -> str:

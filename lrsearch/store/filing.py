@@ -80,7 +80,7 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
             made = optuna_rows.create_study(
                 connection,
                 spec.name,
-                StudyDirection[spec.objective.direction.upper()],
+                StudyDirection[spec.metric.direction.upper()],
                 {SPEC_ATTR: spec.to_json(), ID_ATTR: study_id},
                 {METRIC_NAMES_ATTR: [f"validation {spec.metric.label}"]},
             )

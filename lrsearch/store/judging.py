@@ -1,5 +1,7 @@
 """Whose turn it is to judge the winner on the test images: one worker's, once, when the search is over."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -60,13 +62,23 @@ def take_turn(study: Study, worker: str) -> JudgingTurn | None:
     return study.database.write(work)
 
 
-def end_turn(study: Study, turn: JudgingTurn, scores: tuple[float, float, float | None] | None) -> None:
-    """Keep what the winner scored on the test images (loss, accuracy, the study's own metric), or nothing."""
+def end_turn(
+    study: Study, turn: JudgingTurn, scores: tuple[float, float, float | None] | None, right: Sequence[int] = ()
+) -> None:
+    """Keep what the winner scored on the test images, or nothing.
+
+    Args:
+        study: whose winner it is.
+        turn: what ``take_turn`` returned.
+        scores: loss, accuracy, and the study's metric where it is neither; None: it was not judged.
+        right: the test images of each class that are right [examples]; none where nobody has counted.
+    """
 
     def work(connection: sa.Connection) -> None:
         if lease.drop(connection, turn.slot, turn.token) and scores is not None:
             loss, accuracy, score = (tables.finite(value) for value in scores)
-            values = {"test_loss": loss, "test_accuracy": accuracy, "test_score": score}
+            values: dict[str, object] = {"test_loss": loss, "test_accuracy": accuracy, "test_score": score}
+            values["test_right"] = json.dumps(list(right)) if right else None
             connection.execute(_TESTED, {"slot": turn.slot, **values})
 
     study.database.write(work)

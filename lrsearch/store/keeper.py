@@ -76,6 +76,8 @@ class _Watch:
     training_since: float = 0.0
     lost: bool = False
     stopped: bool = False
+    ended: bool = False
+    """Whether the training was told to end here: it cannot go on, whatever is asked since."""
 
 
 class Keeper:
@@ -122,6 +124,16 @@ class Keeper:
         """Whether the training is to stand still: what ``training.engine.Attention`` asks before every update."""
         return self._asked or self.leave.reason is not None
 
+    def ends(self) -> bool:
+        """Whether the training is to end here for now; that it asks is progress."""
+        watch, now = self._watch, self._clock()
+        assert watch is not None
+        watch.ended = watch.lost or watch.stopped or self.leave.asked or self._is_overdue(watch, now)
+        if not watch.ended:
+            self._asked = False
+            watch.progress_at = now
+        return watch.ended
+
     @contextmanager
     def watching(self, claim: Claim) -> Iterator[None]:
         """Keep the lease of a trial while it is in hand."""
@@ -155,12 +167,16 @@ class Keeper:
         watch.progress_at = now
         if watch.lost:
             return Due.LOST
-        limit = self.rules.trial_seconds
-        if limit is not None and watch.trained_before + watch.trained > limit:
+        if self._is_overdue(watch, now):
             return Due.TIMED_OUT
-        if self.leave.asked or watch.stopped:
+        if self.leave.asked or watch.stopped or watch.ended:
             return Due.RELEASE
         return Due.CHECKPOINT if now - watch.checkpoint_at >= self.rules.checkpoint_seconds else Due.NOTHING
+
+    def _is_overdue(self, watch: _Watch, now: float) -> bool:
+        limit = self.rules.trial_seconds
+        under_way = now - watch.training_since if watch.training else 0.0
+        return limit is not None and watch.trained_before + watch.trained + under_way > limit
 
     def checkpointed(self) -> None:
         """Note that the state of the training has been kept."""

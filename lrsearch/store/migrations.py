@@ -108,6 +108,15 @@ def _to_5(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_6(connection: sa.Connection, operations: Operations) -> str | None:
+    """File how many test images of each class the winner gets right."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    operations.add_column(tables.slots.name, sa.Column("test_right", sa.Text))
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
@@ -119,4 +128,10 @@ def _at_work(connection: sa.Connection) -> str | None:
     return None
 
 
-_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
+_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
+    1: _to_2,
+    2: _to_3,
+    3: _to_4,
+    4: _to_5,
+    5: _to_6,
+}

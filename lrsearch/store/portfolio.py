@@ -51,6 +51,13 @@ def initial(spec: StudySpec) -> list[Initial]:
     return out[: n_baseline + room]
 
 
+def neutral(space: SearchSpace) -> dict[str, Any]:
+    """Return the parameters of a setting that is likely to train: of the first optimizer and schedule of the space."""
+    optimizer, schedule = next(iter(space.optimizers)), next(iter(space.schedules))
+    starts = OPTIMIZERS[optimizer].starts
+    return _near(space, optimizer, schedule, starts[0].peak_lr if starts else 1e-3)
+
+
 def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
     """Return the parameters of the user's current setting; see ``parse_setting``."""
     return parse_setting("baseline", text, space)

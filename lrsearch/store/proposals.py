@@ -158,7 +158,7 @@ class Proposals:
         self._study = study
         self.size = spaces.size(study.spec.space)
         """Settings of the space; None where they are too many to be used up."""
-        self._mirror = Mirror(study.spec.objective.direction)
+        self._mirror = Mirror(study.spec.metric.direction)
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
         self._read_of = study.optuna_id
         self._configs: dict[int, TrialConfig] = {}

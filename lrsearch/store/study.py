@@ -1,5 +1,6 @@
 """Studies in a database: made, found, listed, read and deleted."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -156,7 +157,7 @@ class Study:
     @property
     def maximize(self) -> bool:
         """Whether a higher value is better."""
-        return self.spec.objective.direction == "maximize"
+        return self.spec.metric.direction == "maximize"
 
     def with_workers(self, workers: WorkersSpec) -> "Study":
         """Change how the work is shared, for workers that start from now on; return the study as it then is."""
@@ -398,8 +399,8 @@ def summaries(database: Database) -> list[Summary]:
                 Summary(
                     shown(study.name),
                     study.optuna_id,
-                    spec.dataset.name,
-                    spec.model.name,
+                    spec.dataset.name if spec.loop is None else spec.loop.name,
+                    spec.model.name if spec.loop is None else "",
                     _budget(row),
                     counts.get(study.id, {}),
                     _utc(row.created_at),
@@ -467,6 +468,7 @@ def _trial(
         test_accuracy=row.test_accuracy,
         test_loss=row.test_loss,
         test_score=row.test_score,
+        test_right=() if row.test_right is None else tuple(json.loads(row.test_right)),
         interruptions=tuple(interruptions),
         weights_sha256=row.weights_sha256 or "",
         params=dict(params),

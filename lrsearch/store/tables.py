@@ -64,7 +64,7 @@ def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[da
     return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
 
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 SLOT_ATTR = "lrsearch:slot"
 """On Optuna's trial: the id of our slot."""
@@ -132,6 +132,8 @@ slots = Table(
     Column("test_loss", Float),
     Column("test_accuracy", Float),
     Column("test_score", Float),
+    # Test images of each class that the winner gets right, as a JSON list in the order of the classes.
+    Column("test_right", Text),
     # Of the lease under which it ended: a commit whose answer was lost is known again.
     Column("ended_token", String(36)),
     # The artifact from which the trial goes on, with the updates it holds.

@@ -7,7 +7,7 @@ word), and what torch.save wrote. What decides the training is in it too, so tha
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from io import BytesIO
 from typing import Any
 
@@ -54,13 +54,23 @@ class Checkpoint:
     """State of the watch over divergence and collapse."""
     seconds: float
     """Time that the epoch under way has taken so far."""
+    loss_scale: dict[str, Any] | None = None
+    """State of the scale of the loss, of a training in fp16; None for the others."""
+    micro_batch: int | None = None
+    """Images whose gradients are computed at once, at most [examples]; None: those of a whole batch."""
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
     """Return ``checkpoint`` as bytes; its tensors may lie on any device."""
     buffer = BytesIO()
-    torch.save({f.name: _on_cpu(getattr(checkpoint, f.name)) for f in fields(checkpoint)}, buffer)
-    content = buffer.getvalue()
+    # What a training does not have that came later is left out, so that earlier versions read the others.
+    given = [(f.name, getattr(checkpoint, f.name), f.default is MISSING) for f in fields(checkpoint)]
+    torch.save({name: as_on_cpu(value) for name, value, always in given if always or value is not None}, buffer)
+    return sealed(buffer.getvalue())
+
+
+def sealed(content: bytes) -> bytes:
+    """Return ``content`` behind the line that names the format and its SHA-256."""
     return _MAGIC + b"%d\n" % FORMAT + hashlib.sha256(content).digest() + content
 
 
@@ -69,6 +79,25 @@ def decode(data: bytes, decided_by: str) -> Checkpoint:
 
     Raises:
         CheckpointError: damaged bytes, another format, or another training.
+    """
+    checkpoint = Checkpoint(**torch.load(BytesIO(opened(data)), map_location="cpu", weights_only=True))
+    if checkpoint.decided_by != decided_by:
+        there, here = (dict(_leaves(json.loads(one))) for one in (checkpoint.decided_by, decided_by))
+        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+        if names:
+            name = names[0]
+            raise CheckpointError(
+                f"a checkpoint must be of the training that it resumes, and this one has {name} = {there.get(name)!r} "
+                f"instead of {here.get(name)!r}; {_AGAIN}"
+            )
+    return checkpoint
+
+
+def opened(data: bytes) -> bytes:
+    """Return what ``sealed`` was given.
+
+    Raises:
+        CheckpointError: damaged bytes, or another format.
     """
     head, end_of_head, rest = data.partition(b"\n")
     if not head.startswith(_MAGIC):
@@ -83,17 +112,7 @@ def decode(data: bytes, decided_by: str) -> Checkpoint:
         raise CheckpointError(
             f"a checkpoint must be whole, and these {len(data)} bytes are cut short or damaged; {_AGAIN}"
         )
-    checkpoint = Checkpoint(**torch.load(BytesIO(content), map_location="cpu", weights_only=True))
-    if checkpoint.decided_by != decided_by:
-        there, here = (dict(_leaves(json.loads(one))) for one in (checkpoint.decided_by, decided_by))
-        names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
-        if names:
-            name = names[0]
-            raise CheckpointError(
-                f"a checkpoint must be of the training that it resumes, and this one has {name} = {there.get(name)!r} "
-                f"instead of {here.get(name)!r}; {_AGAIN}"
-            )
-    return checkpoint
+    return content
 
 
 def decisions(**parts: Mapping[str, object]) -> str:
@@ -174,11 +193,12 @@ def load_state(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     model.load_state_dict(tensors)
 
 
-def _on_cpu(value: Any) -> Any:
+def as_on_cpu(value: Any) -> Any:
+    """Return a value with every tensor in it on the CPU."""
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if isinstance(value, dict):
-        return {key: _on_cpu(one) for key, one in value.items()}
+        return {key: as_on_cpu(one) for key, one in value.items()}
     return value
 
 

@@ -23,15 +23,17 @@ from torch import nn
 from torch.nn import functional
 
 from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.spec.training import AugmentSpec
+from lrsearch.training.augment import floors
 from lrsearch.trial import OptimizerConfig
 
 FLAT = 1e-6
 """Spread of the outputs over a batch, relative to the largest of them, that is rounding: 8 times float32's epsilon."""
 
 GUESSING = 0.98
-"""Part of the class entropy from which a loss is that of guessing."""
+"""Part of the class entropy from which a loss is that of guessing; both counted from the lowest loss there is."""
 FAR_BELOW = 0.8
-"""Part of the class entropy below which an epoch's mean loss is that of a network that has learned."""
+"""Part of it, counted likewise, below which an epoch's mean loss is that of a network that has learned."""
 FAR_ABOVE = 2.0
 """Times the larger of the first loss and the class entropy above which a loss is that of a network blown up."""
 STANDARD_ERRORS = 3.0
@@ -112,15 +114,31 @@ class Guess:
     """Its loss on the training images [nats/example]."""
     accuracy: float
     """The highest accuracy that one and the same answer gets by luck [0..1], see ``STANDARD_ERRORS``."""
+    floor: float = 0.0
+    """The lowest loss that training can come to [nats/example]: above 0 where images have more than one class."""
+
+    def above_floor(self, part: float) -> float:
+        """Return the loss that lies so far between the floor (0) and guessing (1)."""
+        return self.floor + part * (self.entropy - self.floor)
 
 
-def guess_of(train_labels: torch.Tensor, validation_labels: torch.Tensor, n_classes: int) -> Guess:
-    """Return what guessing scores on these images; labels int64 ``[n]``."""
+def guess_of(
+    train_labels: torch.Tensor, validation_labels: torch.Tensor, n_classes: int, augment: AugmentSpec | None = None
+) -> Guess:
+    """Return what guessing scores on these images; labels int64 ``[n]``.
+
+    ``augment`` says whether labels are smoothed, and images blended: then guessing costs the entropy of what labels
+    come to, and a network that knows every image pays something too.
+    """
     shares = torch.bincount(train_labels.cpu(), minlength=n_classes).double() / max(len(train_labels), 1)
+    floor = 0.0
+    if augment is not None and augment.of_the_loss:
+        floor = floors.lowest_loss(augment, shares)
+        shares = floors.smoothed(shares, augment.label_smoothing or 0.0)
     entropy = -torch.special.xlogy(shares, shares).sum().item()
     judged = validation_labels if len(validation_labels) else train_labels
     share = (torch.bincount(judged.cpu(), minlength=n_classes).max() / len(judged)).item()
-    return Guess(entropy, share + STANDARD_ERRORS * math.sqrt(share * (1 - share) / len(judged)))
+    return Guess(entropy, share + STANDARD_ERRORS * math.sqrt(share * (1 - share) / len(judged)), floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +175,7 @@ class Course:
 
     def after_epoch(self, mean: float, accuracy: float, began: At, guess: Guess) -> "Course":
         """Return the course after an epoch that began there, with its mean loss and the accuracy after it."""
-        since = None if mean < GUESSING * guess.entropy else self.guessing_from or began
+        since = None if mean < guess.above_floor(GUESSING) else self.guessing_from or began
         return replace(self, lowest=min(self.lowest, mean), last=mean, accuracy=accuracy, guessing_from=since)
 
 
@@ -177,7 +195,7 @@ def settled(course: Course, initial_loss: float, guess: Guess) -> At | None:
     if since is None or not course.accuracy <= guess.accuracy:
         return None
     far_above = course.highest > FAR_ABOVE * max(initial_loss, guess.entropy)
-    far_below = course.lowest < FAR_BELOW * guess.entropy
+    far_below = course.lowest < guess.above_floor(FAR_BELOW)
     if not (far_above or far_below):
         return None
     return blown if far_above and blown is not None and blown.step > since.step else since
@@ -187,6 +205,7 @@ def is_dead(
     model: nn.Module,
     batches: Iterable[tuple[torch.Tensor, torch.Tensor]],
     logits: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    loss_scale: float = 1.0,
 ) -> bool:
     """Whether the outputs are the same for all images and no gradient reaches the first layer; ends at the first no.
 
@@ -194,12 +213,14 @@ def is_dead(
         model: as it trains.
         batches: normalised images float32 ``[b, c, h, w]`` and labels int64 ``[b]``.
         logits: returns its outputs for images, where these are not what the model itself returns.
+        loss_scale: what the loss is multiplied by, so that no gradient is lost to fp16.
     """
     first = next(p for p in model.parameters() if p.requires_grad)
     same: torch.Tensor | None = None
     for images, labels in batches:
         outputs = (logits or model)(images)
-        gradient = torch.autograd.grad(functional.cross_entropy(outputs, labels), first)[0]
+        loss = functional.cross_entropy(outputs, labels) * loss_scale
+        gradient = torch.autograd.grad(loss, first)[0]
         outputs = outputs.detach()
         same = outputs[:1] if same is None else same
         flat = (outputs - same).abs().amax() <= FLAT * same.abs().amax()

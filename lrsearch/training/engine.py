@@ -12,10 +12,14 @@ class CheckpointError(ValueError):
 
 
 class Attention(Protocol):
-    """Asks a training to pause; a ``threading.Event`` is one. Looked at before every update."""
+    """Asks a training to pause; looked at before every update."""
 
     def is_set(self) -> bool:
         """Whether attention is asked for."""
+        ...
+
+    def ends(self) -> bool:
+        """Whether it is asked to end here for now; what cannot pause between two updates looks, and goes on if not."""
         ...
 
 
@@ -43,6 +47,8 @@ class TestResult:
     """[0..1]"""
     test_score: float | None = None
     """The study's metric, where it is neither of these."""
+    test_right: tuple[int, ...] = ()
+    """Test images of each class that are right [examples]; none where there is no test image."""
 
 
 class Training(Protocol):
@@ -56,15 +62,17 @@ class Training(Protocol):
         """
         ...
 
-    def checkpoint(self) -> bytes:
+    def checkpoint(self) -> bytes | None:
         """Return everything that the rest of the training depends on; it loads onto any device.
+
+        None where there is nothing new to keep: a person's own loop can be kept after an epoch, or not at all.
 
         Ask before the first epoch, or when EpochMetrics or Paused was yielded last.
         """
         ...
 
-    def weights(self) -> bytes:
-        """Return the current raw weights and buffers in the safetensors format."""
+    def weights(self) -> bytes | None:
+        """Return the current raw weights and buffers in the safetensors format; None where nobody knows the model."""
         ...
 
 

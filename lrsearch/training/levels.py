@@ -42,7 +42,22 @@ def levels(model: nn.Module, shape: tuple[int, int, int], n_classes: int) -> tup
         n_classes: of its logits.
     """
     found = by_timm(model)
-    depths = by_rule(model, shape, n_classes) if found is None else found
+    return _by_depth(model, by_rule(model, shape, n_classes) if found is None else found)
+
+
+def levels_on(model: nn.Module, inputs: torch.Tensor) -> tuple[tuple[str, ...], ...]:
+    """Return what ``levels`` does, of a model that a person built: by a look at what it makes of ``inputs`` ``[b, ...]``.
+
+    The last dimension of what it makes of them is taken for the classes.
+    """
+    if (found := by_timm(model)) is not None:
+        return _by_depth(model, found)
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        n_classes = logits_of(model(inputs)).shape[-1]
+    return _by_depth(model, _by_rule_on(model, inputs, n_classes))
+
+
+def _by_depth(model: nn.Module, depths: Mapping[str, int]) -> tuple[tuple[str, ...], ...]:
     names = [name for name, _ in model.named_parameters()]
     return tuple(tuple(n for n in names if depths[n] == depth) for depth in sorted(set(depths.values())))
 
@@ -60,8 +75,13 @@ def by_timm(model: nn.Module) -> dict[str, int] | None:
 
 def by_rule(model: nn.Module, shape: tuple[int, int, int], n_classes: int) -> dict[str, int]:
     """Return the depth of each parameter by the rule of this module; see ``levels``."""
+    return _by_rule_on(
+        model, torch.randn(LOOK_IMAGES, *shape, generator=torch.Generator().manual_seed(0)), n_classes
+    )
+
+
+def _by_rule_on(model: nn.Module, images: torch.Tensor, n_classes: int) -> dict[str, int]:
     units = Units(model)
-    images = torch.randn(LOOK_IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     with (
         evaluating(model),
         torch.no_grad(),

@@ -11,7 +11,9 @@ from torch.nn import functional
 from lrsearch import own_code
 from lrsearch.spec.models import MODELS
 from lrsearch.spec.sources import code_of
+from lrsearch.spec.training import AugmentSpec
 from lrsearch.training import outputs, own_networks
+from lrsearch.training.augment import mixing
 from lrsearch.training.model_config import ModelConfig
 
 
@@ -36,18 +38,23 @@ class Judge:
     """Makes of a network's output what it is trained by and judged by."""
 
     in_training: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-    """From output and labels ``[b]`` to the mean loss that is trained by, and the logits ``[b, C]``."""
+    """From output and labels ``[b]`` to the mean loss that is trained by, and the logits ``[b, C]``; see also
+    ``augment.mixing.mixed_labels``."""
     summed: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
     """Likewise to the sum of the losses that it is judged by [nats]."""
     plain: bool
     """Whether the output is the logits."""
-
-    def logits_of(self, model: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what computes the logits of images."""
-        return model if self.plain else lambda images: outputs.logits_of(model(images))
+    mass: Callable[[torch.Tensor], torch.Tensor | int] = len
+    """From the labels of a part of a batch to what that part counts in the mean over the batch."""
 
 
-def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | None, device: torch.device) -> Judge:
+def judge_of(
+    config: ModelConfig,
+    counts: Sequence[int],
+    class_weights: float | None,
+    device: torch.device,
+    augment: AugmentSpec | None = None,
+) -> Judge:
     """Return how the outputs of a model are judged.
 
     Args:
@@ -55,12 +62,14 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
         counts: training images of each class [examples].
         class_weights: power of the inverse frequency by which classes weigh in the training loss; None: all alike.
         device: where the labels lie.
+        augment: whether labels are smoothed in training, or images have two; None: neither.
     """
     weight = None if not class_weights else _weights(counts, class_weights).to(device)
+    loss = _cross_entropy(weight, augment)
     if config.name in MODELS and config.loss is None:
-        return Judge(partial(_plain, weight=weight), _plain_sum, plain=True)
+        return Judge(partial(_plain, loss=loss), _plain_sum, plain=True, mass=_mass_by(weight))
     function = own_loss(config)
-    loss: outputs.Loss = partial(functional.cross_entropy, weight=weight)
+    assert function is None or augment is None or not augment.of_the_loss, "a study file of both is refused"
     judged: outputs.Loss = functional.cross_entropy
     if function is not None:
         loss, judged = _own_loss(function, weight), _own_loss(function, None)
@@ -72,7 +81,19 @@ def judge_of(config: ModelConfig, counts: Sequence[int], class_weights: float | 
         logits = outputs.logits_of(output)
         return judged(logits, labels) * len(labels), logits
 
-    return Judge(in_training, summed, plain=False)
+    weighs = function is None or "weight" in function.taken({"weight": weight})
+    return Judge(in_training, summed, plain=False, mass=_mass_by(weight if weighs else None))
+
+
+def _mass_by(weight: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor | int]:
+    return len if weight is None else partial(mixing.mass, weight=weight)
+
+
+def _cross_entropy(weight: torch.Tensor | None, augment: AugmentSpec | None) -> outputs.Loss:
+    """Return the loss that is trained by, of logits and labels."""
+    if augment is None or not augment.of_the_loss:
+        return partial(functional.cross_entropy, weight=weight)
+    return partial(mixing.cross_entropy, weight=weight, label_smoothing=augment.label_smoothing or 0.0)
 
 
 def own_loss(config: ModelConfig) -> own_code.OwnFunction | None:
@@ -81,10 +102,8 @@ def own_loss(config: ModelConfig) -> own_code.OwnFunction | None:
     return None if own is None else own_networks.found(own, "model.loss")
 
 
-def _plain(
-    logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return functional.cross_entropy(logits, labels, weight=weight), logits
+def _plain(logits: torch.Tensor, labels: torch.Tensor, loss: outputs.Loss) -> tuple[torch.Tensor, torch.Tensor]:
+    return loss(logits, labels), logits
 
 
 def _plain_sum(logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

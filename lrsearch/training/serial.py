@@ -3,9 +3,11 @@
 import copy
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,17 +15,22 @@ from torch import nn
 from lrsearch.schedules import factors
 from lrsearch.spec.metrics import METRICS
 from lrsearch.spec.study import updates_per_epoch
-from lrsearch.training import collapse, draws, models, networks, optimizers
+from lrsearch.spec.training import AugmentSpec
+from lrsearch.training import collapse, draws, models, networks, optimizers, outputs
 from lrsearch.training import device as devices
+from lrsearch.training import precision as precisions
+from lrsearch.training.augment.augmenter import Augmenter
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
 from lrsearch.training.collapse import At
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Attention, Paused, TestResult
+from lrsearch.training.loss_scale import LossScale
+from lrsearch.training.micro_batches import EVALUATION_BATCH, Gradients, Room, as_memory_allows
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
-from lrsearch.trial import Divergence, EpochMetrics, Facts, Network, TrialConfig
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Facts, Network, TrialConfig
 
 CHECK_EVERY_STEPS = 50
 """Most updates between two looks at what was recorded: one device synchronisation each."""
@@ -33,9 +40,6 @@ LOOKS_PER_EPOCH = 2
 CHUNK_ELEMENTS = 1 << 20
 """Pixels that are gathered and normalised at once: several batches where they are small, so that the cost of a
 kernel launch is shared; 4 MiB of float32, which stays near the cores."""
-
-EVALUATION_BATCH = 512
-"""[examples]"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,12 @@ class Rules:
     """Power (0..1] of the inverse frequency by which classes weigh in the training loss; None: all alike."""
     decay_matrices: bool | None = None
     """Whether weight decay acts upon matrices alone, and not on biases and norms too; None: on all."""
+    precision: precisions.Precision | None = None
+    """Of matrix products and convolutions; None: fp32."""
+    channels_last: bool | None = None
+    """Whether the channels of a pixel lie side by side in memory; None: they do not."""
+    augment: AugmentSpec | None = None
+    """How training images are changed at random, by what it comes to for these; None: they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,8 @@ class Scores:
     """[0..1]"""
     score: float | None
     """The study's metric, where it is neither of these."""
+    right: tuple[int, ...] = ()
+    """Images of each class that are right [examples]; none where they were not asked for."""
 
 
 class SerialEngine:
@@ -98,6 +110,8 @@ class SerialEngine:
         self.rules = rules
         self._model_config = model
         self._device = device
+        self._room = Room()
+        self._is_settled = False
 
     @property
     def device(self) -> str:
@@ -114,7 +128,26 @@ class SerialEngine:
         """What was measured of the images; measured when first asked for, if the engine was not told."""
         if self._facts is None:
             self._facts = self.splits.facts()
+        if self._is_settled or self._room.ran_out:
+            return replace(self._facts, arithmetic=self.arithmetic)
         return self._facts
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How it computes."""
+        rules = self.rules
+        return Arithmetic(rules.precision or "fp32", rules.channels_last or False, self._room.micro_batch)
+
+    def follow(self, arithmetic: Arithmetic, *, is_settled: bool = True) -> None:
+        """Compute so from the next training on; ``is_settled``: that is how the study is filed.
+
+        Raises:
+            DeviceError: the device cannot.
+        """
+        precisions.check(arithmetic.precision, self._device)
+        asked = None if arithmetic.precision == "fp32" else arithmetic.precision
+        self.rules = replace(self.rules, precision=asked, channels_last=arithmetic.channels_last or None)
+        self._room.micro_batch, self._is_settled = arithmetic.micro_batch, is_settled
 
     def on_all_images(self) -> "SerialEngine":
         """Return an engine that trains on the training and the validation images together.
@@ -134,7 +167,20 @@ class SerialEngine:
                 fingerprint="",
             )
         stream = self.splits.train.streamed
-        return SerialEngine(together, self._model_config, self._device, rules, facts, stream=stream)
+        made = SerialEngine(together, self._model_config, self._device, rules, facts, stream=stream)
+        made.follow(self.arithmetic, is_settled=self._is_settled)
+        return made
+
+    def computing(self, arithmetic: Arithmetic) -> "SerialEngine":
+        """Return an engine of the same images that computes so.
+
+        Raises:
+            DeviceError: the device cannot.
+        """
+        stream = self.splits.train.streamed
+        made = SerialEngine(self.splits, self._model_config, self._device, self.rules, self._facts, stream=stream)
+        made.follow(arithmetic)
+        return made
 
     @property
     def _network(self) -> Network | None:
@@ -149,7 +195,7 @@ class SerialEngine:
             CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
         """
         training = SerialTraining(
-            self.splits, self._model_config, self._device, self.rules, config, attention, self._network
+            self.splits, self._model_config, self._device, self.rules, config, attention, self._network, self._room
         )
         if checkpoint is not None:
             training.restore(checkpoint)
@@ -175,8 +221,8 @@ class SerialEngine:
                 if isinstance(told, Paused):
                     return None
         splits = self.splits
-        val, test = training.evaluate(splits.validation), training.evaluate(splits.test)
-        return TestResult(val.loss, val.accuracy, test.loss, test.accuracy, test.score)
+        val, test = training.evaluate(splits.validation), training.evaluate(splits.test, by_class=True)
+        return TestResult(val.loss, val.accuracy, test.loss, test.accuracy, test.score, test.right)
 
 
 class SerialTraining:
@@ -195,6 +241,7 @@ class SerialTraining:
         config: TrialConfig,
         attention: Attention | None = None,
         network: Network | None = None,
+        room: Room | None = None,
     ) -> None:
         self._splits, self._device, self._rules, self._config = splits, device, rules, config
         self._model_config, self._attention = model, attention
@@ -210,20 +257,27 @@ class SerialTraining:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(config.seed)  # torch.manual_seed would reseed accelerators as well
             self.model: nn.Module = models.build(model, splits.shape, splits.n_classes).to(device)
+        if rules.channels_last:
+            self.model.to(memory_format=torch.channels_last)
         counts = splits.train.counts(splits.n_classes) if rules.class_weights else ()
-        self._judge = networks.judge_of(model, counts, rules.class_weights, device)
-        self._draws = network is not None and network.draws
-        self._draws_elsewhere = network is not None and network.draws_elsewhere
+        self._judge = networks.judge_of(model, counts, rules.class_weights, device, rules.augment)
+        self._augment = None if rules.augment is None else Augmenter(rules.augment, splits, config.seed)
         self._groups = optimizers.groups_of(self.model, network, config, decay_all=not rules.decay_matrices)
         self._optimizer = self._optimizer_of(self.model)
         self._update = optimizers.updater(self._optimizer)
+        self._loss_scale: LossScale | None = None
+        if rules.precision == "fp16":
+            self._loss_scale = LossScale(self._optimizer, self._update, device)
+            self._update = self._loss_scale.update
+        self._room = Room() if room is None else room
+        self._gradients = self._gradients_of(network)
         self._average = WeightAverage(self.model, self.steps_per_epoch) if rules.averaging else None
         self._plateau = plateau_of(config.schedule)
         assert self._plateau is None or len(splits.validation), "a plateau follows the validation loss"
         self._sum_dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
         self._step = 0
         self._watch = Watch()
-        self._guess = collapse.guess_of(splits.train.labels, splits.validation.labels, splits.n_classes)
+        self._guess = collapse.guess_of(splits.train.labels, splits.validation.labels, splits.n_classes, rules.augment)
         self._suspicious = -(-collapse.SUSPICIOUS // config.batch_size)
         self._look_every = min(CHECK_EVERY_STEPS, -(-self.steps_per_epoch // LOOKS_PER_EPOCH))
         # Of the epoch under way; see Checkpoint.
@@ -238,6 +292,11 @@ class SerialTraining:
     def step(self) -> int:
         """Updates made so far."""
         return self._step
+
+    @property
+    def micro_batch(self) -> int | None:
+        """Images whose gradients are computed at once, at most [examples]; None: those of a whole batch."""
+        return self._gradients.micro_batch
 
     @property
     def n_steps(self) -> int:
@@ -287,6 +346,8 @@ class SerialTraining:
                 spreads=self._unseen_spreads(),
                 watch=self._watch.state(),
                 seconds=self._seconds,
+                loss_scale=self._loss_scale.state() if self._loss_scale is not None else None,
+                micro_batch=self.micro_batch,
             )
         )
 
@@ -310,14 +371,38 @@ class SerialTraining:
         self._spreads = [checkpoint.spreads.to(self._device)] if len(checkpoint.spreads) else []
         self._watch = Watch.restored(checkpoint.watch)
         self._seconds = checkpoint.seconds
+        if self._loss_scale is not None and checkpoint.loss_scale is not None:
+            self._loss_scale.restore(checkpoint.loss_scale)
+        self._gradients.go_on_with(checkpoint.micro_batch)
 
     def weights(self) -> bytes:
         """Return the current raw weights and buffers in the safetensors format."""
         return encode_weights(self.model)
 
-    def evaluate(self, images: ImageSet) -> Scores:
-        """Return what the current weights come to."""
-        return self._scores(self._score(self.model, images).tolist())
+    def evaluate(self, images: ImageSet, *, by_class: bool = False) -> Scores:
+        """Return what the current weights come to; ``by_class`` counts the images of each class that are right too."""
+        return self._scores(self._score(self.model, images, by_class=by_class).tolist())
+
+    def _forward_of(self, model: nn.Module) -> Callable[[torch.Tensor], Any]:
+        return precisions.forward_of(model, self._rules.precision or "fp32", self._device)
+
+    def _gradients_of(self, network: Network | None) -> Gradients:
+        drawing = None
+        if network is not None and network.draws:
+            seed, device, elsewhere = self._config.seed, self._device, network.draws_elsewhere
+
+            def drawing(step: int) -> AbstractContextManager[None]:
+                return draws.at(seed, step, device, elsewhere=elsewhere)
+
+        return Gradients(
+            self.model,
+            self._forward_of(self.model),
+            self._judge,
+            self._room,
+            batch_norm=network is not None and network.batch_norm,
+            drawing=drawing,
+            scaled=None if self._loss_scale is None else self._loss_scale.scaled,
+        )
 
     def _optimizer_of(self, model: nn.Module) -> torch.optim.Optimizer:
         groups = self._groups.of(model, self._config.optimizer.weight_decay)
@@ -325,13 +410,16 @@ class SerialTraining:
 
     def _scores(self, measured: list[float]) -> Scores:
         """Make of what ``_score`` measured the numbers that it stands for."""
-        loss, accuracy, *confusion = measured
+        loss, accuracy, *counts = measured
+        if math.isnan(accuracy):  # there is no image
+            return Scores(loss, accuracy, None if self._rules.metric is None else math.nan)
+        whole = [round(count) for count in counts]
         if self._rules.metric is None:
-            return Scores(loss, accuracy, None)
+            return Scores(loss, accuracy, None, tuple(whole))
         measure, n = METRICS[self._rules.metric].measure, self._splits.n_classes
         assert measure is not None
-        rows = [[round(count) for count in confusion[i * n : (i + 1) * n]] for i in range(n)]
-        return Scores(loss, accuracy, measure(rows) if math.isfinite(loss) else math.nan)
+        confusion, right = [whole[i * n : (i + 1) * n] for i in range(n)], tuple(whole[n * n :])
+        return Scores(loss, accuracy, measure(confusion) if math.isfinite(loss) else math.nan, right)
 
     def _train_epoch(self, order: torch.Generator) -> Generator[Paused, None, Divergence | None]:
         """Make the rest of one pass, its batches in the order that is drawn from ``order``."""
@@ -339,7 +427,7 @@ class SerialTraining:
         epoch = self._step // self.steps_per_epoch + 1
         networks.to_training(self.model)
         scale = self._plateau.scale if self._plateau is not None else 1.0
-        update, average, judge = self._update, self._average, self._judge
+        gradients, update, average = self._gradients, self._update, self._average
         groups = list(zip(self._optimizer.param_groups, self._groups.shares, strict=True))
         attention, losses, look_every = self._attention, self._losses, self._look_every
         outputs = self._outputs if self._rules.divergence_watch else None
@@ -354,13 +442,7 @@ class SerialTraining:
             lr = self._lrs[self._step] * scale
             for group, share in groups:
                 group["lr"] = lr * share
-            if self._draws:
-                with draws.at(self._config.seed, self._step, self._device, elsewhere=self._draws_elsewhere):
-                    loss, logits = judge.in_training(self.model(images), labels)
-                    loss.backward()  # a checkpointed layer draws again here
-            else:
-                loss, logits = judge.in_training(self.model(images), labels)
-                loss.backward()
+            loss, logits = gradients.of(self._step, images, labels)
             update()
             for parameter in parameters:
                 parameter.grad = None  # what zero_grad() does, without its bookkeeping: 3 % of an update of the mlp
@@ -380,6 +462,7 @@ class SerialTraining:
 
     def _look(self, epoch: int, scale: float) -> Divergence | None:
         """Read losses and outputs of the latest updates from the device and judge them."""
+        overflowing = None if self._loss_scale is None else self._loss_scale.look()
         if not self._rules.divergence_watch or self._n_judged == len(self._losses):
             return None
         recorded = torch.stack(self._losses[self._n_judged :])
@@ -402,6 +485,8 @@ class SerialTraining:
         watch = self._watch
         index = watch.look(losses, spreads, lrs, first)
         assert watch.initial_loss is not None
+        if overflowing is not None and (index is None or overflowing < index):
+            return self._overflows(epoch, first + overflowing, lrs[overflowing], losses[overflowing])
         if index is not None:
             return Divergence(epoch, first + index, lrs[index], losses[index], watch.initial_loss)
         since = watch.flat_from
@@ -424,13 +509,22 @@ class SerialTraining:
 
     def _settled(self) -> Divergence | None:
         """Judge a training that is over by the losses of all its epochs."""
-        since = self._watch.settled(self._guess) if self._rules.divergence_watch else None
+        if not self._rules.divergence_watch:
+            return None
+        if self._loss_scale is not None and self._loss_scale.skips.are_all:
+            return self._overflows(self._config.epochs, self._step - 1, self._lrs[-1], self._watch.course.last)
+        since = self._watch.settled(self._guess)
         return None if since is None else self._collapsed(since, self._watch.course.last)
 
     def _collapsed(self, since: At, loss: float) -> Divergence:
         initial = self._watch.initial_loss
         assert initial is not None
         return Divergence(since.step // self.steps_per_epoch + 1, since.step, since.lr, loss, initial, collapsed=True)
+
+    def _overflows(self, epoch: int, step: int, lr: float, loss: float) -> Divergence:
+        initial = self._watch.initial_loss
+        assert initial is not None
+        return Divergence(epoch, step, lr, loss, initial, overflowing=True)
 
     def _is_dead(self, scale: float) -> bool:
         """Prove that the network is the same for every image and will be until the end; in a fraction of an epoch."""
@@ -439,36 +533,57 @@ class SerialTraining:
         if left and collapse.may_come_back(config):
             return False
         splits = self._splits
-        pairs = splits.train.batches(EVALUATION_BATCH)
         self.model.eval()
-        logits = self._judge.logits_of(self.model)
-        normal = ((splits.normalize(images), labels) for images, labels in pairs)
-        dead = collapse.is_dead(self.model, normal, logits)
+        by = 1.0 if self._loss_scale is None else self._loss_scale.scale
+
+        def has_died(size: int) -> bool:
+            pairs = splits.train.batches(size)
+            normal = ((splits.normalize(images), labels) for images, labels in pairs)
+            return collapse.is_dead(self.model, normal, self._logits_of(self.model, size), by)
+
+        dead, _ = as_memory_allows(has_died, min(EVALUATION_BATCH, self._gradients.micro_batch or EVALUATION_BATCH))
         left = [lr * scale for lr in left[: collapse.moves_for(config, len(left))]]
         if dead and left:
-            twin = copy.deepcopy(self.model)
-            optimizer = self._optimizer_of(twin)
-            optimizers.load_state(optimizer, copy.deepcopy(optimizers.state_of(self._optimizer)))
-            images, _ = next(splits.train.batches(collapse.PROOF_IMAGES))
             rates = [[lr * share for share in self._groups.shares] for lr in left]
-            logits = self._judge.logits_of(twin)
-            update = optimizers.updater(optimizer)
-            dead = collapse.stays_dead(logits, optimizer, update, rates, splits.normalize(images))
+            dead, _ = as_memory_allows(lambda size: self._stays_dead(rates, size), collapse.PROOF_IMAGES)
         networks.to_training(self.model)
         return dead
 
+    def _stays_dead(self, rates: list[list[float]], size: int) -> bool:
+        """Let a copy go on without a gradient; its outputs are computed of ``size`` images at once."""
+        twin = copy.deepcopy(self.model)
+        optimizer = self._optimizer_of(twin)
+        optimizers.load_state(optimizer, copy.deepcopy(optimizers.state_of(self._optimizer)))
+        images, _ = next(self._splits.train.batches(collapse.PROOF_IMAGES))
+        logits, update = self._logits_of(twin, size), optimizers.updater(optimizer)
+        return collapse.stays_dead(logits, optimizer, update, rates, self._splits.normalize(images))
+
+    def _logits_of(self, model: nn.Module, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what computes logits as the training does, of ``size`` images at once."""
+        forward = self._forward_of(model)
+        return lambda images: torch.cat([outputs.logits_of(forward(some)) for some in images.split(size)])
+
     def _batches(self, order: torch.Generator, n_behind: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield an epoch's batches after ``n_behind``: images float32 ``[b, c, h, w]``, labels int64 ``[b]``."""
-        splits, batch = self._splits, self._config.batch_size
+        """Yield an epoch's batches after ``n_behind``: images float32 ``[b, c, h, w]``, labels int64 ``[b]``.
+
+        Where images are blended labels are float32 ``[b, 3]``, see ``augment.mixing.mixed_labels``.
+        """
+        splits, batch, augment = self._splits, self._config.batch_size, self._augment
+        first = self._step - n_behind
         rows = splits.train.placed(torch.randperm(len(splits.train), generator=order))
         rows = rows[: self.steps_per_epoch * batch]
         per_image = math.prod(splits.shape)
         batches_per_chunk = max(1, CHUNK_ELEMENTS // (batch * per_image))
         # Chunks begin where they always do: a batch has the same place in memory, which kernels may depend on.
         n_chunks_behind, n_behind = divmod(n_behind, batches_per_chunk)
+        first += n_chunks_behind * batches_per_chunk
         for chunk in rows.split(batch * batches_per_chunk)[n_chunks_behind:]:
             images, labels = splits.train.take(chunk)
-            images = splits.normalize(images)
+            if augment is None:
+                images = splits.normalize(images)
+            else:
+                images, labels = augment(images, labels, first, batch)
+                first += batches_per_chunk
             yield from islice(zip(images.split(batch), labels.split(batch), strict=True), n_behind, None)
             n_behind = 0
 
@@ -498,28 +613,43 @@ class SerialTraining:
             averaged_val_score=averaged.score if averaged else None,
         )
 
+    def _score(self, model: nn.Module, images: ImageSet, *, by_class: bool = False) -> torch.Tensor:
+        """Return what ``_scored`` does, of as many images at once as memory holds."""
+
+        def scored(size: int) -> torch.Tensor:
+            return self._scored(model, images, size, by_class=by_class)
+
+        found, self._room.evaluation = as_memory_allows(scored, self._room.evaluation)
+        return found
+
     @torch.no_grad()
-    def _score(self, model: nn.Module, images: ImageSet) -> torch.Tensor:
+    def _scored(self, model: nn.Module, images: ImageSet, size: int, *, by_class: bool) -> torch.Tensor:
         """Return mean loss, accuracy and what the study's metric needs, float64, on the device.
 
-        The confusion of the C classes, where a metric needs it, follows as ``C * C`` counts: ``[2]`` or
-        ``[2 + C * C]``. Without images all are NaN.
+        The confusion of the C classes, where a metric needs it, follows as ``C * C`` counts; then, where asked for
+        ``by_class``, how many images of each are right: from ``[2]`` to ``[2 + C * C + C]``. Without images all are
+        NaN.
         """
         n = self._splits.n_classes
         n_counts = 0 if self._rules.metric is None else n * n
+        n_right = n if by_class else 0
         if not len(images):
-            return torch.full((2 + n_counts,), math.nan, dtype=self._sum_dtype, device=self._device)
+            return torch.full((2 + n_counts + n_right,), math.nan, dtype=self._sum_dtype, device=self._device)
         confusion = torch.zeros(n_counts, dtype=self._sum_dtype, device=self._device)
+        right = torch.zeros(n_right, dtype=self._sum_dtype, device=self._device)
         model.eval()
         total = torch.zeros(2, dtype=self._sum_dtype, device=self._device)
-        for x, y in images.batches(EVALUATION_BATCH):
-            loss, logits = self._judge.summed(model(self._splits.normalize(x)), y)
+        forward = self._forward_of(model)
+        for x, y in images.batches(size):
+            loss, logits = self._judge.summed(forward(self._splits.normalize(x)), y)
             found = logits.argmax(1)
             total += torch.stack((loss, (found == y).sum())).to(total.dtype)
             if n_counts:
                 confusion += torch.bincount(y * n + found, minlength=n * n).to(total.dtype)
+            if n_right:
+                right += torch.bincount(y[found == y], minlength=n).to(total.dtype)
         mean = total / len(images)
-        return torch.cat((mean, confusion))
+        return torch.cat((mean, confusion, right))
 
     def _decided_by(self) -> str:
         splits = self._splits
@@ -529,6 +659,6 @@ class SerialTraining:
             "shape": splits.shape,
             "n_classes": splits.n_classes,
         }
-        return decisions(
-            config=asdict(self._config), model=asdict(self._model_config), rules=asdict(self._rules), data=sizes
-        )
+        augment = self._rules.augment
+        rules = asdict(self._rules) | {"augment": None if augment is None else augment.given}
+        return decisions(config=asdict(self._config), model=asdict(self._model_config), rules=rules, data=sizes)

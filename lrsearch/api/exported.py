@@ -1,0 +1,75 @@
+"""A trial written as a program or as its learning rates, into a file."""
+
+import json
+from pathlib import Path
+from typing import Literal, get_args
+
+from lrsearch import given
+from lrsearch.errors import UsageError, nearest
+from lrsearch.report.own_split import own_split
+from lrsearch.report.text_file import check_folder
+from lrsearch.report.text_file import write as write_text
+from lrsearch.spec.study import StudySpec
+from lrsearch.text import file_name
+from lrsearch.trial import Trial
+
+Program = Literal["torch", "lightning"]
+Rates = Literal["json", "csv"]
+Target = Program | Rates
+
+
+def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir: Path | None, *, force: bool) -> Path:
+    """Write a trial and return where; see ``Search.export``.
+
+    Raises:
+        UsageError: it cannot be written so, or there.
+    """
+    known = [*get_args(Program), *get_args(Rates)]
+    if to not in known:
+        raise UsageError(f"export: must be to one of {', '.join(known)}, got {to!r}{nearest(str(to), known)}")
+    name = file_name(spec.name)
+    if to in ("json", "csv"):
+        out = path or Path(f"{name}.{to}")
+        _write({out: _rates(trial, spec, to)}, force=force)
+        return out
+    _check_found(spec)
+    from lrsearch.report.export_program import program
+
+    out = path or Path(f"train-{name}.py")
+    files = {}
+    split = None if spec.loop is not None or spec.dataset.own is None else own_split(spec, data_dir)
+    beside = out.with_suffix(".split.json")
+    if split is not None:
+        files[beside] = json.dumps(split.document(spec), ensure_ascii=False) + "\n"
+    files[out] = program(trial, spec, to, split, "" if split is None else beside.name)
+    _write(files, force=force)
+    return out
+
+
+def _rates(trial: Trial, spec: StudySpec, to: Rates) -> str:
+    from lrsearch.report import export
+
+    if to == "csv":
+        return export.to_csv(trial, spec)
+    return json.dumps(export.to_json(trial, spec), indent=2, allow_nan=False) + "\n"
+
+
+def _check_found(spec: StudySpec) -> None:
+    """Refuse a program that would look for something in vain."""
+    names = [spec.dataset.name, spec.model.name, spec.model.loss or ""] if spec.loop is None else [spec.loop.name]
+    handed = [given.short(name) for name in names if given.is_given(name)]
+    if handed:
+        raise UsageError(
+            f"a program has to find '{handed[0]}', which was handed over in Python and stands in no file: put it in "
+            f"net.py and search with 'net.py:{handed[0]}', or export to json or csv"
+        )
+
+
+def _write(files: dict[Path, str], *, force: bool) -> None:
+    """Write all files, or none where one of them holds something else."""
+    for path, text in files.items():
+        check_folder(path)
+        if not force and path.exists() and path.read_bytes() != text.encode():
+            raise UsageError(f"{path} exists and holds something else: name another file, or give force=True")
+    for path, text in files.items():
+        write_text(path, text)

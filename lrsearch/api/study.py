@@ -1,0 +1,219 @@
+"""A study as a script or a notebook has it: its trials, its best one, what may be written of it."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrsearch import given
+from lrsearch.analysis import ranking
+from lrsearch.api import exported
+from lrsearch.api.best import Best
+from lrsearch.errors import LrsearchError, NothingFeasibleError, UnknownNameError
+from lrsearch.spec.study import StudySpec
+from lrsearch.text import file_name
+from lrsearch.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lrsearch.api.settings import Wanted
+    from lrsearch.api.weights import TrialNetwork
+    from lrsearch.report.answer import Answer
+    from lrsearch.run import Here
+    from lrsearch.store.places import Place
+    from lrsearch.store.study import Study
+
+STORAGE = "lrsearch.db"
+
+
+class Search:
+    """A study in a database, read anew at every question.
+
+    Args:
+        place: the database.
+        name: of the study.
+        here: what to compute with where weights are asked for.
+        artifacts: where its weights lie; None: where the study says.
+        wanted: what the call asked for that searched it; None for a study that was opened.
+
+    Raises:
+        StorageError: in every member, where the database does not answer.
+        UnknownNameError: likewise, where the study is gone.
+    """
+
+    def __init__(
+        self, place: "Place", name: str, here: "Here", artifacts: str | None = None, wanted: "Wanted | None" = None
+    ) -> None:
+        self._place, self._here, self._artifacts, self._wanted = place, here, artifacts, wanted
+        self.name = name
+
+    def __repr__(self) -> str:
+        """Return what opens it."""
+        return f"lrsearch.open_study({self.name!r}, storage={str(self._place)!r})"
+
+    def _repr_html_(self) -> str:
+        from lrsearch.report import notebook
+
+        return notebook.answer(self._answer())
+
+    @property
+    def spec(self) -> StudySpec:
+        """What is searched."""
+        with self._study() as study:
+            return study.spec
+
+    @property
+    def trials(self) -> list[Trial]:
+        """The trials that have been started, by number."""
+        with self._study() as study:
+            return study.trials()
+
+    @property
+    def best(self) -> Best | None:
+        """What the best complete trial says; None where none is complete yet."""
+        found = self._answer()
+        return None if found.winner is None else Best(found, found.winner, self._weights)
+
+    def table(self) -> "pd.DataFrame":
+        """Return the trials as a table of pandas, one a row by number, with the columns of ``lrsearch trials``.
+
+        Raises:
+            LrsearchError: pandas is not installed.
+        """
+        from lrsearch.report.plain import flat
+
+        try:
+            import pandas as pd
+        except ImportError:
+            raise LrsearchError(
+                "study.table() needs pandas, which is not installed: pip install pandas, or take study.trials"
+            ) from None
+        rows = [flat(trial) for trial in self.trials]
+        return pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
+
+    def report(self, path: str | PathLike[str] | None = None) -> Path:
+        """Write a page of what was found that needs nothing but itself; return its path.
+
+        Args:
+            path: of the file; one of the study's name in the working folder if not given.
+
+        Raises:
+            UsageError: the file cannot be written.
+        """
+        from lrsearch.gather import gather
+        from lrsearch.report import html_page, text_file
+
+        out = Path(f"{file_name(self.name)}.html") if path is None else Path(fspath(path))
+        text_file.check_folder(out)
+        with self._study() as study:
+            page = html_page.html(gather(study))
+        text_file.write(out, page)
+        return out
+
+    def export(
+        self,
+        to: exported.Target = "torch",
+        path: str | PathLike[str] | None = None,
+        *,
+        trial: int | None = None,
+        force: bool = False,
+    ) -> Path:
+        """Write a trial as a program, or the learning rate of each of its updates; return the path of the file.
+
+        Args:
+            to: ``torch`` or ``lightning``: a program that needs no lrsearch; ``json`` or ``csv``: its learning rates.
+            path: of the file; one of the study's name in the working folder if not given. A program of pictures of your
+                own reads which of them train from a file beside it, with the ending ``.split.json``.
+            trial: the number of a trial; the best one if not given.
+            force: whether a file of other content may be overwritten.
+
+        Raises:
+            UsageError: the file cannot be written, or holds something else; or a program cannot find what was handed
+                over in Python.
+            UnknownNameError: there is no such trial.
+            NothingFeasibleError: there is no best one.
+        """
+        chosen, spec = self._chosen(trial), self._spec()
+        out = None if path is None else Path(fspath(path))
+        return exported.write(chosen, spec, to, out, self._here.data_dir, force=force)
+
+    def _chosen(self, number: int | None) -> Trial:
+        trials = {trial.number: trial for trial in self.trials}
+        if number is None:
+            best = ranking.best([*trials.values()], self.spec.metric.direction)
+            if best is None:
+                raise NothingFeasibleError(
+                    f"no trial of the study '{self.name}' was trained through: there is no best one"
+                )
+            return best
+        if number not in trials:
+            has = f"has trials 0 to {max(trials)}" if trials else "has no trial yet"
+            raise UnknownNameError(f"there is no trial {number} in the study '{self.name}', which {has}")
+        return trials[number]
+
+    def _answer(self) -> "Answer":
+        from lrsearch.report import answer
+
+        with self._study() as study:
+            return answer.build(study.trials(), study.spec, str(self._place), budget=study.budget())
+
+    def _spec(self) -> StudySpec:
+        """Return the spec with the names by which this process finds functions and pictures."""
+        filed = self.spec
+        if self._wanted is None:
+            return filed
+        for one in self._wanted.given:
+            given.hand_over(one)
+        asked = self._wanted.spec
+        own = {"dataset": asked.dataset, "model": asked.model, "loop": asked.loop}
+        return filed.model_copy(update=own)
+
+    def _weights(self, trial: Trial) -> "TrialNetwork":
+        """Read the weights of a complete trial, or train it once more for them."""
+        from lrsearch.api import weights
+
+        with self._study() as study:
+            return weights.read(study, trial, self._spec(), self._here, self._artifacts)
+
+    @contextmanager
+    def _study(self) -> "Iterator[Study]":
+        from lrsearch.store import study as studies
+        from lrsearch.store.storage import open_existing
+
+        with closing(open_existing(self._place, to_read=True)) as database:
+            yield studies.get(database, self.name)
+
+
+def open_study(
+    name: str | None = None,
+    storage: str | PathLike[str] = STORAGE,
+    *,
+    device: str = "auto",
+    data_dir: str | PathLike[str] | None = None,
+    artifacts: str | PathLike[str] | None = None,
+) -> Search:
+    """Return a study that was filed before, by this API or on the command line.
+
+    Args:
+        name: of the study; None where there is only one.
+        storage: a SQLite file or the URL of a database.
+        device: what a trial is trained with whose weights are asked for and were not kept.
+        data_dir: where the images lie.
+        artifacts: where the weights lie; None: where the study says.
+
+    Raises:
+        StorageError: there is no such database, or it does not answer.
+        UnknownNameError: there is no such study in it.
+    """
+    from lrsearch.run import Here
+    from lrsearch.store import study as studies
+    from lrsearch.store.places import parse_place
+    from lrsearch.store.storage import open_existing
+
+    place = parse_place(fspath(storage))
+    here = Here(device, None, None if data_dir is None else Path(data_dir), progress=False)
+    with closing(open_existing(place, to_read=True)) as database:
+        found = studies.get(database, name).name
+    return Search(place, found, here, None if artifacts is None else fspath(artifacts))

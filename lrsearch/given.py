@@ -1,0 +1,57 @@
+"""What was handed over in Python and has no name to be imported by: functions of a notebook, arrays, data sets.
+
+A study names it ``lrsearch.given:NAME``. It is known in this process alone: other processes are told to import a file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MODULE = __name__
+"""Stands for this process where a study names a module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Something that was handed over."""
+
+    name: str
+    """An identifier."""
+    function: Callable[..., Any]
+    """Itself, or what returns it."""
+    sha256: str = ""
+    """Of its source, or of the word that stands for it; empty for data, which are known by their content."""
+    path: Path | None = None
+    """Where its source stands: a file, or what a notebook calls one of its cells."""
+
+    def __str__(self) -> str:
+        """Return what a study calls it."""
+        return f"{MODULE}:{self.name}"
+
+
+_given: dict[str, Given] = {}
+
+
+def hand_over(one: Given) -> None:
+    """Have it found under its name in this process; of two with one name the later."""
+    _given[one.name] = one
+
+
+def found(name: str) -> Given | None:
+    """Return what was handed over under a name in this process."""
+    return _given.get(name)
+
+
+def short(name: str) -> str:
+    """Return what names a function without the module that stands for this process.
+
+    >>> short("lrsearch.given:build"), short("net.py:build")
+    ('build', 'net.py:build')
+    """
+    return name.removeprefix(f"{MODULE}:")
+
+
+def is_given(name: object) -> bool:
+    """Whether something that a study names was handed over."""
+    return isinstance(name, str) and name.startswith(f"{MODULE}:")

@@ -1,0 +1,109 @@
+"""What a study leaves to the device of its first worker: the precision, how many images fit, a layout of memory.
+
+A few updates of a training as it will be are made for it, and thrown away. What is found is filed with the study, and
+all its trainings compute so.
+"""
+
+import logging
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from lrsearch.errors import DeviceError
+from lrsearch.spec.training import TrainingSpec
+from lrsearch.training import precision as precisions
+from lrsearch.training.device import is_out_of_memory
+from lrsearch.training.engine import Paused
+from lrsearch.training.micro_batches import N_FIRST
+from lrsearch.training.serial import SerialEngine, SerialTraining
+from lrsearch.trial import Arithmetic, OptimizerConfig, ScheduleConfig, TrialConfig
+
+log = logging.getLogger(__name__)
+
+N_TIMED = 5
+"""Most updates of each layout that are timed."""
+ENOUGH_SECONDS = 2.0
+"""After so long in timed updates the measurement is good enough."""
+FASTER = 1.03
+"""How many times as fast channels-last must be; less is the noise of so few updates."""
+KERNEL_DIMS = 4
+"""Of a weight that a layout of channels concerns."""
+OPTIMIZER = OptimizerConfig("adamw", 1e-6)
+"""None here keeps a larger state; its rate is too low for a training to diverge."""
+
+
+def settle(engine: SerialEngine, training: TrainingSpec, batch_size: int) -> Arithmetic:
+    """Return how the trainings of a study are to compute, by what it asks for and what this device does best.
+
+    Args:
+        engine: of the study, on the device of its first worker.
+        training: what the study asks for; what it says holds.
+        batch_size: the largest of the study [examples].
+
+    Raises:
+        DeviceError: the device cannot compute as the study asks, or its memory does not hold the training.
+    """
+    device = engine.splits.device
+    found = training.arithmetic or Arithmetic()
+    found = replace(found, precision=precisions.resolved(training.precision, device))
+    precisions.check(found.precision, device)
+    try:
+        if training.micro_batch == "auto":
+            found = replace(found, micro_batch=_fitting(engine.computing(found), batch_size))
+        if training.channels_last == "auto":
+            found = replace(found, channels_last=_is_faster(engine, found, batch_size))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceError(
+            f"the memory of {engine.device} must hold the gradients of a few images, and does not: free some, or name "
+            f"another --device or a smaller model"
+        ) from None
+    log.info("trainings compute so, by a look at %s: %s", engine.device, found)
+    return found
+
+
+def _fitting(engine: SerialEngine, batch_size: int) -> int | None:
+    """Return how many images' gradients memory holds at once; None where it is a whole batch."""
+    training = _begun(engine, batch_size)
+    list(islice(_updates(training), N_FIRST))
+    return training.micro_batch
+
+
+def _is_faster(engine: SerialEngine, arithmetic: Arithmetic, batch_size: int) -> bool:
+    """Whether updates take less time with the channels of a pixel side by side."""
+    layouts = [replace(arithmetic, channels_last=last) for last in (False, True)]
+    trainings = [_begun(engine.computing(one), batch_size) for one in layouts]
+    if not any(p.ndim == KERNEL_DIMS for p in trainings[0].model.parameters()):
+        return False
+    streams = [_updates(training) for training in trainings]
+    pairs: list[tuple[float, float]] = []
+    # In turn, so that whatever else the machine does concerns both; the first allocates.
+    for seconds in islice(zip(*streams, strict=True), 1, 1 + N_TIMED):
+        pairs.append((seconds[0], seconds[1]))
+        if sum(map(sum, pairs)) > ENOUGH_SECONDS:
+            break
+    ratio = statistics.median(plain / last for plain, last in pairs)
+    log.info("channels-last is %.2f times as fast on %s, at batch size %d", ratio, engine.device, batch_size)
+    return ratio >= FASTER
+
+
+def _begun(engine: SerialEngine, batch_size: int) -> SerialTraining:
+    always = threading.Event()
+    always.set()
+    config = TrialConfig(OPTIMIZER, ScheduleConfig("constant"), batch_size, max(N_FIRST, N_TIMED) + 1, seed=0)
+    return engine.start(config, attention=always)
+
+
+def _updates(training: SerialTraining) -> Iterator[float]:
+    """Make one update after another, each in a step of its own; yield what it took [seconds]."""
+    begun: float | None = None
+    for told in training.epochs():
+        if not isinstance(told, Paused):
+            continue  # after an epoch; what that costs belongs to its last update
+        if begun is not None:
+            yield time.perf_counter() - begun
+        begun = time.perf_counter()
