@@ -90,6 +90,7 @@ MEANINGS: dict[str, str] = {
     "sampler": "[Table](#sampler).",
     "pruner": "[Table](#pruner).",
     "training": "[Table](#training).",
+    "augment": "[Table](#augment).",
     "workers": "[Table](#workers).",
     "space": "[Table](#space).",
     "dataset.name": "Which images: a data set's name, or [your own](own.md): `folder:PATH`, `csv:FILE`, "
@@ -147,7 +148,33 @@ MEANINGS: dict[str, str] = {
     "training.class_weights": "Power of the inverse frequency by which classes weigh in the training loss; `1`: every "
     "class as much as every other.",
     "training.weight_decay_on": "Where weight decay acts: `matrices` leaves biases and norms alone.",
+    "training.precision": "Of matrix products and convolutions; weights, optimizer, average and loss are fp32. `auto`: "
+    "bf16 on a CUDA GPU that has it, else fp32.",
+    "training.tf32": "Whether a GPU may compute fp32 with 10 bits of mantissa instead of 23.",
+    "training.channels_last": "Whether the channels of a pixel lie side by side in memory. `auto`: if that is measured to "
+    "be faster, before the first trial.",
+    "training.micro_batch": "Images whose gradients are computed at once: a larger batch is computed in parts. `auto`: "
+    "as many as memory holds, counted before the first trial.",
     "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
+    "augment.auto": 'What `augment = "auto"` says: `flip`, and `crop` by an eighth of a side, for colour pictures; '
+    "nothing for grey ones, and where classes are called by numbers, as digits are.",
+    "augment.flip": "Mirror half of the images, left to right.",
+    "augment.crop": "Put a frame of so many pixels around an image and cut one of its size out of it, anywhere.",
+    "augment.affine": "Rotate by up to so many degrees to either side.",
+    "augment.translate": "Shift by up to this part of a side, to any side.",
+    "augment.scale": "Change the size by up to this part: `0.2` by factors from 0.8 to 1.2.",
+    "augment.shear": "Shear along the rows by up to so many degrees to either side.",
+    "augment.resized_crop": "Cut out a part of this area or more, its sides from 3:4 to 4:3, and bring it to the whole "
+    "size.",
+    "augment.brightness": "Change it by up to this part: `0.2` by factors from 0.8 to 1.2.",
+    "augment.contrast": "Likewise.",
+    "augment.saturation": "Likewise; not for grey images.",
+    "augment.trivial": "TrivialAugmentWide: one of fourteen changes of colour or place, of one of 31 strengths.",
+    "augment.erase": "Probability with which a rectangle of 2 to 33 % of the area is erased.",
+    "augment.mixup": "Blend each image with another one of its batch, and their labels: alpha of the Beta distribution.",
+    "augment.cutmix": "Show another image of the batch in a rectangle: likewise. With `mixup` too, half of the images "
+    "each.",
+    "augment.label_smoothing": "Part of every label that is spread evenly over all classes, in the training loss.",
     "workers.lease_seconds": "A worker that was not heard of for so long has lost its trial; it gives a sign of life "
     f"{spec.WorkersSpec.HEARTBEATS_PER_LEASE} times as often.",
     "workers.checkpoint_seconds": "A trial's state is kept at least this often, so that no more work is repeated after "
@@ -227,6 +254,15 @@ UNSET: dict[str, str] = {
     "model.loss": "cross entropy",
     "training.class_weights": "`0`",
     "training.weight_decay_on": "`all` for mlp and cnn, else `matrices`",
+    "training.precision": "`fp32`",
+    "training.tf32": "in convolutions alone, as PyTorch has it",
+    "training.channels_last": "`off`",
+    "training.micro_batch": "whole batches; halved where memory runs out",
+    "augment": "nothing",
+    **{f"augment.{name}": "`false`" for name in ("auto", "flip", "trivial")},
+    **{f"augment.{name}": "`0`" for name in ("crop", "affine", "translate", "scale", "shear", "resized_crop")},
+    **{f"augment.{name}": "`0`" for name in ("brightness", "contrast", "saturation")},
+    **{f"augment.{name}": "`0`" for name in ("erase", "mixup", "cutmix", "label_smoothing")},
     "space.stem_ratio": "0.003 to 1 (log) where training starts from weights, else one rate for all",
     "space.layer_decay": "none",
     "space.backbone_ratio": "none",
@@ -252,7 +288,7 @@ def key_tables() -> dict[str, str]:
     """
     used: set[str] = set()
     tables = {"study": (spec.StudySpec, "")}
-    for table in ("dataset", "model", "objective", "budget", "training", "workers", "space"):
+    for table in ("dataset", "model", "objective", "budget", "training", "augment", "workers", "space"):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
     out |= {f"keys of {table}": _table_of_kinds(table, used) for table in spec.KINDS}

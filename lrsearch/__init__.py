@@ -1,7 +1,7 @@
 """Search learning rates and learning-rate schedules of image classifiers.
 
-``search`` and ``open_study`` are the Python API (``lrsearch.api``), ``log`` and ``uniform`` make ranges for it; what is asked
-for is loaded then.
+``search`` and ``open_study`` are the Python API (``lrsearch.api``), ``log`` and ``uniform`` make ranges for it. What is
+asked for is loaded then.
 """
 
 from importlib import import_module
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from lrsearch.api.search import search
     from lrsearch.api.space import log, uniform
     from lrsearch.api.study import open_study
+    from lrsearch.training.loop.run import Run
 
-__all__ = ["__version__", "log", "open_study", "schedules", "search", "uniform"]
+__all__ = ["Run", "__version__", "log", "open_study", "schedules", "search", "uniform"]
 
 _HOMES = {
+    "Run": "lrsearch.training.loop.run",
     "log": "lrsearch.api.space",
     "open_study": "lrsearch.api.study",
     "search": "lrsearch.api.search",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MODULE = __name__
+MODULE = "lrsearch.given"
 """Stands for this process where a study names a module."""
 
 

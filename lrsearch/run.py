@@ -123,6 +123,20 @@ class Session:
             DataError: they are not.
         """
         object.__setattr__(self, "study", self.study.measured(self.engine.facts))
+        self._settle()
+
+    def _settle(self) -> None:
+        """File how trainings compute where that is found here, and compute as it is filed.
+
+        Raises:
+            DeviceError: the device of this process cannot.
+        """
+        spec = self.study.spec
+        filed = spec.facts.arithmetic
+        if filed != self.engine.facts.arithmetic or (filed is None and spec.training.leaves_open):
+            from lrsearch import worker
+
+            object.__setattr__(self, "study", worker.settle(self.study, self.engine))
 
     def attend(self, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
         """Train trials until the budget is used up, then have the winner judged on the test images, once per study.
@@ -153,6 +167,7 @@ class Session:
             events = worker.work(claims, engine, keeper, self.artifacts, wait=wait, before=before)
             with closing(events):
                 for event in events:
+                    self._settle()  # memory may have run out meanwhile
                     if isinstance(event, SearchEnded) and event.reason not in NOT_OVER:
                         self.judge_winner(claims.worker, leave)
                     yield event

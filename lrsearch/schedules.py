@@ -45,10 +45,10 @@ def factors(schedule: ScheduleConfig, n_steps: int) -> Factors:
 def curve(family: str, n_steps: int, peak_lr: float = 1.0, **settings: object) -> Factors:
     """Return the learning rate at each update, `[n_steps]`, of a schedule that is named by its family.
 
-    What ``settings`` does not name is as in a setting that does not name it: without warm-up, down to 0.
+    What ``settings`` does not name is as in a setting (``"sgd lr=0.1 cosine"``) that does not name it.
 
-    >>> curve("linear", n_steps=5, peak_lr=0.1, warmup_fraction=0.2).tolist()
-    [0.1, 0.1, 0.06666666666666668, 0.03333333333333334, 0.0]
+    >>> curve("linear", n_steps=5, peak_lr=0.1, warmup_fraction=0.2, final_fraction=0.0).tolist()
+    [0.1, 0.1, 0.07500000000000001, 0.05, 0.025]
 
     Raises: StudyFileError for a family or a setting that is not known, or out of range; for plateau, whose rates depend
     on validation results.

@@ -199,7 +199,7 @@ class Divergence:
     collapsed: bool = False
     """Whether the network answers the same whatever the image, from ``step`` on; its loss is that of guessing."""
     overflowing: bool = False
-    """Whether too many updates until ``step`` were left out, because their gradients are too large for fp16."""
+    """Whether too many updates until ``step`` were left out, because their gradients are not finite in fp16."""
 
 
 class State(StrEnum):
@@ -244,7 +244,7 @@ class Reason(StrEnum):
     COLLAPSED = "collapsed"
     """The network's outputs no longer depend on the image, or its loss ended at that of guessing after a blow-up."""
     OVERFLOWING = "overflowing"
-    """Too many of its updates were left out, because their gradients are too large for fp16."""
+    """Too many of its updates were left out, because their gradients are not finite in fp16."""
     OUT_OF_MEMORY = "out_of_memory"
     CRASH = "crash"
     """The training raised an error, or its process ended."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lrsearch import cores
-from lrsearch.domain import Choice, Fixed
-from lrsearch.errors import StorageError
+from lrsearch.domain import Choice, Fixed, high_end
+from lrsearch.errors import StorageError, StudyFileError
 from lrsearch.events import (
     EndReason,
     EpochDone,
@@ -28,16 +28,17 @@ from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
-from lrsearch.training import data, device, own_networks, preflight, weights
+from lrsearch.training import data, device, own_networks, precision, preflight, settling, weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.loop import look
 from lrsearch.training.loop.engine import LoopEngine
 from lrsearch.training.loop.faults import LoopError
 from lrsearch.training.loop.run import LoopRules
+from lrsearch.training.micro_batches import LEAST_WITH_BATCH_NORM
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
-from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Outcome, Reason, State, Trial
 
 log = logging.getLogger(__name__)
 
@@ -96,11 +97,12 @@ def build_engine(
         metric,
         spec.training.class_weights or None,
         spec.decay_matrices or None,
-        augment=spec.augmented(facts),
+        augment=spec.augmented(facts.shape, facts.classes),
     )
     engine = SerialEngine(splits, model, where, rules, facts, stream=not data.fits(splits, where))
     precision.set_tf32(spec.training.tf32)
-    filed, said = spec.facts.arithmetic, spec.training.arithmetic
+    known, said = spec.measured_facts, spec.training.arithmetic
+    filed = None if known is None else known.arithmetic
     if filed is not None or said is not None:
         engine.follow(filed or said or Arithmetic(), is_settled=filed is not None or not spec.training.leaves_open)
     _check_parts(spec, engine)
@@ -118,7 +120,7 @@ def settle(study: Study, engine: Engine) -> Study:
         return study
     if spec.facts.arithmetic is None and spec.training.leaves_open:
         here = settling.settle(engine, spec.training, int(high_end(spec.space.batch_size)))
-    if here is not None:
+    if here is not None and here != spec.facts.arithmetic:
         study = study.settled(here)
     filed = study.spec.facts.arithmetic
     if filed is not None and filed != engine.facts.arithmetic:
@@ -362,6 +364,11 @@ class _Attempt:
                     return self._engine.start(config, stored, attention)
                 except CheckpointError as error:
                     log.warning("trial %d: %s", self._number, error)
+        if self._claim.resumed and self._spec.loop is not None and self._checkpoint is None:
+            log.warning(
+                "trial %d: nothing was kept of it, so it starts again; a loop that calls run.resume() goes on",
+                self._number,
+            )
         return self._engine.start(config, None, attention)
 
     def _keep_state(self, step: int) -> bool:
@@ -464,7 +471,7 @@ def _diverged(found: Divergence, last: EpochMetrics | None) -> Outcome:
         reason, done = Reason.OVERFLOWING, last.epoch if last else 0
         message = (
             f"overflowing at step {found.step}, lr {found.lr:.3g}: too many updates are left out, because their "
-            f"gradients are too large for fp16"
+            f"gradients are not finite in fp16"
         )
         return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
     if found.collapsed:

@@ -30,6 +30,7 @@ import pytest
 import typer
 import yaml
 from command_line import Running
+from ones_own import NET, make_pictures
 from postgres import Account
 
 from lrsearch.cli import app as cli
@@ -509,9 +510,9 @@ class Engine:
         )
         return name
 
-    def ran(self, *words: str) -> str:
+    def ran(self, *words: str, flags: tuple[str, ...] = ()) -> str:
         """Run a command of lrsearch to its end; return what it wrote to stdout."""
-        name = self.start("cli", *words)
+        name = self.start("cli", *words, flags=flags)
         assert self.docker("wait", name) == "0", self.log(name)
         return subprocess.run(["docker", "logs", name], capture_output=True, text=True, check=True).stdout
 
@@ -590,6 +591,36 @@ def test_a_study_in_containers_keeps_its_budget_though_a_worker_is_killed_and_an
     with closing(open_existing(parse_place(f"@{tmp_path / 'storage'}"))) as database:
         trials = studies.get(database, "digits").trials()
     assert sorted(t.number for t in trials) == list(range(8))
+
+
+@ENGINE
+@pytest.mark.slow
+def test_pictures_and_a_network_of_ones_own_are_trained_by_the_workers_that_are_shown_them(
+    engine: Engine, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    make_pictures(own / "pets")
+    (own / "nets").mkdir()
+    (own / "nets" / "net.py").write_text(NET)
+    shown = (f"--volume={own / 'pets'}:/pets:ro", f"--volume={own / 'nets'}:/nets:ro")
+    asked = ("--dataset", "folder:/pets", "--model", "/nets/net.py:build", "--trials", "6", "--epochs", "2")
+    without = engine.start("worker")
+    assert engine.ran("run", "--name", "pets", "--detach", *asked, flags=shown) == "pets\n"
+    until(lambda: "leaves the study 'pets' to others" in engine.log(without), "a worker that sees none of it says so")
+    assert "/pets, which the study names, is not on this machine" in engine.log(without)
+
+    workers = [engine.start("worker", flags=shown) for _ in range(2)]
+    last = json.loads(engine.ran("status", "pets", "--watch", "--json").splitlines()[-1])
+    assert last["finished"] == 6
+    assert any("pets < 0 " in engine.log(name) for name in workers)
+    decoded = "from pathlib import Path; print(*Path('/artifacts/cache/pictures').glob('*/images.npy'))"
+    (made,) = engine.docker("exec", workers[0], "python", "-c", decoded).split()
+    trained = engine.ran("train", "pets", "-o", "/artifacts/pets", "--json", flags=shown)
+    assert json.loads(trained)["model"]["test"]["n_images"] == 15
+    table = engine.ran("predict", "pets", "--folder", "/pets/red", flags=shown)
+    assert len(table.splitlines()) == 25
+    (still,) = engine.docker("exec", workers[0], "python", "-c", decoded).split()
+    assert still == made, "decoded once for all containers"
 
 
 @ENGINE

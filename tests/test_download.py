@@ -8,11 +8,10 @@ import pickle
 import subprocess
 import sys
 import tarfile
-import threading
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,15 @@ import numpy as np
 import pytest
 import scipy.io  # type: ignore[import-untyped]
 import torch
+from served import Mirror
 from torchvision import datasets  # type: ignore[import-untyped]
 from torchvision.datasets import utils  # type: ignore[import-untyped]
 
 from lrsearch.errors import DataError, StudyFileError
 from lrsearch.training import download
 from lrsearch.training.data import DataConfig, load
+
+pytest_plugins = ["served"]
 
 IDX = download.IDX_FILES
 
@@ -138,64 +140,6 @@ def packed(files: dict[str, bytes], folder: str = "cifar-10-batches-py") -> byte
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
-
-
-@dataclass
-class Mirror:
-    """A server on this machine, and what it does with a file."""
-
-    url: str = ""
-    files: dict[str, bytes] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    cut: str = ""
-    """The file whose second half never comes; the connection closes."""
-    stalled: str = ""
-    """The file whose second half never comes; the connection stays open."""
-    half_sent: threading.Event = field(default_factory=threading.Event)
-    release: threading.Event = field(default_factory=threading.Event)
-
-
-@pytest.fixture
-def mirror() -> Iterator[Mirror]:
-    state = Mirror()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.lstrip("/")
-            state.asked.append(name)
-            if name not in state.files:
-                self.send_error(404)
-                return
-            content = state.files[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            try:
-                if name in (state.cut, state.stalled):
-                    self.wfile.write(content[: len(content) // 2])
-                    # torchvision asks once to follow redirects and once for the file.
-                    if state.asked.count(name) > 1:
-                        state.half_sent.set()
-                    if name == state.stalled:
-                        state.release.wait(60)
-                else:
-                    self.wfile.write(content)
-            except OSError:
-                pass  # the client has hung up
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_address[1]}/"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield state
-    state.release.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 def serve_mnist(mirror: Mirror, monkeypatch: pytest.MonkeyPatch, class_name: str = "MNIST") -> dict[str, bytes]:

@@ -536,7 +536,7 @@ def test_a_file_is_written_once_and_overwritten_only_when_asked(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["--to", "keras"], 2, "--to must be one of torch, lightning, json, csv, got 'keras'"),
+        (["--to", "keras"], 2, "timm, transformers, torchvision, json, csv, got 'keras'"),
         (["-o", "nowhere/x.py"], 2, "nowhere/x.py cannot be written: there is no folder nowhere"),
         (["-o", ".", "--force"], 2, ". is a folder; name a file in it"),
         (["--trial", "last"], 2, "--trial takes best or the number of a trial, got 'last'"),

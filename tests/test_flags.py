@@ -62,9 +62,10 @@ def of(schedule: ScheduleConfig, optimizer: OptimizerConfig | None = None, **set
 
 WHOLE_NUMBERS = {
     *("epochs", "warmup_epochs", "lr_cycle_limit", "batch_size", "seed", "num_classes", "input_size"),
+    "grad_accum_steps",
     *("decay_milestones", "lr_step_size", "lr_warmup_epochs", "train_crop_size", "val_crop_size", "val_resize_size"),
 }
-SEVERAL = {"decay_milestones", "opt_betas", "mean", "std", "input_size", "opt_kwargs", "model_kwargs"}
+SEVERAL = {"decay_milestones", "opt_betas", "mean", "std", "input_size", "opt_kwargs", "model_kwargs", "scale", "ratio"}
 TEXTS = {"sched", "opt", "data_dir", "model", "opt_kwargs", "model_kwargs", "pretrained_path"}
 TEXTS |= {"lr_scheduler", "lr_warmup_method", "data_path"}
 TIMM_DEFAULTS = {
@@ -384,6 +385,51 @@ def test_batches_that_timm_leaves_out_are_said_and_counted() -> None:
     assert "leaves out" not in even
     dropped = prose(flags(of(COSINE), spec(training={"drop_last": True}), "torchvision"))
     assert "the script keeps the last, smaller batch: 17 updates an epoch instead of 16" in dropped
+
+
+COLOUR: dict[str, Any] = {"dataset": {"name": "cifar10", "limit": 1000}}
+
+
+def test_augmentation_is_said_as_far_as_there_are_options() -> None:
+    changed = spec(**COLOUR, augment="flip, crop=4, erase=0.25, mixup=0.2, label_smoothing=0.1, trivial")
+    text = flags(of(COSINE), changed, "timm")
+    said = command(text.replace("--mixup-mode elem", "").replace("--train-interpolation bilinear", ""))
+    assert "no_aug" not in said
+    wanted = {"hflip": 0.5, "reprob": 0.25, "mixup": 0.2, "smoothing": 0.1, "color_jitter": 0}
+    assert {key: said[key] for key in wanted} == wanted
+    assert (said["scale"], said["ratio"]) == ([1, 1], [1, 1]), "no crop that was not asked for"
+    assert "--mixup-mode elem" in text
+    assert "the search changed images by crop=4, trivial, for which there is no option" in prose(text)
+    other = flags(of(COSINE), changed, "torchvision")
+    for option in ("--auto-augment ta_wide", "--random-erase 0.25", "--mixup-alpha 0.2", "--label-smoothing 0.1"):
+        assert option in other
+    assert "changed images by crop=4, for which" in prose(other)
+    third = flags(of(COSINE), changed, "transformers")
+    assert arguments(third).label_smoothing_factor == 0.1
+    assert "flip, crop=4, trivial, erase=0.25, mixup=0.2" in prose(third)
+
+
+def test_a_batch_in_parts_is_accumulated_and_makes_as_many_updates_as_the_search() -> None:
+    parts = spec(training={"micro_batch": 16, "precision": "bf16", "channels_last": "on"})
+    text = flags(of(COSINE), parts, "timm")
+    said = command(text.replace("--amp-dtype bfloat16", ""))
+    assert (said["batch_size"], said["grad_accum_steps"]) == (16, 3)
+    assert said["amp"] is said["channels_last"] is True
+    assert "170 updates (10 epochs of 17)" in prose(text)
+    assert "leaves out" not in prose(text)
+    text = flags(of(COSINE), parts, "transformers")
+    for line in ("per_device_train_batch_size=16", "gradient_accumulation_steps=3", "bf16=True"):
+        assert f"    {line},\n" in text
+    assert "products are computed in fp32" in prose(flags(of(COSINE), parts, "torchvision"))
+    uneven = command(flags(of(COSINE), spec(training={"micro_batch": 20}), "timm"))
+    assert (uneven["batch_size"], "grad_accum_steps" in uneven) == (BATCH, False)
+
+
+def test_a_loop_of_one_s_own_has_no_script() -> None:
+    study = StudySpec.model_validate({"name": "mine", "loop": {"name": "loop.py:train", "n_train": 100}})
+    for script in ("timm", "transformers", "torchvision"):
+        with pytest.raises(UsageError, match="is trained by a loop of your own"):
+            flags(of(COSINE), study, script)
 
 
 # Layers that learn at different rates

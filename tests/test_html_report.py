@@ -308,7 +308,7 @@ def test_markdown_and_json_go_to_stdout(in_folder: InProcess) -> None:
         (["-o", "/dev/null"], "/dev/null is no file; name another"),
         (["-o", ""], "-o takes the name of a file"),
         (["nobody"], "there is no study 'nobody'"),
-        (["-f", "pdf"], "--format must be one of html, markdown, json, got 'pdf'"),
+        (["-f", "pdf"], "--format must be one of html, markdown, json, png, svg, got 'pdf'"),
     ],
 )
 def test_what_cannot_be_written_is_said_in_one_sentence(argv: list[str], said: str, in_folder: InProcess) -> None:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import InProcess
+from command_line import InProcess, one_line
 from ones_own import NET
 
 pytest_plugins = ["command_line", "ones_own"]
@@ -69,6 +69,10 @@ def test_a_folder_for_published_sets_does_not_hide_ones_own(
     (pictures / "red" / "0.png").write_bytes(b"none")
     done = lrsearch("data", f"folder:{pictures}")
     assert "red/0.png" in done.err
+    done = lrsearch("data", "folder:/not/mounted/here")
+    assert done.code == 2
+    assert "sets must hold a folder for each class" in one_line(done)
+    assert "because /not/mounted/here, which the study names, is not on this machine" in done.err
 
 
 def test_another_file_of_the_network_is_refused(lrsearch: InProcess, pictures: Path, net: Path) -> None:

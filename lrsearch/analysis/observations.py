@@ -26,8 +26,10 @@ DROP = 0.6
 """A learning rate below this part of the last epoch's has dropped rather than declined."""
 
 
-def observe(trial: Trial, n_classes: int) -> list[str]:
+def observe(trial: Trial, n_classes: int, *, mixed: bool = False) -> list[str]:
     """Return one observation in words per epoch of the trial's metrics.
+
+    ``mixed``: whether training images have more than one class, so that no training loss is low.
 
     >>> from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
     >>> config = TrialConfig(OptimizerConfig("sgd", 0.1), ScheduleConfig("constant"), 32, 2, 0)
@@ -42,7 +44,7 @@ def observe(trial: Trial, n_classes: int) -> list[str]:
     best_words = "best epoch so far" if trial.state == State.RUNNING else "best epoch"
     out = []
     for index, row in enumerate(trial.metrics):
-        at = _Moment(trial, index, chance)
+        at = _Moment(trial, index, chance, mixed)
         words = [_judge(at) if n_classes else _told(at), _rate(trial, index)]
         if row.epoch == best and len(trial.metrics) > 1:
             words.append(best_words)
@@ -57,6 +59,7 @@ class _Moment:
     trial: Trial
     index: int
     chance: float
+    mixed: bool
 
     @property
     def now(self) -> EpochMetrics:
@@ -194,7 +197,7 @@ def _fell(at: _Moment) -> str:
         )
     if fall > SMALL:
         return f"loss fell, accuracy {accuracy}"
-    learned = at.now.val_accuracy >= 0.9 and at.now.train_loss < 0.3
+    learned = at.now.val_accuracy >= 0.9 and (at.mixed or at.now.train_loss < 0.3)
     if (
         at.now.lr < ANNEALED * at.trial.config.optimizer.peak_lr
         and at.now.lr <= at.before.lr

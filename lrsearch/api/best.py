@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lrsearch.analysis.answer import Score, value_of
+from lrsearch.api.words import in_python
 from lrsearch.report.answer import Answer
 from lrsearch.trial import Trial, TrialConfig
 
@@ -79,6 +80,7 @@ class Best:
         """Their names, in the order of the network's outputs."""
         return self.answer.spec.facts.classes
 
+    @in_python
     def model(self) -> "nn.Module":
         """Return the network with the weights that the trial ended with, on the CPU and in evaluation.
 
@@ -90,6 +92,7 @@ class Best:
         """
         return self._network.network
 
+    @in_python
     def inputs(self, pictures: object) -> "torch.Tensor":
         """Return pictures as the network takes them: of its size and channels, normalised as in the search.
 

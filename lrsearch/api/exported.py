@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 from lrsearch import given
 from lrsearch.errors import UsageError, nearest
-from lrsearch.report.own_split import own_split
 from lrsearch.report.text_file import check_folder
 from lrsearch.report.text_file import write as write_text
 from lrsearch.spec.study import StudySpec
@@ -28,12 +27,14 @@ def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir
     if to not in known:
         raise UsageError(f"export: must be to one of {', '.join(known)}, got {to!r}{nearest(str(to), known)}")
     name = file_name(spec.name)
-    if to in ("json", "csv"):
+    if to == "json" or to == "csv":  # noqa: PLR1714 - mypy narrows no tuple
         out = path or Path(f"{name}.{to}")
         _write({out: _rates(trial, spec, to)}, force=force)
         return out
-    _check_found(spec)
+    if spec.loop is None:
+        _check_found(spec)
     from lrsearch.report.export_program import program
+    from lrsearch.report.own_split import own_split
 
     out = path or Path(f"train-{name}.py")
     files = {}
@@ -56,7 +57,7 @@ def _rates(trial: Trial, spec: StudySpec, to: Rates) -> str:
 
 def _check_found(spec: StudySpec) -> None:
     """Refuse a program that would look for something in vain."""
-    names = [spec.dataset.name, spec.model.name, spec.model.loss or ""] if spec.loop is None else [spec.loop.name]
+    names = [spec.dataset.name, spec.model.name, spec.model.loss or ""]
     handed = [given.short(name) for name in names if given.is_given(name)]
     if handed:
         raise UsageError(

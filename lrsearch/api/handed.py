@@ -1,8 +1,8 @@
 """What a person hands over in Python, as a study file can name it.
 
 A function that can be imported is named by its file or its package, so that other processes and the command line find
-it. What cannot be imported (a function of a notebook, a lambda, arrays, a data set) is known in this process alone, under
-a name in ``lrsearch.given``.
+it. What cannot be imported (a function of a notebook, a lambda, arrays, a data set) is known in this process alone,
+under a name in ``lrsearch.given``.
 """
 
 import sys
@@ -59,7 +59,7 @@ class Handed:
         if isinstance(what, partial) and not what.args and path.endswith(".name") and _is_plain(what.keywords):
             named = self.named(path, what.func)
             return named | ({f"{table}.args": dict(what.keywords)} if what.keywords else {})
-        if not callable(what) or _kinds(what) & {"Module"}:
+        if not callable(what) or "Module" in _kinds(what):
             raise StudyFileError(_no_function(path, what))
         place = importable(what)
         return {path: place or str(self._hand_over(self._function(path, what)))}
@@ -187,4 +187,9 @@ def _no_function(path: str, what: object) -> str:
             f"{path}: must be a function that builds a network, anew for every trial, and it is a network: write "
             f"`def build(num_classes): return ...` and give {keyword}=build"
         )
-    return f"{path}: must be a function or a string that names one, got {what!r:.80}"
+    if path == "loop.name":
+        return (
+            f"train: must be a training loop of your own, a generator function or a string that names one, got "
+            f"{type(what).__name__}; images to train on are data="
+        )
+    return f"{path}: must be a function or a string that names one, got {type(what).__name__}"

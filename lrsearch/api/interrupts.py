@@ -1,7 +1,7 @@
 """An interrupt of a script or of a notebook: the search is left in order, and what called it gets its study.
 
-``KeyboardInterrupt`` in the midst of a transaction would leave a lock behind. So the first one asks the search to leave,
-which it does within an update; the second is raised where it comes.
+``KeyboardInterrupt`` in the midst of a transaction would leave a lock behind. So the first one asks the search to
+leave, which it does within an update; the second is raised where it comes.
 """
 
 import signal
@@ -9,13 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from lrsearch.store.keeper import Leave
 from lrsearch.trial import Reason
+
+if TYPE_CHECKING:
+    from lrsearch.store.keeper import Leave
 
 
 @contextmanager
-def asking(leave: Leave) -> Iterator[Callable[[], AbstractContextManager[object]]]:
+def asking(leave: "Leave") -> Iterator[Callable[[], AbstractContextManager[object]]]:
     """Have the first interrupt in the block ask to leave; one that somebody else takes care of is left to them.
 
     Yields:
@@ -48,7 +51,7 @@ def asking(leave: Leave) -> Iterator[Callable[[], AbstractContextManager[object]
         signal.signal(signal.SIGINT, before)
 
 
-def check(leave: Leave) -> None:
+def check(leave: "Leave") -> None:
     """Raise the interrupt that came meanwhile.
 
     Raises:

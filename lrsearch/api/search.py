@@ -12,6 +12,7 @@ from lrsearch import cores, given
 from lrsearch.api import handed, interrupts, process, settings, shown
 from lrsearch.api.settings import Wanted
 from lrsearch.api.study import STORAGE, Search
+from lrsearch.api.words import in_python
 from lrsearch.errors import UsageError
 from lrsearch.text import counted
 
@@ -30,6 +31,7 @@ MOST_PER_CORE = 16
 Workers = int | Literal["auto"] | Mapping[str, object]
 
 
+@in_python
 def search(
     study: str | PathLike[str] | None = None,
     *,
@@ -61,17 +63,17 @@ def search(
 
     A function that can be imported is named by its file, so that the command line and other processes find it. What
     cannot be imported (a function of a notebook or of a script, a lambda, arrays, a data set) is known in this process
-    alone: a function by the SHA-256 of its source, data by their content. Called again, in this process or another, with
-    the same, the search goes on.
+    alone: a function by the SHA-256 of its source, data by their content. Called again with the same, in this process
+    or another, the search goes on.
 
     Args:
         study: the name of a study that ships with lrsearch or lies in the database, or the path of a study file;
             ``digits`` if not given.
         model: a name (``cnn``, ``torchvision/resnet18``, ``net.py:build``), or a function that builds a network.
-        data: a name (``mnist``, ``folder:pets``, ``csv:labels.csv``, ``net.py:pets``), a folder as a path, images and labels
-            as a pair of arrays or tensors (bytes, or 0..1, ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]``), a map-style
-            data set of pairs, a mapping of ``train``, ``validation``, ``test`` to such, with ``classes``; or a function
-            that returns one of these.
+        data: a name (``mnist``, ``folder:pets``, ``csv:labels.csv``, ``net.py:pets``), a folder as a path, images and
+            labels as a pair of arrays or tensors (bytes, or 0..1; ``[n, h, w]``, ``[n, h, w, c]`` or ``[n, c, h, w]``),
+            a map-style data set of pairs, a mapping of ``train``, ``validation``, ``test`` to such, with ``classes``;
+            or a function that returns one of these.
         validation: images to validate on, where ``data`` is no string; drawn from ``data`` if not given.
         test: images to judge the winner on; likewise.
         weights: where training starts: ``DEFAULT``, a tag, or a file.
@@ -79,7 +81,8 @@ def search(
             model.
         n_train: training examples of an epoch of that loop.
         steps_per_epoch: its updates, or a function that returns them for a ``batch_size``.
-        space: keys of the table [space]: a value, a list of choices, or a range (``lrsearch.log``, ``lrsearch.uniform``).
+        space: keys of the table [space]: a value, a list of choices, or a range (``lrsearch.log``,
+            ``lrsearch.uniform``).
         augment: keys of the table [augment], or ``"auto"``.
         trials: complete, pruned and diverged trials in all; may grow later.
         epochs: of each trial.
@@ -88,8 +91,8 @@ def search(
         key: a word by which functions that are handed over are known, in the place of their source; change it when
             they change.
         storage: a SQLite file or the URL of a database.
-        workers: processes on this machine, or ``auto``: one a GPU, else one a core. More than one need functions that can
-            be imported. Or keys of the table [workers].
+        workers: processes on this machine, or ``auto``: one a GPU, else one a core. More than one need functions that
+            can be imported. Or keys of the table [workers].
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         threads: CPU threads; this process's share of the cores if not given.
         data_dir: where the images lie, or are downloaded to.
@@ -106,7 +109,9 @@ def search(
         LrsearchError: in the words of ``lrsearch run``.
         KeyboardInterrupt: an interrupt before anything was filed.
     """
+    process.warn_of_spinning(threads)
     cores.wait_passively()
+    process.load()
     from lrsearch.run import Here
     from lrsearch.store.places import parse_place
 
@@ -281,7 +286,8 @@ class _Call:
 
 def _check_filed(spec: "StudySpec") -> None:
     """Refuse other processes a study that was filed with what another process had."""
-    names = (spec.dataset.name, spec.model.name, spec.model.loss) if spec.loop is None else (spec.loop.name,)
+    loop = spec.loop
+    names = (spec.dataset.name, spec.model.name, spec.model.loss) if loop is None else (loop.name, loop.steps_per_epoch)
     if any(given.is_given(name) for name in names):
         raise UsageError(
             f"the study '{spec.name}' was filed with something that was handed over in Python, which other processes "

@@ -58,12 +58,13 @@ def wanted(
 
 
 def _check_names(keywords: Mapping[str, object], known: Iterator[str]) -> None:
-    names = [*KEYS, *(name for name in StudySpec.model_fields if name not in KEYS), *known]
+    names = list(dict.fromkeys([*known, *KEYS, *StudySpec.model_fields]))
     for keyword in keywords:
         name = keyword.partition(".")[0]
         if name not in names:
-            listed = ", ".join(dict.fromkeys(names))
-            raise StudyFileError(f"lrsearch.search: unknown keyword '{name}'{nearest(name, names)}; known: {listed}")
+            raise StudyFileError(
+                f"lrsearch.search: unknown keyword '{name}'{nearest(name, names)}; known: {', '.join(names)}"
+            )
 
 
 def _said(keywords: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
@@ -87,9 +88,10 @@ def _named(spec: StudySpec) -> StudySpec:
     """Return the spec under a name that says what was handed over: where that lies says nothing."""
     if spec.loop is not None:
         return spec.model_copy(update={"name": _title(spec.loop.name)}) if given.is_given(spec.loop.name) else spec
-    if not given.is_given(spec.dataset.name):
+    both = (spec.dataset.name, spec.model.name)
+    if not any(map(given.is_given, both)) or spec.name != "-".join(map(title, both)):
         return spec
-    return spec.model_copy(update={"name": f"{_title(spec.dataset.name)}-{_title(spec.model.name)}"})
+    return spec.model_copy(update={"name": "-".join(map(_title, both))})
 
 
 def _title(name: str) -> str:

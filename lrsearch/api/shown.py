@@ -173,7 +173,8 @@ class NotebookView:
     def __init__(self) -> None:
         from IPython import display
 
-        self._display, self._handle = display.display, None
+        self._display: Any = display.display
+        self._handle: Any = None
         self._state: Any = None
         self._drawn: tuple[object, float] = (None, 0.0)
         self._over = threading.Event()
@@ -223,7 +224,7 @@ class NotebookView:
 
         state, now = self._state, time.monotonic()
         self._drawn = state, now
-        self._show(Frame(notebook.live(state, now, said), notebook.line(state, now)))
+        self._show(Frame(notebook.live(state, now, said), notebook.line(state, now, said)))
 
     def _show(self, frame: Frame) -> None:
         if self._handle is None:

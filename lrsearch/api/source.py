@@ -1,7 +1,7 @@
 """By what a function is known that stands in no file: its source, and the source of what it uses of its own module.
 
-A class that a notebook defines in one cell and builds in another is part of the network: were it left out, trials of two
-networks would be compared as if they were of one.
+A class that a notebook defines in one cell and builds in another is part of the network: were it left out, trials of
+two networks would be compared as if they were of one.
 """
 
 import ast

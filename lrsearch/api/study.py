@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from lrsearch import given
 from lrsearch.analysis import ranking
-from lrsearch.api import exported
+from lrsearch.api import exported, process
 from lrsearch.api.best import Best
+from lrsearch.api.words import in_python
 from lrsearch.errors import LrsearchError, NothingFeasibleError, UnknownNameError
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import file_name
@@ -76,8 +77,11 @@ class Search:
         found = self._answer()
         return None if found.winner is None else Best(found, found.winner, self._weights)
 
+    @in_python
     def table(self) -> "pd.DataFrame":
-        """Return the trials as a table of pandas, one a row by number, with the columns of ``lrsearch trials``.
+        """Return the trials as a table of pandas, one a row by number.
+
+        It has the columns of ``lrsearch trials --format csv`` that say something of any of them.
 
         Raises:
             LrsearchError: pandas is not installed.
@@ -91,8 +95,9 @@ class Search:
                 "study.table() needs pandas, which is not installed: pip install pandas, or take study.trials"
             ) from None
         rows = [flat(trial) for trial in self.trials]
-        return pd.DataFrame(rows).set_index("number") if rows else pd.DataFrame()
+        return pd.DataFrame(rows).set_index("number").dropna(axis=1, how="all") if rows else pd.DataFrame()
 
+    @in_python
     def report(self, path: str | PathLike[str] | None = None) -> Path:
         """Write a page of what was found that needs nothing but itself; return its path.
 
@@ -112,6 +117,7 @@ class Search:
         text_file.write(out, page)
         return out
 
+    @in_python
     def export(
         self,
         to: exported.Target = "torch",
@@ -186,6 +192,7 @@ class Search:
             yield studies.get(database, self.name)
 
 
+@in_python
 def open_study(
     name: str | None = None,
     storage: str | PathLike[str] = STORAGE,
@@ -207,6 +214,7 @@ def open_study(
         StorageError: there is no such database, or it does not answer.
         UnknownNameError: there is no such study in it.
     """
+    process.load()
     from lrsearch.run import Here
     from lrsearch.store import study as studies
     from lrsearch.store.places import parse_place

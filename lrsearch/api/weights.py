@@ -21,7 +21,6 @@ from lrsearch.predict.run import kept_weights, with_weights
 from lrsearch.run import Here
 from lrsearch.spec.study import StudySpec
 from lrsearch.store.study import Study
-from lrsearch.training.checkpoint import encode_weights
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.trial import Trial
 

@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from lrsearch.cli import (
+    compare,
     dashboard,
     data,
     doctor,
@@ -18,6 +19,7 @@ from lrsearch.cli import (
     model,
     operate,
     predict,
+    records,
     report,
     review,
     schedule,
@@ -54,6 +56,8 @@ app.command("dashboard")(dashboard.dashboard)
 app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("compare")(compare.compare)
+app.command("log")(records.log)
 app.command("show-schedule")(schedule.show_schedule)
 app.command("extend")(operate.extend)
 app.command("stop")(operate.stop)

@@ -99,7 +99,7 @@ def predict(
             else:
                 seen = predicting.predict(found, wanted, weights, asked, engine)
         if folder is not None:
-            judged = unknown.judged(model, engine.splits, folder, pictures)
+            judged = unknown.judged(model, engine.splits, folder, pictures, engine.arithmetic.precision)
             return _written(judged, engine.splits.n_classes, len(pictures), output)
         if as_json:
             print_json(report.to_json(seen))

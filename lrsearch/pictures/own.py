@@ -20,6 +20,7 @@ from lrsearch.pictures.split import Fractions, Indices, Split, split, units_of
 from lrsearch.pictures.survey import survey
 from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import DatasetSpec
+from lrsearch.text import shown
 
 TEST_FRACTION: Final = 0.2
 """Where the study file says nothing."""
@@ -185,7 +186,7 @@ def _found(find: Callable[..., Listing], path: str, where: Path | None, dataset:
     A person may have set LRSEARCH_DATA_DIR, for published sets, once and for all: what is named counts where it is.
 
     Raises:
-        StudyFileError: of the place that is named if anything is there, else of the other one.
+        StudyFileError: of the place that is named if anything is there, else of the other, and why it was looked at.
     """
     errors = []
     for place in (None,) if where is None else (None, where):
@@ -193,4 +194,9 @@ def _found(find: Callable[..., Listing], path: str, where: Path | None, dataset:
             return find(path, place, group=dataset.group, classes=dataset.classes)
         except StudyFileError as error:
             errors.append(error)
-    raise errors[0 if Path(path).expanduser().exists() else -1]
+    if where is None or Path(path).expanduser().exists():
+        raise errors[0]
+    raise StudyFileError(
+        f"{errors[-1]}; it was looked at because {shown(path)}, which the study names, is not on this machine, and "
+        f"--data-dir or LRSEARCH_DATA_DIR says {shown(str(where))}"
+    )

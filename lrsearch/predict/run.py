@@ -128,6 +128,9 @@ def predict(
     model, about = with_weights(study, trial, weights, engine)
     traced = layers.trace(model, splits.normalize(image.pixels.unsqueeze(0).to(splits.device)))
     channels, height, width = image.pixels.shape
+    notes = image.notes
+    if (precision := engine.arithmetic.precision) != "fp32":
+        notes += (f"Its layers are computed in fp32 here, and were in {precision} when it was trained and judged.",)
     return Prediction(
         study=study.name,
         trial=trial.number,
@@ -140,7 +143,7 @@ def predict(
         probabilities=tuple(torch.tensor(traced.output, dtype=torch.float64).softmax(0).tolist()),
         true_class=image.true_class,
         weights=about,
-        notes=image.notes,
+        notes=notes,
     )
 
 

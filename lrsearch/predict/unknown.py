@@ -2,7 +2,7 @@
 
 import csv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from lrsearch.pictures.decode import Decoding, PictureError, Pixels
 from lrsearch.pictures.folder import NOT_READ, READ
 from lrsearch.training import outputs
 from lrsearch.training.data import ImageSplits
+from lrsearch.training.precision import Precision, forward_of
 
 BATCH: Final = 64
 """Pictures that are decoded and judged at once [examples]."""
@@ -69,7 +70,9 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def judged(model: nn.Module, splits: ImageSplits, folder: Path, paths: Sequence[Path]) -> Iterator[Answered | Unread]:
+def judged(
+    model: nn.Module, splits: ImageSplits, folder: Path, paths: Sequence[Path], precision: Precision = "fp32"
+) -> Iterator[Answered | Unread]:
     """Yield what a model takes each picture for, in their order, some at a time.
 
     Args:
@@ -78,16 +81,18 @@ def judged(model: nn.Module, splits: ImageSplits, folder: Path, paths: Sequence[
             published ones the sides are made to fit), and how they were normalised.
         folder: to which names are relative.
         paths: of the pictures.
+        precision: in which the model was judged.
     """
     channels, height, width = splits.shape
     wanted = splits.how or Decoding(height, width, channels)
     model.eval()
+    forward = forward_of(model, precision, splits.device)
     # The decoder sets Python's filters of warnings for a moment; done by several threads at once they would stay so.
     with warnings.catch_warnings(), ThreadPoolExecutor(cores.available()) as threads:
         for at in range(0, len(paths), BATCH):
             some = paths[at : at + BATCH]
             read = list(threads.map(partial(_read, how=wanted), some))
-            scores = iter(_scores(model, splits, [one for one in read if not isinstance(one, str)]))
+            scores = iter(_scores(forward, splits, [one for one in read if not isinstance(one, str)]))
             for path, one in zip(some, read, strict=True):
                 name = path.relative_to(folder).as_posix()
                 if isinstance(one, str):
@@ -108,13 +113,13 @@ def _read(path: Path, how: Decoding) -> Pixels | str:
 
 @torch.inference_mode()
 def _scores(
-    model: nn.Module, splits: ImageSplits, pictures: Sequence[Pixels]
+    forward: Callable[[torch.Tensor], object], splits: ImageSplits, pictures: Sequence[Pixels]
 ) -> Iterator[tuple[tuple[str, float], ...]]:
     """Yield for each picture, uint8 ``[c, h, w]``, the likeliest classes and their probabilities [0..1]."""
     if not pictures:
         return
     images = torch.from_numpy(np.stack(pictures)).to(splits.device)
-    logits = outputs.logits_of(model(splits.normalize(images)))
+    logits = outputs.logits_of(forward(splits.normalize(images)))
     values, labels = logits.double().softmax(1).topk(min(len(PLACES), splits.n_classes))
     for row, of in zip(values.tolist(), labels.tolist(), strict=True):
         yield tuple((splits.classes[label], value) for label, value in zip(of, row, strict=True))

@@ -65,7 +65,7 @@ class Answer:
             return ""
         config = self.winner.config
         model = self.spec.model
-        plain_loss = self.spec.loop is None and model.loss is None and not self.spec.training.class_weights and not has_auxiliary_heads(model)
+        plain_loss = self.spec.loop is None and study_words.plain_loss(self.spec) and not has_auxiliary_heads(model)
         steps = self.spec.steps_per_epoch(config.batch_size)
         return snippet(config, steps, group_code(self.spec, config), plain_loss=plain_loss, own_loop=self.spec.loop is not None)
 

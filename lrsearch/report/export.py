@@ -29,6 +29,7 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     config, last = trial.config, trial.metrics[-1] if trial.metrics else None
     steps = spec.steps_per_epoch(config.batch_size)
     is_planned = not families.of(config.schedule).feedback
+    how = spec.facts.arithmetic or spec.training.arithmetic
     return {
         "schema": SCHEMA,
         "made_by": f"lrsearch {__version__}",
@@ -49,6 +50,8 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
         },
         "batch_size": config.batch_size,
         "drop_last": spec.training.drop_last,
+        **({} if spec.augment is None else {"augment": spec.augment.given}),
+        **({} if how is None else {"arithmetic": asdict(how)}),
         "epochs": config.epochs,
         "seed": config.seed,
         "n_train": spec.facts.n_train,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lrsearch.errors import UsageError
 from lrsearch.report import program_head
+from lrsearch.report.arithmetic_code import ArithmeticCode, arithmetic_code
 from lrsearch.report.code_lines import folded, literal
 from lrsearch.report.group_code import GroupCode, group_code
 from lrsearch.report.model_code import ModelCode, model_code
@@ -19,6 +20,7 @@ from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import StudySpec
+from lrsearch.spec.training import AugmentSpec
 from lrsearch.text import in_docstring
 from lrsearch.trial import Trial
 
@@ -45,7 +47,7 @@ def program(
 
     Raises:
         UsageError: the study's pictures are a person's own, and no file was named for the split; or only a person's own
-            loop knows them.
+            loop knows them; or a program of that framework does not compute as the search did.
     """
     spec.check_has_images()
     own = spec.dataset.own
@@ -56,7 +58,8 @@ def program(
         )
     config, facts = trial.config, spec.facts
     function = own if isinstance(own, Code) else None
-    parts = _Parts(model_code(spec), group_code(spec, config), class_weights(spec), function)
+    computing = arithmetic_code(trial, spec, framework)
+    parts = _Parts(model_code(spec), group_code(spec, config), class_weights(spec), function, spec.augment, computing)
     code = scheduler_code(config.schedule, spec.steps_per_epoch(config.batch_size) * config.epochs, parts.groups.kind)
     parameters = "parameters" if parts.one_group else "build_groups(model)"
     n_last = facts.n_train % config.batch_size
@@ -98,6 +101,10 @@ class _Parts:
     """What classes count in the training loss; none where all count alike."""
     data: Code | None
     """The person's own function that gives the images."""
+    augment: AugmentSpec | None
+    """How training images are changed: see ``program_head.AUGMENTS`` for what a program does of it."""
+    computing: ArithmeticCode
+    """How it computes."""
 
     @property
     def one_group(self) -> bool:
@@ -107,7 +114,17 @@ class _Parts:
     @property
     def plain_loss(self) -> bool:
         """Whether it is the cross entropy of what the model returns."""
-        return self.model.is_plain and not self.weights
+        return self.model.is_plain and not self.weights and not self.smoothing
+
+    @property
+    def smoothing(self) -> float:
+        """Part of a label that is spread over all classes in the training loss."""
+        return 0.0 if self.augment is None else self.augment.label_smoothing or 0.0
+
+    @property
+    def augments(self) -> bool:
+        """Whether the program changes images."""
+        return self.augment is not None and bool(self.augment.flip or self.augment.crop)
 
     @property
     def functions(self) -> tuple[Code, ...]:
@@ -117,10 +134,11 @@ class _Parts:
     def context(self) -> dict[str, Any]:
         """Return what the templates of these parts ask for."""
         model = self.model
-        given = "logits" if model.several else "output"
+        given = ("logits" if model.several else "output") + self.computing.in_fp32
         if model.loss is None:
             own_loss = ""
-            one_loss = f"F.cross_entropy({given}, labels{', weight=weight' if self.weights else ''})"
+            smoothing = f", label_smoothing={num(self.smoothing)}" if self.smoothing else ""
+            one_loss = f"F.cross_entropy({given}, labels{', weight=weight' if self.weights else ''}{smoothing})"
         else:
             own_loss = "\n".join(folded(f"own_loss = {_found(model.loss)}", WIDTH))
             one_loss = f"own_loss({given}, labels{', **keywords' if self.weights else ''})"
@@ -140,6 +158,9 @@ class _Parts:
             "class_weights": _constant("CLASS_WEIGHTS", self.weights) if self.weights else "",
             "own_loss": own_loss,
             "one_loss": one_loss,
+            "augments": self.augments,
+            "augment": self.augment,
+            "computing": self.computing,
             "q": literal,
         }
 
@@ -222,7 +243,8 @@ def _imports(spec: StudySpec, framework: Framework, code: SchedulerCode, parts: 
     model, own = parts.model, spec.dataset.own
     yield from ("import argparse", "import csv", "from pathlib import Path", "import torch", "from torch import nn")
     yield "from collections.abc import Iterator"
-    if model.loss is None or (own is None and DATASETS[spec.dataset.name].torchvision is None):
+    is_digits = own is None and DATASETS[spec.dataset.name].torchvision is None
+    if model.loss is None or is_digits or (parts.augments and spec.augment is not None and spec.augment.crop):
         yield "from torch.nn import functional as F"
     yield from ("from torch.utils.data import DataLoader", "from torch.utils.data import Sampler")
     yield from (f"from torch.optim.lr_scheduler import {name}" for name in code.imports)

@@ -97,5 +97,3 @@ def differences(spec: StudySpec, script: Script) -> Iterator[str]:
         yield "the first layers are the package's own, for large images; the search made the stem small"
     if not spec.decay_matrices and script != "torchvision":
         yield "weight decay leaves biases and norms alone; in the search it acted on all weights"
-    if spec.augment is not None:
-        yield "the augmentation of the study is not said; the script has its own options for it"

@@ -7,6 +7,7 @@ from typing import Any
 from lrsearch.domain import round_half_up
 from lrsearch.layer_rates import layer_decay
 from lrsearch.report.flags import Flags, Options, differences, is_layer_wise, no_schedule, refusal, settings_of
+from lrsearch.report.flags_more import arithmetic, augmentation, parts
 from lrsearch.report.model_code import ModelCode, model_code
 from lrsearch.schedules import warmup_steps
 from lrsearch.spec.study import StudySpec
@@ -23,16 +24,17 @@ def timm_flags(trial: Trial, spec: StudySpec) -> tuple[Flags, ...]:
         UsageError: it has no option for the schedule, or for the rates of the layers.
     """
     config, n_train = trial.config, spec.facts.n_train
-    updates = n_train // config.batch_size
+    at_once, times = parts(spec, config.batch_size)
+    updates = -(-(n_train // at_once) // times)
     model = model_code(spec)
-    differs = [*_differs(spec, updates, n_train % config.batch_size), *differences(spec, "timm")]
+    more, unsaid = augmentation(spec, "timm")
+    rest = {**_arithmetic(spec, times), **more, "seed": config.seed}
+    differs = [*_differs(spec, updates, n_train % at_once), *unsaid, *differences(spec, "timm")]
     if model.kind != "timm":
         differs.insert(0, f"MODEL is a model of timm; the search trained {model.title}")
-    optimizer = _optimizer(trial, spec)
+    optimizer, data = _optimizer(trial, spec), _data(spec, model, at_once)
     found = tuple(
-        Flags(
-            "timm", config.epochs, updates, schedule, optimizer, _data(spec, model, trial), _rest(trial), tuple(differs)
-        )
+        Flags("timm", config.epochs, updates, schedule, optimizer, data, rest, tuple(differs))
         for schedule in _schedules(config.schedule, config.optimizer.peak_lr, config.epochs, updates)
     )
     if not found and config.schedule.family == "warm_restarts":
@@ -117,7 +119,7 @@ def _layer_decay(trial: Trial, spec: StudySpec) -> float:
     return layer_decay(len(network.levels), trial.config)
 
 
-def _data(spec: StudySpec, model: ModelCode, trial: Trial) -> Options:
+def _data(spec: StudySpec, model: ModelCode, at_once: int) -> Options:
     facts = spec.facts
     out: dict[str, Any] = {"data_dir": "DATA", "model": "MODEL"}
     if model.kind == "timm":
@@ -136,12 +138,15 @@ def _data(spec: StudySpec, model: ModelCode, trial: Trial) -> Options:
         out |= {"mean": facts.mean, "std": facts.std}
     elif spec.scaling == "unit":
         out |= {"mean": (0.0,) * facts.shape[0], "std": (1.0,) * facts.shape[0]}
-    return out | {"batch_size": trial.config.batch_size}
+    return out | {"batch_size": at_once}
 
 
-def _rest(trial: Trial) -> Options:
-    # What timm does unasked and the search does not.
-    return {"no_aug": True, "smoothing": 0.0, "seed": trial.config.seed}
+def _arithmetic(spec: StudySpec, times: int) -> Options:
+    how = arithmetic(spec)
+    out: dict[str, Any] = {"grad_accum_steps": times} if times > 1 else {}
+    if how.precision != "fp32":
+        out |= {"amp": True, "amp_dtype": {"bf16": "bfloat16", "fp16": "float16"}[how.precision]}
+    return out | ({"channels_last": True} if how.channels_last else {})
 
 
 def _differs(spec: StudySpec, updates: int, left_out: int) -> Iterator[str]:

@@ -14,6 +14,7 @@ from lrsearch.report.flags import (
     settings_of,
     without_decay_adam_is_adamw,
 )
+from lrsearch.report.flags_more import arithmetic, augmentation
 from lrsearch.report.model_code import model_code
 from lrsearch.schedules import warmup_steps
 from lrsearch.spec.study import StudySpec, updates_per_epoch
@@ -34,9 +35,12 @@ def torchvision_flags(trial: Trial, spec: StudySpec) -> tuple[Flags, ...]:
     check_one_rate(trial, spec, "torchvision")
     config = trial.config
     updates = updates_per_epoch(spec.facts.n_train, config.batch_size, drop_last=False)
-    optimizer, differs = _optimizer(trial, spec), tuple(_differs(trial, spec, updates))
+    rest, unsaid = augmentation(spec, "torchvision")
+    if arithmetic(spec).precision == "fp16":
+        rest = {**rest, "amp": True}
+    optimizer, differs = _optimizer(trial, spec), (*_differs(trial, spec, updates), *unsaid)
     found = tuple(
-        Flags("torchvision", config.epochs, updates, schedule, optimizer, _data(trial, spec), differs=differs)
+        Flags("torchvision", config.epochs, updates, schedule, optimizer, _data(trial, spec), rest, differs)
         for schedule in _schedules(config.schedule, config.optimizer.peak_lr, config.epochs, updates)
     )
     if not found:
@@ -122,6 +126,8 @@ def _differs(trial: Trial, spec: StudySpec, updates: int) -> Iterator[str]:
     yield "images are cropped and flipped at random, which cannot be switched off, and normalised as ImageNet's are"
     if spec.facts.shape[0] != COLOURS:
         yield "images become colour pictures"
+    if arithmetic(spec).precision == "bf16":
+        yield "products are computed in fp32: the script knows fp16 alone beside that"
     if model.starts_from_weights:
         yield "weights are drawn at random: the script loads some only for as many classes as they know"
     yield from differences(spec, "torchvision")

@@ -13,6 +13,7 @@ from lrsearch.report.flags import (
     settings_of,
     without_decay_adam_is_adamw,
 )
+from lrsearch.report.flags_more import arithmetic, augmentation, parts
 from lrsearch.schedules import warmup_steps
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import ScheduleConfig, Trial
@@ -28,10 +29,15 @@ def transformers_flags(trial: Trial, spec: StudySpec) -> tuple[Flags, ...]:
     config = trial.config
     updates = spec.steps_per_epoch(config.batch_size)
     drops_last = updates * config.batch_size <= spec.facts.n_train
-    data = {"num_train_epochs": config.epochs, "per_device_train_batch_size": config.batch_size}
+    at_once, times = parts(spec, config.batch_size) if not drops_last else (config.batch_size, 1)
+    data: dict[str, Any] = {"num_train_epochs": config.epochs, "per_device_train_batch_size": at_once}
+    data |= {"gradient_accumulation_steps": times} if times > 1 else {}
     data["dataloader_drop_last"] = drops_last
-    rest = {"max_grad_norm": 0.0, "label_smoothing_factor": 0.0, "seed": config.seed, "remove_unused_columns": False}
-    optimizer, differs = _optimizer(trial), (*differences(spec, "transformers"), *_differs(spec))
+    more, unsaid = augmentation(spec, "transformers")
+    how = arithmetic(spec).precision
+    rest: dict[str, Any] = {**more, **({how: True} if how != "fp32" else {}), "max_grad_norm": 0.0, "seed": config.seed}
+    rest["remove_unused_columns"] = False
+    optimizer, differs = _optimizer(trial), (*unsaid, *differences(spec, "transformers"), *_differs(spec))
     found = tuple(
         Flags("transformers", config.epochs, updates, schedule, optimizer, data, rest, differs)
         for schedule in _schedules(config.schedule, config.optimizer.peak_lr, config.epochs * updates)

@@ -14,8 +14,10 @@ def ways(trial: Trial, spec: StudySpec, script: Script) -> tuple[Flags, ...]:
     """Return all ways that there are, at least one.
 
     Raises:
-        UsageError: the script has no option for something that sets the learning rate or the optimizer.
+        UsageError: the script has no option for something that sets the learning rate or the optimizer, or a loop of
+            the person's own trains the study.
     """
+    spec.check_has_images()
     match script:
         case "timm":
             return timm_flags(trial, spec)

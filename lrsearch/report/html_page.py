@@ -4,6 +4,7 @@ import hashlib
 import json
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -48,11 +49,11 @@ def html(material: Material, live: Live | None = None) -> str:
     """Return the page; with ``live`` it keeps itself up to date."""
     said = contents(material)
     spec = material.spec
-    script = "".join(_part(name) for name in SCRIPTS)
-    plotly = _plotly()
+    script = "".join(part(name) for name in SCRIPTS)
+    plotly = plotly_script()
     page = {"live": None if live is None else {"url": live.update_url, "seconds": live.seconds}, **_update(said)}
     return (
-        _templates()
+        templates()
         .get_template("report.html")
         .render(
             said=said,
@@ -60,11 +61,11 @@ def html(material: Material, live: Live | None = None) -> str:
             trained=study_words.trained(spec),
             live=live,
             generator=f"{GENERATOR} {__version__}",
-            policy=_policy((plotly, script), live),
-            style=Markup(_part("report.css")),  # noqa: S704 - our own file
+            policy=policy((plotly, script), live),
+            style=Markup(part("report.css")),  # noqa: S704 - our own file
             script=Markup(script),  # noqa: S704 - our own files
             plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
-            data=_embedded(page),
+            data=embedded(page),
             fragments={key: Markup(text) for key, text in page["fragments"].items()},  # noqa: S704 - escaped by jinja2
             read_at=words.moment(material.read_at),
             states=list(State),
@@ -85,19 +86,19 @@ def update(material: Material) -> dict[str, Any]:
 
 def _update(said: Contents) -> dict[str, Any]:
     spec, trials = said.material.spec, said.material.trials
-    templates = _templates()
+    written = templates()
     figures = (*said.of_optimizers, *said.others)
     fragments = {
-        "answer": templates.get_template("answer.html").render(
+        "answer": written.get_template("answer.html").render(
             answer=said.answer,
             levels_header=study_words.HEADER,
             diagnosis=[(d.optimizer, counts_words(Counter(d.counts)), sentences(d)) for d in said.answer.diagnosis],
         ),
-        "run": templates.get_template("run.html").render(run=said.run, study_file=said.study_file),
+        "run": written.get_template("run.html").render(run=said.run, study_file=said.study_file),
     }
     for figure in figures:
-        fragments[f"finding-{figure.key}"] = templates.get_template("finding.html").render(figure=figure)
-        fragments[f"behind-{figure.key}"] = templates.get_template("behind.html").render(figure=figure)
+        fragments[f"finding-{figure.key}"] = written.get_template("finding.html").render(figure=figure)
+        fragments[f"behind-{figure.key}"] = written.get_template("behind.html").render(figure=figure)
     return {
         "schema": SCHEMA,
         "study": spec.name,
@@ -108,13 +109,13 @@ def _update(said: Contents) -> dict[str, Any]:
     }
 
 
-def _embedded(page: dict[str, Any]) -> Markup:
+def embedded(page: Mapping[str, Any]) -> Markup:
     """Return JSON that nothing in it can end: within a script only ``<`` could."""
     text = json.dumps(page, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - no character is left that HTML would read
 
 
-def _policy(scripts: tuple[str, ...], live: Live | None) -> str:
+def policy(scripts: tuple[str, ...], live: Live | None = None) -> str:
     """Return what the page may do: run its own scripts, and with ``live`` ask the server that sent it."""
     hashes = " ".join(f"'sha256-{b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     connect = "'none'" if live is None else "'self'"
@@ -126,19 +127,21 @@ def _policy(scripts: tuple[str, ...], live: Live | None) -> str:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """Return the templates of pages, which escape what is put into them."""
     return Environment(
         loader=PackageLoader("lrsearch.report", "page"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """Return a style sheet or a script of pages."""
     return resources.files("lrsearch.report").joinpath("page", name).read_text("utf-8")
 
 
 @cache
-def _plotly() -> str:
+def plotly_script() -> str:
     """Return plotly.js out of the Python package; that is not imported, which would take longer than all the rest."""
     found = find_spec("plotly")
     assert found is not None

@@ -51,10 +51,11 @@ def live(state: LiveState, now: float, said: str = "") -> str:
     )
 
 
-def line(state: LiveState, now: float) -> str:
+def line(state: LiveState, now: float, said: str = "") -> str:
     """Return the same in one line, for what shows no HTML."""
+    more = f"; {said}" if said else ""
     best = "" if state.best is None else f"; best {_best(state.best, state.spec)}"
-    return f"{state.spec.name}, {words.duration(now - state.begun)}: {_done(state)}{best}"
+    return f"{state.spec.name}, {words.duration(now - state.begun)}: {_done(state)}{best}{more}"
 
 
 def answer(found: Answer) -> str:

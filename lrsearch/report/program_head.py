@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from lrsearch import families, schedules
-from lrsearch.report import words
+from lrsearch.report import study_words, words
 from lrsearch.report.model_code import ModelCode
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.study import StudySpec
@@ -14,6 +14,10 @@ from lrsearch.text import counted, in_docstring
 from lrsearch.trial import Trial
 from lrsearch.version import __version__
 
+AUGMENTS: Final = ("flip", "crop")
+"""Changes of training images that a program does."""
+EXACT: Final = "label_smoothing"
+"""What it does without drawing anything."""
 WIDTH: Final = 88
 """Characters beyond which a line is broken; what formatters have where nobody has told them."""
 
@@ -29,6 +33,7 @@ def head(trial: Trial, spec: StudySpec, framework: str) -> str:
     rows = {
         "setting": f"{optimizer}; batch size {config.batch_size}",
         **({"layers": by_layer} if by_layer else {}),
+        **({"computes": computes} if (computes := study_words.arithmetic(spec)) else {}),
         "schedule": f"{schedules.describe(config.schedule)}; {length}",
         "score": score(trial, spec),
         "study": spec.name,
@@ -67,7 +72,18 @@ def needs(trial: Trial, spec: StudySpec, framework: str, model: ModelCode) -> st
         kept = "The learning rate follows the validation loss as it did in the search (--lr-log writes it down)"
     begins = "It begins with the weights of the search and sees the images in the same order"
     said = f"It needs {named}, and no lrsearch. {kept}. {begins}"
-    if model.draws:
+    done, left = augmentation(spec)
+    if left:
+        said += (
+            f". It leaves out what the search did to training images at random ({', '.join(left)}): write that into "
+            "it, or expect another score."
+        )
+    elif done:
+        said += (
+            f". Training images are changed at random as in the search ({', '.join(done)}), but drawn otherwise, so "
+            "that it should come near that score, and not to the same weights."
+        )
+    elif model.draws:
         said += (
             ". What the model draws at random while it trains, as dropout does, is drawn otherwise than in the search, "
             "so that it should come near that score, and not to the same weights."
@@ -75,6 +91,15 @@ def needs(trial: Trial, spec: StudySpec, framework: str, model: ModelCode) -> st
     else:
         said += ", so that it should come close to that score."
     return textwrap.fill(said, WIDTH)
+
+
+def augmentation(spec: StudySpec) -> tuple[list[str], list[str]]:
+    """Return how training images are changed, in words: what a program does too, and what it leaves out."""
+    if spec.augment is None:
+        return [], []
+    given = spec.augment.given
+    done = [key for key in given if key in AUGMENTS]
+    return spec.augment.said(done), spec.augment.said(key for key in given if key not in (*done, EXACT))
 
 
 def _packages(spec: StudySpec, model: ModelCode) -> Iterator[str]:

@@ -40,6 +40,8 @@ def facts(material: Material) -> dict[str, str]:
         "database": material.place,
     }
     out |= dict(study_words.about(spec))
+    if computes := study_words.arithmetic(spec, on_gpu=any(t.device.startswith("cuda") for t in trials)):
+        out["computing"] = computes
     if spec.facts.network is not None:
         out["weight decay"] = f"on {study_words.decay(spec)}"
     across = compared_across(trials)

@@ -1,5 +1,6 @@
 """A report in a file: never in the place of something that is no report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from lrsearch.errors import UsageError
@@ -7,8 +8,13 @@ from lrsearch.report.text_file import check_folder
 
 HEAD = 2000
 """Bytes in which a report says that it is one."""
-MARKS = (b'<meta name="generator" content="lrsearch report', b"<!-- lrsearch report", b'"schema": "lrsearch/report/')
-"""What stands there in HTML, Markdown and JSON."""
+MARKS = (
+    *(f'<meta name="generator" content="lrsearch {verb}'.encode() for verb in ("report", "compare")),
+    b"<!-- lrsearch report",
+    b'"schema": "lrsearch/report/',
+    b"Software\x00lrsearch report",
+)
+"""What stands there in HTML, in Markdown and SVG, in JSON, in PNG."""
 
 
 def check(path: Path, *, force: bool) -> None:
@@ -20,6 +26,21 @@ def check(path: Path, *, force: bool) -> None:
     check_folder(path)
     if path.exists() and not force and not _is_report(path):
         raise UsageError(f"{path} exists and is no report of lrsearch: name another file with -o, or add --force")
+
+
+def check_all(folder: Path, names: Iterable[str], *, force: bool) -> None:
+    """Make sure that files of a report may be written into a folder, which need not be there yet.
+
+    Raises:
+        UsageError: as ``check``, or it is no folder.
+    """
+    if folder.is_dir():
+        for name in names:
+            check(folder / name, force=force)
+    elif folder.exists():
+        raise UsageError(f"{folder} is no folder, and every chart is a file of its own: name a folder with -o")
+    elif not folder.parent.is_dir():
+        raise UsageError(f"{folder} cannot be made: there is no folder {folder.parent}")
 
 
 def _is_report(path: Path) -> bool:

@@ -12,7 +12,7 @@ from lrsearch.report.fitted import FittedTable
 from lrsearch.spec.sources import Code, Pictures, data_of, without_folder
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted, shown
-from lrsearch.trial import Facts, TrialConfig
+from lrsearch.trial import Arithmetic, Facts, TrialConfig
 
 NAMED_CLASSES = 12
 """Classes that are named with their counts; the others are counted."""
@@ -250,6 +250,39 @@ def level_json(spec: StudySpec, config: TrialConfig) -> list[dict[str, object]]:
     ]
 
 
+def plain_loss(spec: StudySpec) -> bool:
+    """Whether trainings are trained by the plain cross entropy of logits and labels, as far as the study file says."""
+    smooth = spec.augment is not None and spec.augment.label_smoothing is not None
+    return spec.model.loss is None and not spec.training.class_weights and not smooth
+
+
+def augmentation(spec: StudySpec) -> str:
+    """Return how training images are changed, and what that makes of the training loss; empty where they are not."""
+    if spec.augment is None:
+        return ""
+    why = "on changed images" if len(spec.augment.of_the_loss) < len(spec.augment.given) else "on smoothed labels"
+    return (
+        f"{spec.augment.words}, in training alone: a training loss is one {why}, and to be compared neither with a "
+        f"validation loss nor with that of a study that changes them otherwise"
+    )
+
+
+def arithmetic(spec: StudySpec, *, on_gpu: bool = False) -> str:
+    """Return how trainings compute, in words; empty for whole batches in fp32, of which ``on_gpu`` there is more to say."""
+    how = spec.facts.arithmetic or spec.training.arithmetic or Arithmetic()
+    said = []
+    if how.precision != "fp32":
+        said.append(f"matrix products and convolutions in {how.precision}, weights, optimizer and loss in fp32")
+    tf32 = {None: "in convolutions alone, as PyTorch has it", "on": "in convolutions and matrix products", "off": "nowhere"}
+    if spec.training.tf32 is not None or (on_gpu and how.precision == "fp32"):
+        said.append(f"fp32 as TF32 {tf32[spec.training.tf32]}")
+    if how.channels_last:
+        said.append("the channels of a pixel side by side")
+    if how.micro_batch is not None:
+        said.append(f"the gradients of at most {counted(how.micro_batch, 'image')} at once, added up")
+    return "; ".join(said)
+
+
 def about(spec: StudySpec) -> Iterator[tuple[str, str]]:
     """Yield what there is to know of a study of a person's own, each under its name."""
     if spec.dataset.own is not None and spec.facts.train_counts:
@@ -257,5 +290,7 @@ def about(spec: StudySpec) -> Iterator[tuple[str, str]]:
         yield "guessing", guess(spec)
     if power := spec.training.class_weights:
         yield "class weights", f"inverse frequency to the power of {power:g}, in the training loss"
+    if said := augmentation(spec):
+        yield "augmentation", said
     if warned := warning(spec):
         yield "repeatable", f"no: {warned}"

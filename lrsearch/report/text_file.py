@@ -1,4 +1,4 @@
-"""A text in a file: whole or not at all."""
+"""A text, or what else a file holds: written whole or not at all."""
 
 import os
 from contextlib import suppress
@@ -37,10 +37,15 @@ def write(path: Path, text: str) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as ``write`` does."""
     whole = path.resolve()  # A link stays a link.
     part = whole.with_name(f".{whole.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, "utf-8", newline="\n")
+        part.write_bytes(content)
         part.replace(whole)
     except OSError as error:
         with suppress(OSError):

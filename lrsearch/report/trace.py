@@ -38,7 +38,7 @@ POINTS = 400
 def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     """Return the trial with its epochs, each with its observation, as JSON."""
     out = nested(trial)
-    said = observe(trial, len(spec.facts.classes))
+    said = _observed(trial, spec)
     out["metrics"] = [epoch(m) | {"observation": o} for m, o in zip(trial.metrics, said, strict=True)]
     steps = spec.steps_per_epoch(trial.config.batch_size)
     about = {"study": spec.name, "steps_per_epoch": steps, "schedule": schedules.describe(trial.config.schedule)}
@@ -101,6 +101,8 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
     }
     if by_layer := study_words.levels(spec, config):
         rows["layers"] = by_layer
+    if augmentation := study_words.augmentation(spec):
+        rows["augmentation"] = augmentation
     if warned := study_words.warning(spec):
         rows["repeatable"] = f"no: {warned}"
     judged = [m for m in trial.metrics if m.cut is not None and m.rung_score is not None]
@@ -127,6 +129,11 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         # As Text: a message or a device may hold square brackets, which a string would lose as markup.
         grid.add_row(name, Text(text))
     return grid
+
+
+def _observed(trial: Trial, spec: StudySpec) -> list[str]:
+    mixed = spec.augment is not None and bool(spec.augment.of_the_loss)
+    return observe(trial, len(spec.facts.classes), mixed=mixed)
 
 
 def _state(trial: Trial, spec: StudySpec) -> str:
@@ -167,7 +174,7 @@ def _table(trial: Trial, spec: StudySpec, width: int) -> FittedTable:
         table.add_column(heading, gives_way=gives_way, justify="right", no_wrap=True)
     table.add_column("Observation", gives_way=5, overflow="fold", ratio=1)
     n = spec.facts.n_validation
-    for row, observation in zip(trial.metrics, observe(trial, len(spec.facts.classes)), strict=True):
+    for row, observation in zip(trial.metrics, _observed(trial, spec), strict=True):
         losses = (words.number(row.train_loss), words.number(row.val_loss))
         scored = (words.metric_value(metric, metric.of(row), n) for metric in scores)
         cells = (str(row.epoch), *losses, *scored, words.rate(row.lr))

@@ -97,8 +97,9 @@ def reason(why: Reason) -> str:
 
 
 def ended_as(outcome: Outcome) -> str:
-    """Return how a trial ended in a word: its state, or ``collapsed`` for that kind of divergence."""
-    return outcome.reason.value if outcome.reason == Reason.COLLAPSED else outcome.state.value
+    """Return how a trial ended in a word: its state, or ``collapsed`` or ``overflowing`` for such a divergence."""
+    kinds = (Reason.COLLAPSED, Reason.OVERFLOWING)
+    return outcome.reason.value if outcome.reason in kinds else outcome.state.value
 
 
 def state(trial: Trial) -> str:

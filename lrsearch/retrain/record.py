@@ -13,7 +13,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from lrsearch.errors import UsageError
 from lrsearch.retrain.folder import CHECKPOINT, MODEL, WEIGHTS, TrainingFolder
-from lrsearch.trial import EpochMetrics, TrialConfig
+from lrsearch.trial import Arithmetic, EpochMetrics, TrialConfig
 
 On = Literal["train+validation", "train"]
 
@@ -197,6 +197,8 @@ class Trained:
     """None where ``model`` and ``hidden`` say all."""
     pictures: Brought | None = None
     """None where the data are published."""
+    arithmetic: Arithmetic | None = None
+    """How it computed; None: whole batches in fp32."""
 
 
 _PROGRESS = TypeAdapter(Progress)

@@ -34,7 +34,7 @@ from lrsearch.retrain.record import (
 from lrsearch.spec.study import StudySpec
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
-from lrsearch.trial import Divergence, EpochMetrics, State, Trial
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, State, Trial
 from lrsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -226,6 +226,7 @@ def _finish(
         search=_against_search(job, so_far.epochs, digest),
         network=_built(job),
         pictures=None if splits.how is None else Brought(**asdict(splits.how)),
+        arithmetic=None if engine.arithmetic == Arithmetic() else engine.arithmetic,
     )
     folder.finish(file, record.to_json(trained))
     return trained
@@ -273,6 +274,8 @@ def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int)
     folder.clear()
     if found.collapsed:
         loss = f"the same answer for every image, loss {found.loss:.3g}"
+    elif found.overflowing:
+        loss = "too many updates are left out, because their gradients are not finite in fp16"
     elif math.isfinite(found.loss):
         loss = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
     else:

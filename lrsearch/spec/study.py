@@ -203,7 +203,7 @@ class ObjectiveSpec(Strict):
 
     direction: Literal["maximize", "minimize"] | None = None
     """Which values are better, of a metric that only one's own loop knows."""
-    metric: str = "accuracy"
+    metric: Annotated[str, Field(validate_default=True)] = "accuracy"
     """A metric's name; with a training loop of one's own, any that it tells."""
 
     @property
@@ -503,8 +503,8 @@ class StudySpec(Strict):
         out._facts = facts  # noqa: SLF001 - of the same class
         return out
 
-    def augmented(self, facts: Facts) -> AugmentSpec | None:
-        """Return how training images are changed, by what it comes to for images that were read.
+    def augmented(self, shape: tuple[int, int, int], classes: Sequence[str]) -> AugmentSpec | None:
+        """Return how training images are changed, by what it comes to for images of that shape and these classes.
 
         Raises:
             StudyFileError: it cannot be done to them.
@@ -512,7 +512,7 @@ class StudySpec(Strict):
         if self.augment is None:
             return None
         try:
-            return self.augment.resolved(facts.shape, facts.classes)
+            return self.augment.resolved(shape, classes)
         except ValueError as error:
             raise StudyFileError(f"augment: {error}") from None
 
@@ -526,7 +526,7 @@ class StudySpec(Strict):
         if self.loop is not None:
             return out
         if self.augment is not None:
-            out = out.model_copy(update={"augment": self.augmented(facts)})
+            out = out.model_copy(update={"augment": self.augmented(facts.shape, facts.classes)})
         wrong = self._too_large(facts.n_train)
         if not wrong:
             return out
@@ -768,6 +768,9 @@ class StudySpec(Strict):
             **{f"model.{key}": sources.without_folder(value) for key, value in self.model.places.items()},
             "training.averaging": "on" if self.averaging else "off",
         }
+        for key, unsaid in self.training.UNSAID.items():
+            if flat.get(f"training.{key}") == unsaid:
+                del flat[f"training.{key}"]
         if self.dataset.own is None:
             return flat | {"dataset.limit": self.dataset.pool}
         return flat | {"dataset.name": "own"}  # not where it lies: another machine may have it elsewhere

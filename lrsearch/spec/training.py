@@ -1,6 +1,6 @@
 """How every trial is trained: the tables [training] and [augment] of a study file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -31,7 +31,7 @@ class TrainingSpec(Strict):
     channels_last: Literal["auto", "on", "off"] | None = None
     """Whether the channels of a pixel lie side by side in memory, off by default; auto: where that is measured to be
     faster, before the first trial."""
-    micro_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    micro_batch: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] | None = None
     """Images whose gradients are computed at once [examples]: a larger batch is computed in parts. As many as memory
     holds by default; auto: these are counted before the first trial."""
 
@@ -118,7 +118,12 @@ class AugmentSpec(Strict):
     @property
     def words(self) -> str:
         """The keys that are on, as they may be typed: ``flip, crop=4``."""
-        return ", ".join(key if value is True else f"{key}={value:g}" for key, value in self.given.items())
+        return ", ".join(self.said(self.given))
+
+    def said(self, keys: Iterable[str]) -> list[str]:
+        """Return some of the keys that are on, each as it may be typed."""
+        values = self.given
+        return [key if values[key] is True else f"{key}={values[key]:g}" for key in keys]
 
     @property
     def mixes(self) -> bool:

@@ -19,7 +19,7 @@ from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.store.storage import Database
 from lrsearch.store.tables import SLOT_ATTR
 from lrsearch.text import shown
-from lrsearch.trial import EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
+from lrsearch.trial import Arithmetic, EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
 from lrsearch.version import __version__
 
 T = TypeVar("T")
@@ -244,6 +244,32 @@ class Study:
         spec = self.spec.measured(filed)
         spec.check_facts(facts)
         return replace(self, spec=spec)
+
+
+    def settled(self, arithmetic: Arithmetic) -> "Study":
+        """Return the study with how its trainings compute, which the first worker files.
+
+        What is filed stays, but for a micro-batch: a worker whose memory holds fewer images files how many these are.
+        """
+        studies = tables.studies
+        mine = studies.c.id == self.id
+
+        def work(connection: sa.Connection) -> Facts:
+            connection.execute(studies.update().where(mine).values(facts=studies.c.facts))  # others wait from here on
+            said = connection.scalar(sa.select(studies.c.facts).where(mine))
+            there = self.spec.facts if said is None else _FACTS.validate_json(said)
+            filed = replace(there, arithmetic=_together(there.arithmetic, arithmetic))
+            connection.execute(studies.update().where(mine).values(facts=facts_json(filed)))
+            return filed
+
+        return replace(self, spec=self.spec.measured(self.database.write(work)))
+
+
+def _together(filed: Arithmetic | None, found: Arithmetic) -> Arithmetic:
+    if filed is None:
+        return found
+    sizes = [one.micro_batch for one in (filed, found) if one.micro_batch is not None]
+    return replace(filed, micro_batch=min(sizes, default=None))
 
 
 @dataclass(frozen=True, slots=True)

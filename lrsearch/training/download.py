@@ -148,7 +148,7 @@ def _download(name: str, data_dir: Path, missing: tuple[str, ...], *, progress: 
     layout = layout_of(name)
     target = data_dir / layout.folder
     try:
-        with _folder(target), tempfile.TemporaryDirectory(prefix=f".{name}-download-", dir=data_dir) as temporary:
+        with made_folder(target), tempfile.TemporaryDirectory(prefix=f".{name}-download-", dir=data_dir) as temporary:
             arrivals = Path(temporary)
             # An archive that lies there already is used, if torchvision finds its checksum right.
             for archive in layout.archives:
@@ -168,7 +168,7 @@ def _download(name: str, data_dir: Path, missing: tuple[str, ...], *, progress: 
 
 
 @contextlib.contextmanager
-def _folder(path: Path) -> Iterator[None]:
+def made_folder(path: Path) -> Iterator[None]:
     """Have the folder ``path``; if what is done in it fails, folders that were made for it and are empty go again."""
     made = [p for p in (path, *path.parents) if not p.exists()]
     try:
@@ -193,19 +193,19 @@ def _fetch(name: str, data_dir: Path, arrivals: Path, missing: tuple[str, ...], 
     layout = layout_of(name)
     dataset: Any = getattr(datasets, layout.class_name)
     try:
-        with _bar(shown=progress and sys.stderr.isatty()), _timeout(NETWORK_TIMEOUT_SECONDS):
+        with bar(shown=progress and sys.stderr.isatty()), timeout(NETWORK_TIMEOUT_SECONDS):
             for part in layout.parts:
                 dataset(arrivals, **part, download=True)
     except Exception as error:
         # Whatever torchvision, urllib, gzip, tarfile or pickle let through: either the folder or the delivery is bad.
         if isinstance(error, OSError) and not isinstance(error, URLError) and error.errno in CANNOT_WRITE:
             raise
-        why = f"could not be downloaded ({_reason(error)})"
+        why = f"could not be downloaded ({reason(error)})"
         raise DataError(_unobtainable(name, data_dir, missing, why)) from error
 
 
 @contextlib.contextmanager
-def _bar(*, shown: bool) -> Iterator[None]:
+def bar(*, shown: bool) -> Iterator[None]:
     """Let torchvision's progress bar reach stderr, or not."""
     if shown:
         yield
@@ -215,7 +215,8 @@ def _bar(*, shown: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
+def timeout(seconds: float) -> Iterator[None]:
+    """Have what is opened meanwhile wait for so long at most [seconds]."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -224,7 +225,7 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return the error in a few words; torchvision lists every mirror it tried, the last line says why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     words = lines[-1] if lines else type(error).__name__
@@ -307,4 +308,4 @@ def _fault(folder: Path, md5_of: dict[str, str], error: Exception) -> str:
             return f"{folder / file} cannot be read: {unreadable.strerror or unreadable}"
         if not right:
             return f"{folder / file} is corrupt: its checksum is wrong"
-    return f"{folder} is corrupt: {_reason(error)}"
+    return f"{folder} is corrupt: {reason(error)}"

@@ -132,7 +132,11 @@ class Gradients:
             self._kept = [one.clone() for one in self._buffers]
         while True:
             try:
-                made = self._once(step, images, labels)
+                if self._drawing is None:
+                    made = self._computed(images, labels)
+                else:
+                    with self._drawing(step):
+                        made = self._computed(images, labels)  # a checkpointed layer draws again as it goes backward
             except (RuntimeError, MemoryError) as error:
                 if not self._begins_again(error, len(images)):
                     raise
@@ -141,12 +145,6 @@ class Gradients:
                 return made
             # Here, where nothing holds the traceback of the error and the tensors in it any more.
             free_memory()
-
-    def _once(self, step: int, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self._drawing is None:
-            return self._computed(images, labels)
-        with self._drawing(step):
-            return self._computed(images, labels)  # a checkpointed layer draws again as it goes backward
 
     def _computed(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.micro_batch is not None and len(images) > self.micro_batch:

@@ -1,5 +1,9 @@
 """The weights that torchvision and timm publish for their models, and how their images were normalised."""
 
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +13,7 @@ from torch import nn
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.own_code import said
 from lrsearch.spec.sources import Zoo
-from lrsearch.training import zoo
+from lrsearch.training import download, published_file, zoo
 
 DEFAULT = "DEFAULT"
 """Stands for the weights that a package prefers."""
@@ -82,20 +86,41 @@ def tensors(package: Zoo, tag: str, shape: tuple[int, int, int] | None) -> dict[
 @lru_cache(maxsize=2)
 def _tensors(package: Zoo, tag: str, size: tuple[int, int] | None) -> dict[str, torch.Tensor]:
     """Return a package's weights; ``size`` is the height and width to which positions are fitted, None: their own."""
+    what = f"model.weights: '{tag}' of {package.package}/{package.name}"
     with torch.random.fork_rng(devices=[]):  # the trial's draws follow
         try:
             if package.package == "timm":
-                named = _timm_name(package.name, tag)
-                fitted = {} if size is None else {"img_size": size}
-                made: nn.Module = zoo.timm().create_model(named, pretrained=True, **fitted)
-                return made.state_dict()
-            found: dict[str, torch.Tensor] = _torchvision_weights(package.name, tag).get_state_dict(check_hash=True)
+                return _of_timm(_timm_name(package.name, tag), size)
+            path = published_file.fetched(_torchvision_weights(package.name, tag).url, what)
+            found: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
         except StudyFileError:
             raise
         except Exception as error:
-            name = f"{package.package}/{package.name}"
             raise StudyFileError(
-                f"model.weights: '{tag}' of {name} cannot be had: {said(error).rstrip('.')}; download them elsewhere, "
-                f"and name the file"
+                f"{what} cannot be had: {said(error).rstrip('.')}; download them elsewhere, and name the file"
             ) from error
     return found
+
+
+@contextlib.contextmanager
+def _no_warnings_of(package: str) -> Iterator[None]:
+    logger = logging.getLogger(package)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _of_timm(name: str, size: tuple[int, int] | None) -> dict[str, torch.Tensor]:
+    """Return what timm's own client downloads, or has; what it prints meanwhile is for people who watch."""
+    fitted = {} if size is None else {"img_size": size}
+    with (
+        _no_warnings_of("huggingface_hub"),  # one for each time that it tries again
+        download.bar(shown=sys.stderr.isatty()),
+        contextlib.redirect_stdout(sys.stderr),
+        download.timeout(download.NETWORK_TIMEOUT_SECONDS),
+    ):
+        made: nn.Module = zoo.timm().create_model(name, pretrained=True, **fitted)
+    return made.state_dict()

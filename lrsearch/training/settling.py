@@ -6,7 +6,6 @@ all its trainings compute so.
 
 import logging
 import statistics
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -33,6 +32,16 @@ KERNEL_DIMS = 4
 """Of a weight that a layout of channels concerns."""
 OPTIMIZER = OptimizerConfig("adamw", 1e-6)
 """None here keeps a larger state; its rate is too low for a training to diverge."""
+
+
+class _BeforeEach:
+    """Has a training stand still before each update."""
+
+    def is_set(self) -> bool:
+        return True
+
+    def ends(self) -> bool:
+        return False
 
 
 def settle(engine: SerialEngine, training: TrainingSpec, batch_size: int) -> Arithmetic:
@@ -92,10 +101,8 @@ def _is_faster(engine: SerialEngine, arithmetic: Arithmetic, batch_size: int) ->
 
 
 def _begun(engine: SerialEngine, batch_size: int) -> SerialTraining:
-    always = threading.Event()
-    always.set()
     config = TrialConfig(OPTIMIZER, ScheduleConfig("constant"), batch_size, max(N_FIRST, N_TIMED) + 1, seed=0)
-    return engine.start(config, attention=always)
+    return engine.start(config, attention=_BeforeEach())
 
 
 def _updates(training: SerialTraining) -> Iterator[float]:

@@ -65,8 +65,7 @@ def _rate(optimizer: torch.optim.Optimizer) -> float:
 
 def _timm(settings: Settings, peak_lr: float, epochs: int, updates_per_epoch: int) -> Factors:
     try:
-        from timm.scheduler import create_scheduler_v2
-        from timm.scheduler.scheduler_factory import scheduler_kwargs
+        from timm.scheduler.scheduler_factory import create_scheduler_v2, scheduler_kwargs
     except ModuleNotFoundError as error:
         raise _missing("timm") from error
     optimizer = _optimizer(peak_lr)

@@ -20,6 +20,7 @@ class Augmenter:
     def __init__(self, spec: AugmentSpec, splits: ImageSplits, seed: int) -> None:
         self._spec, self._splits = spec, splits
         self._source = Source(spec, seed)
+        self._frame = geometry.Framing(spec.crop or 0)
 
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, first: int, batch: int
@@ -48,8 +49,7 @@ class Augmenter:
             out = _recoloured(out, by)
         out = _moved(self._splits.normalize(out), by)
         if by.shift is not None:
-            assert self._spec.crop is not None
-            out = geometry.shifted(out, self._spec.crop, *(_placed(one, out) for one in by.shift))
+            out = self._frame.cut(out, *(_placed(one, out) for one in by.shift))
         if by.flip is not None:
             out = geometry.mirrored(out, _placed(np.flatnonzero(by.flip), out))
         if by.erased is not None:

@@ -5,9 +5,11 @@ A generator function yields its epochs. A plain function, whose framework calls 
 """
 
 import contextvars
+import gc
 import inspect
 import logging
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -53,6 +55,7 @@ class LoopEngine:
     ) -> None:
         self._loop, self._args, self._steps_of = loop, args, steps_of
         self._device, self._rules, self.facts = device, rules, facts
+        self._last: weakref.ref[Run] | None = None
 
     @property
     def device(self) -> str:
@@ -72,7 +75,11 @@ class LoopEngine:
         Raises:
             CheckpointError: damaged bytes, or the checkpoint of another training.
         """
+        if self._last is not None and self._last() is not None:
+            # A framework that points in circles: until Python looks for these, its memory and its processes stay.
+            gc.collect()
         run = Run(config, self._steps_of(config.batch_size), self._rules, self._device, attention, self.facts.network)
+        self._last = weakref.ref(run)
         return LoopTraining(self._loop, self._args, run, checkpoint)
 
     def test(
@@ -101,24 +108,22 @@ class LoopTraining:
         told, run = self._told(), self.run
         begun, n_epochs = time.perf_counter(), 0
         try:
-            while True:
-                found = self._next(told)
-                if found is None:
-                    break
+            while (found := self._next(told)) is not None:
                 self._check(found)
                 n_epochs = found.epoch
                 self._stands_at_an_epoch = True
-                yield replace(found, seconds=time.perf_counter() - begun)
+                # A loop may tell from within its evaluation, and these belong to the thread.
+                with torch.inference_mode(mode=False), torch.enable_grad():
+                    yield replace(found, seconds=time.perf_counter() - begun)
                 begun = time.perf_counter()
                 self._stands_at_an_epoch = False
-        except LeftLoop as left:
-            if left.divergence is not None:
-                yield left.divergence
-                return
-            yield Paused(run.updates // run.steps_per_epoch + 1, run.updates)
-            return
         finally:
+            left = run.left
             self._close(told)
+        if left is not None:
+            paused = Paused(run.updates // run.steps_per_epoch + 1, run.updates)
+            yield paused if left.divergence is None else left.divergence
+            return
         if n_epochs < run.config.epochs:
             raise LoopError(
                 f"loop.name: {self._loop.code} ended after {n_epochs} of the {run.config.epochs} epochs of the study: "
@@ -143,21 +148,36 @@ class LoopTraining:
         return _reported(lambda: self._loop.function(self.run, **self._args), self.run)
 
     def _next(self, told: Generator[EpochMetrics]) -> EpochMetrics | None:
+        """Return the next epoch; None where the loop has ended, or has been left."""
         try:
             return next(told, None)
+        except LeftLoop:
+            return None
         except own_code.OwnCodeError as error:
             raise type(error)(f"loop.name: {error}{own_code.at(error, self._loop.path)}") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if self.run.left is not None:
+                return None  # what a framework has made of it
+            if isinstance(error, SystemExit):
+                # So Lightning ends where it hears SIGTERM, or Ctrl-C, before the loop makes its next update.
+                if isinstance(error.__context__, KeyboardInterrupt):
+                    raise error.__context__ from None
+                if self.run.must_leave():
+                    self.run.left = LeftLoop()
+                    return None
             if devices.is_out_of_memory(error):
                 raise
             said = f"{own_code.said(error)}{own_code.at(error, self._loop.path)}"
             raise own_code.OwnCodeError(f"loop.name: {self._loop.code} raised {said}") from error
 
     def _close(self, told: Generator[EpochMetrics]) -> None:
-        """Have the loop put away what it has open."""
+        """Have the loop put away what it has open; should it go on regardless, it is told again at each update."""
+        self.run.left = self.run.left or LeftLoop()
         try:
             told.close()
-        except Exception as error:
+        except LeftLoop:
+            pass
+        except (Exception, SystemExit) as error:
             log.warning("loop.name: %s raised %s as it was ended", self._loop.code, own_code.said(error))
 
     def _check(self, found: object) -> None:
@@ -165,19 +185,19 @@ class LoopTraining:
             raise LoopError(
                 f"loop.name: {self._loop.code} must yield what run.epoch(...) returns, and yielded {found!r:.80}"
             )
-        if found.epoch > self.run.config.epochs:
-            raise LoopError(
-                f"loop.name: {self._loop.code} trains on after the {self.run.config.epochs} epochs of the study: end "
-                f"at run.config.epochs"
-            )
 
 
 def _reported(function: Callable[[], object], run: Run) -> Generator[EpochMetrics]:
     """Yield what a plain function reports; closing it ends the function where it stands."""
     from greenlet import getcurrent, greenlet
 
+    def hand_over(found: EpochMetrics) -> None:
+        if getcurrent() is not other:
+            raise LoopError("run.report() must be called in the thread in which the loop itself was")
+        here.switch(found)
+
     here = getcurrent()
-    run.hand_over = here.switch
+    run.hand_over = hand_over
     other = greenlet(function, parent=here)
     other.gr_context = contextvars.copy_context()
     try:

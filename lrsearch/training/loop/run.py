@@ -7,7 +7,7 @@ learning rate at each update, and what becomes of the training after an epoch.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import nn
@@ -22,6 +22,7 @@ from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.engine import Attention
 from lrsearch.training.levels import levels_on
 from lrsearch.training.loop.faults import Counts, LoopError
+from lrsearch.training.loop.scheduler import RunScheduler
 from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
 from lrsearch.trial import Divergence, EpochMetrics, Network, TrialConfig
@@ -105,6 +106,8 @@ class Run:
         self.levels: tuple[tuple[str, ...], ...] = ()
         """The names of the model's parameters by depth, where somebody has looked."""
         self.hand_over: Callable[[EpochMetrics], object] | None = None
+        self.left: LeftLoop | None = None
+        """What the loop was told to end by; it is told again whenever it goes on regardless."""
         self.kept: Kept | None = None
         self.resumed_from: Callable[[Kept], int] | None = None
         self._rules, self._attention, self._network = rules, attention, network
@@ -169,8 +172,6 @@ class Run:
         ``optimizer`` may also be one that this run did not make: its learning rate is set from here on, that of a group
         times its ``lr_scale`` if it has one.
         """
-        from lrsearch.training.loop.scheduler import RunScheduler
-
         if all(one is not optimizer for one, _ in self._optimizers):
             self._own(optimizer, tuple(map(_scale, optimizer.param_groups)))
         return RunScheduler(self, optimizer)
@@ -211,6 +212,7 @@ class Run:
         if self.resumed_from is None:
             return 0
         self._step = self._n_resumed = self.resumed_from(self.kept)
+        self.resumed_from = None  # the state that it holds is as large as the model and its optimizer
         self._set_rates()
         return self._step // self.steps_per_epoch
 
@@ -222,9 +224,13 @@ class Run:
         Args:
             loss: of the batch [nats/example]; where it is told, a training that diverges ends at once.
         """
-        attention = self._attention
-        if attention is not None and attention.is_set() and attention.ends():
-            raise LeftLoop
+        self._leave_if_told()
+        if self.must_leave():
+            self._leave()
+        if self._step == self.n_steps:
+            raise LoopError(
+                f"the loop trains on after the {self.config.epochs} epochs of the study: end at run.config.epochs"
+            )
         if self._n_before_first is None:
             self._n_before_first = self._n_optimizer_steps
         if self._average is not None:
@@ -247,6 +253,7 @@ class Run:
         Raises:
             LoopError: the metric was not told, or something that nobody knows.
         """
+        self._leave_if_told()
         values = {name: float(value) for name, value in told.items()}
         self._check_told(values)
         self._look()
@@ -289,9 +296,24 @@ class Run:
         Raises:
             LoopError: as ``epoch``; or the loop is a generator, which yields ``run.epoch(...)``.
         """
+        self._leave_if_told()
         if self.hand_over is None:
             raise LoopError("run.report() is for a plain function; a generator yields run.epoch(...) once an epoch")
         self.hand_over(self.epoch(**told))
+
+    def must_leave(self) -> bool:
+        """Return whether the training is to end here, because its worker was asked to."""
+        attention = self._attention
+        return attention is not None and attention.is_set() and attention.ends()
+
+    def _leave(self, divergence: Divergence | None = None) -> NoReturn:
+        self.left = LeftLoop(divergence)
+        raise self.left
+
+    def _leave_if_told(self) -> None:
+        """Leave again, where a framework has caught what told it to."""
+        if self.left is not None:
+            self._leave(self.left.divergence)
 
     def plateau_state(self) -> dict[str, Any] | None:
         """Return the state of a schedule that has feedback; None of the others."""
@@ -408,7 +430,7 @@ class Run:
         if index is not None:
             assert self.watch.initial_loss is not None
             epoch = max(first + index, 0) // self.steps_per_epoch + 1
-            raise LeftLoop(Divergence(epoch, first + index, lrs[index], losses[index], self.watch.initial_loss))
+            self._leave(Divergence(epoch, first + index, lrs[index], losses[index], self.watch.initial_loss))
 
     def _end_where_it_diverged(self, told: Mapping[str, float]) -> None:
         """End a training that tells something that is not finite."""
@@ -416,7 +438,7 @@ class Run:
         if bad is not None:
             last = self._step - 1
             initial = math.nan if self.watch.initial_loss is None else self.watch.initial_loss
-            raise LeftLoop(Divergence(last // self.steps_per_epoch + 1, last, self._lrs[last], bad, initial))
+            self._leave(Divergence(last // self.steps_per_epoch + 1, last, self._lrs[last], bad, initial))
 
 
 def _scale(group: Mapping[str, Any]) -> float:

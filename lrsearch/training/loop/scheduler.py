@@ -1,12 +1,22 @@
 """A scheduler of torch's kind over a run, for frameworks and people who insist on one."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-if TYPE_CHECKING:
-    from lrsearch.training.loop.run import Run
+
+class Stepped(Protocol):
+    """What counts updates: a run."""
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        ...
+
+    def step(self) -> None:
+        """Count one more, and set the learning rate of the next."""
+        ...
 
 
 class RunScheduler(LRScheduler):
@@ -17,7 +27,7 @@ class RunScheduler(LRScheduler):
         optimizer: one whose learning rate the run sets.
     """
 
-    def __init__(self, run: "Run", optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, run: Stepped, optimizer: torch.optim.Optimizer) -> None:
         # Not torch's own start, which would make a step and set the rates.
         self._run = run
         self.optimizer = optimizer

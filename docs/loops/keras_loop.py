@@ -1,0 +1,74 @@
+"""Keras on PyTorch: `lrsearch run --train keras_loop.py:loop --n-train 1437`."""
+
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"
+
+import keras
+from keras import layers
+from sklearn.datasets import load_digits
+
+
+def optimizer_of(config):
+    """Keras has optimizers of its own; these two do as those of torch."""
+    match config.name:
+        case "sgd":
+            return keras.optimizers.SGD(momentum=config.momentum, nesterov=config.nesterov)
+        case "adamw":
+            return keras.optimizers.AdamW(
+                beta_1=config.beta1, beta_2=config.beta2, epsilon=config.eps, weight_decay=config.weight_decay
+            )
+
+
+class Searched(keras.callbacks.Callback):
+    """Sets the learning rate of every update, and tells what every epoch came to."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run = run
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.run.lr
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.run.step()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.run.report(val_accuracy=logs["val_accuracy"], val_loss=logs["val_loss"], train_loss=logs["loss"])
+
+
+def loop(run):
+    digits = load_digits()
+    images, labels = digits.images[..., None] / 16, digits.target
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(16, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dropout(0.1),
+            layers.Dense(10),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer_of(run.config.optimizer), loss, metrics=["accuracy"])
+    model.test_on_batch(images[:2], labels[:2])  # builds all there is, so that fit() begins alike when it goes on
+
+    def save():
+        return [one.value.detach().clone() for one in model.optimizer.variables]
+
+    def load(values):
+        for one, value in zip(model.optimizer.variables, values, strict=True):
+            one.assign(value)
+
+    behind = run.resume(save, load, model=model)
+    model.fit(
+        images[:1437],
+        labels[:1437],
+        validation_data=(images[1437:], labels[1437:]),
+        batch_size=run.config.batch_size,
+        initial_epoch=behind,
+        epochs=run.config.epochs,
+        callbacks=[Searched(run)],
+        verbose=0,
+    )
