@@ -115,6 +115,12 @@ def test_an_image_of_two_classes_needs_our_loss(key: str) -> None:
     assert augmented("flip, crop=4", model={"name": "cnn", "loss": "mine.py:loss"}) is not None
 
 
+def test_a_loop_of_ones_own_changes_its_images_itself() -> None:
+    for keys in ("auto", "flip"):
+        with pytest.raises(StudyFileError, match="augment is for trainings by lrsearch, and mine"):
+            study_file.build({"name": "x", "loop": {"name": "mine.py:loop", "n_train": 9}, "augment": keys}, "here")
+
+
 @pytest.mark.parametrize(
     ("shape", "classes", "words"),
     [

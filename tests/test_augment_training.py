@@ -79,7 +79,10 @@ class After:
 
 @pytest.mark.parametrize("augment", [ALL, *ROWS], ids=lambda spec: spec.words)
 @pytest.mark.parametrize(("at", "stream"), [(0, False), (4, True), (9, False), (15, True)])
-def test_a_resumed_training_equals_the_uninterrupted_one(augment: AugmentSpec, at: int, *, stream: bool) -> None:
+def test_a_resumed_training_equals_the_uninterrupted_one(
+    augment: AugmentSpec, at: int, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    monkeypatch.setattr(serial, "CHUNK_ELEMENTS", 2 * 8 * 3 * 64)  # two batches at once, of an epoch's nine
     made = engine(augment, stream=stream)
     first = made.start(CONFIG, attention=After(at))
     told: list[object] = []

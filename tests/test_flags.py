@@ -372,6 +372,8 @@ def test_what_the_scripts_do_unasked_is_switched_off() -> None:
     said = arguments(flags(of(COSINE), DIGITS, "transformers"))
     assert (said.max_grad_norm, said.label_smoothing_factor, said.remove_unused_columns) == (0, 0, False)
     assert said.dataloader_drop_last is False
+    dropped = arguments(flags(of(COSINE), spec(training={"drop_last": True}), "transformers"))
+    assert dropped.dataloader_drop_last is True
     assert said.per_device_train_batch_size == BATCH
 
 
@@ -426,7 +428,7 @@ def test_a_batch_in_parts_is_accumulated_and_makes_as_many_updates_as_the_search
 
 
 def test_a_loop_of_one_s_own_has_no_script() -> None:
-    study = StudySpec.model_validate({"name": "mine", "loop": {"name": "loop.py:train", "n_train": 100}})
+    study = StudySpec.model_validate({"name": "mine", "loop": {"name": "loop.py:train", "n_train": 1000}})
     for script in ("timm", "transformers", "torchvision"):
         with pytest.raises(UsageError, match="is trained by a loop of your own"):
             flags(of(COSINE), study, script)

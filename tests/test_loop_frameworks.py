@@ -413,3 +413,80 @@ def test_a_scheduler_that_lightning_steps_once_an_epoch_is_found_out(lightning_f
     )
     with pytest.raises(LoopError, match="calls run.step.. 1 times in its first epoch for 29 updates"):
         told(engine(path, n_train=N_EXAMPLES).start(CONFIG))
+
+
+# --- Transformers and Accelerate --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def transformers_file(tmp_path: Path) -> Path:
+    pytest.importorskip("transformers", reason="needs Transformers: pip install 'lrsearch[loops]'")
+    path = tmp_path / "transformers_loop.py"
+    path.write_text((EXAMPLES / path.name).read_text("utf-8"))
+    return path
+
+
+@pytest.mark.slow
+def test_a_pruned_training_of_the_trainer_leaves_the_next_one_as_it_was(transformers_file: Path) -> None:
+    trains = engine(transformers_file, n_train=N_EXAMPLES)
+    whole = trains.start(CONFIG)
+    rows, weights = told(whole), whole.weights()
+    del whole
+    for attention in (None, AskedAt(60)):
+        other = trains.start(replace(CONFIG, batch_size=32, seed=8), None, attention)
+        epochs = other.epochs()
+        assert isinstance(next(epochs), EpochMetrics)
+        if attention is not None:
+            assert next(epochs) == Paused(2, 60)
+        epochs.close()  # type: ignore[attr-defined]
+        model = weakref.ref(other.run.model)
+        del other, epochs
+        again = trains.start(CONFIG)
+        assert model() is None
+    assert told(again) == rows
+    assert again.weights() == weights
+    assert not alive()
+
+
+@pytest.mark.slow
+def test_the_trainers_accumulated_updates_have_the_searched_rates(transformers_file: Path) -> None:
+    path = changed(
+        transformers_file, ('report_to="none",', 'report_to="none",\n            gradient_accumulation_steps=2,')
+    )
+    with rates_seen() as seen:
+        rows = told(engine(path, n_train=N_EXAMPLES, every=2).start(CONFIG))
+    assert [row.step for row in rows] == [15, 30, 45]  # type: ignore[union-attr]
+    np.testing.assert_allclose(seen, searched(2, 45), rtol=0, atol=1e-12)
+
+
+ACCELERATED = """
+
+def accelerated(run):
+    from accelerate import Accelerator
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps={every})
+    train, validation = data()
+    model = build()
+    optimizer = run.optimizer(model)
+    loader = DataLoader(train, batch_size=run.config.batch_size, shuffle=True)
+    model, optimizer, loader, scheduler = accelerator.prepare(model, optimizer, loader, run.scheduler(optimizer))
+    for _ in range(run.config.epochs):
+        model.train()
+        for images, labels in loader:
+            with accelerator.accumulate(model):
+                accelerator.backward(F.cross_entropy(model(images), labels))
+                optimizer.step()
+                scheduler.step()
+                optimizer.zero_grad()
+        yield run.epoch(val_accuracy=evaluate(accelerator.unwrap_model(model), *validation)[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 2])
+def test_accelerates_own_scheduler_has_the_searched_rates(every: int, loop_file: Path) -> None:
+    pytest.importorskip("accelerate", reason="needs Accelerate: pip install 'lrsearch[loops]'")
+    loop_file.write_text(loop_file.read_text() + ACCELERATED.format(every=every))
+    with rates_seen() as seen:
+        rows = told(engine(loop_file, "accelerated", every=every).start(CONFIG))
+    assert [row.step for row in rows] == [10 // every, 20 // every, 30 // every]  # type: ignore[union-attr]
+    np.testing.assert_allclose(seen, searched(2, 30 // every), rtol=0, atol=1e-12)

@@ -13,10 +13,11 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torchvision.models import ResNet18_Weights  # type: ignore[import-untyped]
 
 from lrsearch.errors import StudyFileError
 from lrsearch.spec.study import DatasetSpec
-from lrsearch.training import states, weights
+from lrsearch.training import published, states, weights
 from lrsearch.training.checkpoint import encode_weights, with_metadata
 from lrsearch.training.fitting import Loaded
 from lrsearch.training.models import ModelConfig, assembled, build
@@ -58,6 +59,16 @@ def prefixed(state: State, prefix: str) -> State:
 def equal(one: State, other: State) -> set[str]:
     """Return the names whose tensors are equal."""
     return {name for name in one if name in other and torch.equal(one[name], other[name])}
+
+
+def publish(state: State, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a state where torchvision keeps what it has downloaded, as that which it publishes of a resnet18."""
+    folder.mkdir(parents=True)
+    written = folder / "resnet18.pth"
+    torch.save(state, written)
+    whole = written.rename(folder / f"resnet18-{hashlib.sha256(written.read_bytes()).hexdigest()[:8]}.pth")
+    monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", f"https://weights.invalid/{whole.name}")
+    published._tensors.cache_clear()
 
 
 @pytest.mark.parametrize("key", ["init_from", "weights"])

@@ -4,7 +4,6 @@ import gc
 import hashlib
 import io
 import json
-import os
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
@@ -79,8 +78,8 @@ def test_they_are_downloaded_once_and_nothing_but_the_answer_is_printed(
 
 
 def test_a_search_begins_with_them(served: str, content: bytes, lrsearch: InProcess, tmp_path: Path) -> None:
-    search = ("run", "--model", NAME, *LOOK[2:], "--name", "tuned", "--trials", "1", "--epochs", "1", "--quiet")
-    done = lrsearch(*search, "--json")
+    search = ("run", "--model", NAME, *LOOK[2:], "--set", "space.batch_size=[4]", "--name", "tuned", "--epochs", "1")
+    done = lrsearch(*search, "--trials", "1", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["winner"]["config"]["stem_ratio"] is not None
     theirs = torch.load(io.BytesIO(content), weights_only=True)
@@ -89,7 +88,7 @@ def test_a_search_begins_with_them(served: str, content: bytes, lrsearch: InProc
     assert {name for name in theirs if not torch.equal(theirs[name], ours[name])} == {"fc.weight", "fc.bias"}
     (tmp_path / KEPT / served).unlink()
     published._tensors.cache_clear()
-    again = lrsearch(*search[:-6], "--trials", "2", "--epochs", "1")
+    again = lrsearch(*search, "--trials", "2")
     assert again.code == 0, again.err  # downloaded again, and known for the same
 
 
@@ -123,9 +122,8 @@ def test_what_does_not_arrive_as_it_was_published_is_said_and_nothing_is_left(
         said = lrsearch(*command)
         assert (said.code, said.out) == (2, "")
         text = one_line(said)
-        assert text.startswith(
-            f"lrsearch: model.weights: 'DEFAULT' of {NAME} cannot be had: {served} is not in {tmp_path}"
-        )
+        assert text.startswith(f"lrsearch: model.weights: 'DEFAULT' of {NAME} cannot be had: {served} is not in ")
+        assert str(tmp_path / KEPT) in text
         assert f"could not be downloaded ({'' if spoil is gone else 'what arrived has not the SHA-256 '}" in text
         assert why in text
         assert "or name another file of weights" in text
@@ -141,9 +139,7 @@ def test_without_a_network_it_is_said_what_to_do(
     monkeypatch.setattr(ShuffleNet_V2_X0_5_Weights.IMAGENET1K_V1.value, "url", f"http://weights.invalid/{served}")
     said = lrsearch(*LOOK)
     assert said.code == 2
-    assert "could not be downloaded (Connection refused); connect to the network, or put the file there" in one_line(
-        said
-    )
+    assert "(Connection refused); connect to the network, or put the file there" in one_line(said)
     assert not (tmp_path / ".cache/torch").exists()
 
 
@@ -218,7 +214,7 @@ def test_timms_are_downloaded_once_by_its_own_client(hub: dict[str, str], mirror
         seen = looked(tmp_path, tag, hub, "--json")
         assert (seen.code, seen.err) == (0, "")
         assert len(seen.document["weights_sha256"]) == 64
-    assert mirror.asked == [PATH]
+    assert mirror.asked.count(PATH) == 1
 
 
 @pytest.mark.slow
@@ -231,7 +227,7 @@ def test_of_timms_it_is_said_in_one_sentence_that_they_did_not_arrive(
     assert (seen.code, seen.out) == (2, "")
     assert one_line(seen).startswith(f"lrsearch: model.weights: '{TAG}' of {TIMM} cannot be had: ")
     assert "download them elsewhere, and name the file" in seen.err
-    assert [path for path in (tmp_path / "hub").rglob("*.safetensors") if os.path.exists(path)] == []
+    assert [path for path in (tmp_path / "hub").rglob("*.safetensors") if path.exists()] == []
 
 
 @pytest.mark.slow

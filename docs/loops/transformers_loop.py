@@ -50,7 +50,7 @@ def loop(run):
             eval_strategy="epoch",
             logging_strategy="no",
             save_strategy="no",
-            report_to=[],
+            report_to="none",
             disable_tqdm=True,
             dataloader_pin_memory=False,
             use_cpu=run.device.type == "cpu",

@@ -22,7 +22,9 @@ PANEL: Final = 330
 ROW: Final = 24
 """Height of a row of the table [pixels]."""
 TOP: Final = 104
+NO_TITLE: Final = 30
 BOTTOM: Final = 60
+"""Heights above the panels, with a title and without, and below all [pixels]."""
 LOOKS: Final[tuple[Mapping[str, Any], ...]] = (
     {"color": "@family-0", "dash": "solid"},
     {"color": "@family-1", "dash": "dash"},
@@ -68,7 +70,7 @@ def comparison_picture(found: Comparison) -> ChartPicture:
 def comparison_figure(found: Comparison) -> dict[str, Any]:
     """Return the panels alone, for a page that has the words and tables around them."""
     figure, height = _laid_out(panels(found), 0)
-    figure["layout"]["height"] = height
+    figure["layout"] |= {"height": height - TOP + NO_TITLE, "margin": {**figure["layout"]["margin"], "t": NO_TITLE}}
     return dict(coloured(figure))
 
 

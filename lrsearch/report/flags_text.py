@@ -3,6 +3,7 @@
 import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 from lrsearch import schedules
@@ -122,7 +123,8 @@ def _python(flags: Flags, found: Deviation, trial: Trial) -> Iterator[str]:
     yield '    """Trains with the learning rate of the search, instead of the scheduler above."""'
     yield from ("", "    def create_scheduler(self, num_training_steps, optimizer=None):")
     yield "        optimizer, n_steps = optimizer or self.optimizer, num_training_steps"
-    for one in code.setup:
-        yield from folded(f"        {one}" if one else "", WIDTH)
+    for before, one in pairwise(["", *code.setup]):
+        if one or before:  # in a method one line is left free where a module has two
+            yield from folded(f"        {one}" if one else "", WIDTH)
     yield "        self.lr_scheduler = scheduler"
     yield "        return scheduler"

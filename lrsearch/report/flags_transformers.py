@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from lrsearch.domain import round_half_up
 from lrsearch.report.flags import (
     Flags,
     Options,
@@ -28,7 +29,7 @@ def transformers_flags(trial: Trial, spec: StudySpec) -> tuple[Flags, ...]:
     check_one_rate(trial, spec, "transformers")
     config = trial.config
     updates = spec.steps_per_epoch(config.batch_size)
-    drops_last = updates * config.batch_size <= spec.facts.n_train
+    drops_last = updates * config.batch_size < spec.facts.n_train
     at_once, times = parts(spec, config.batch_size) if not drops_last else (config.batch_size, 1)
     data: dict[str, Any] = {"num_train_epochs": config.epochs, "per_device_train_batch_size": at_once}
     data |= {"gradient_accumulation_steps": times} if times > 1 else {}
@@ -83,7 +84,7 @@ def _shapes(
             yield "inverse_sqrt", {"timescale": steps * final**2 / (1 - final**2)}
         case "wsd":
             share = schedule.decay_fraction or 0.0
-            decay = min(max(int(share * n_updates + 0.5), 1), steps)
+            decay = min(max(round_half_up(share * n_updates), 1), steps)
             keywords = {"num_decay_steps": decay, "decay_type": "linear", "min_lr_ratio": final}
             yield "warmup_stable_decay", keywords
 

@@ -8,7 +8,7 @@ the parts: schedule, average and watch count updates. What looks at a batch as a
 import gc
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -105,7 +105,8 @@ class Gradients:
         self._parameters, self._buffers = list(model.parameters()), list(model.buffers())
         self._least = LEAST_WITH_BATCH_NORM if batch_norm else 1
         self._kept: list[torch.Tensor] | None = None  # the buffers as they were before the update
-        self._n_keeping = N_FIRST if self._buffers else 0
+        self._n_keeping = N_FIRST
+        self._in_training, self._is_plain = judge.in_training, drawing is None and scaled is None
         self.micro_batch = room.micro_batch
         """Images of a part, at most [examples]; None: a whole batch."""
 
@@ -127,29 +128,28 @@ class Gradients:
         Raises:
             RuntimeError: memory runs out and cannot be spared.
         """
-        if self._n_keeping:
+        if self._buffers:
+            self._kept = [one.clone() for one in self._buffers] if self._n_keeping > 0 else None
             self._n_keeping -= 1
-            self._kept = [one.clone() for one in self._buffers]
         while True:
             try:
-                if self._drawing is None:
-                    made = self._computed(images, labels)
-                else:
-                    with self._drawing(step):
-                        made = self._computed(images, labels)  # a checkpointed layer draws again as it goes backward
+                if self._is_plain and self.micro_batch is None:
+                    # Most trainings: a call more would be felt, of an update of a small network.
+                    loss, logits = self._in_training(self._forward(images), labels)
+                    loss.backward()
+                    return loss, logits
+                with nullcontext() if self._drawing is None else self._drawing(step):
+                    return self._computed(images, labels)  # a checkpointed layer draws again as it goes backward
             except (RuntimeError, MemoryError) as error:
                 if not self._begins_again(error, len(images)):
                     raise
-            else:
-                self._kept = None
-                return made
             # Here, where nothing holds the traceback of the error and the tensors in it any more.
             free_memory()
 
     def _computed(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.micro_batch is not None and len(images) > self.micro_batch:
             return self._in_parts(images, labels)
-        loss, logits = self._judge.in_training(self._forward(images), labels)
+        loss, logits = self._in_training(self._forward(images), labels)
         (loss if self._scaled is None else self._scaled(loss)).backward()
         return loss, logits
 
@@ -160,7 +160,7 @@ class Gradients:
         whole = sum(masses)
         losses, outputs = [], []
         for some, of, mass in zip(images.split(sizes), parts, masses, strict=True):
-            loss, logits = self._judge.in_training(self._forward(some), of)
+            loss, logits = self._in_training(self._forward(some), of)
             loss = loss * (mass / whole)
             (loss if self._scaled is None else self._scaled(loss)).backward()
             losses.append(loss.detach())

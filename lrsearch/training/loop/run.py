@@ -74,6 +74,16 @@ class Kept:
     load: Callable[[Any], object] | None = None
 
 
+class _Made:
+    """Counts what an optimizer makes; apart from the run, so that optimizer and run do not hold each other."""
+
+    n = 0
+
+    def __call__(self, *_: object) -> None:
+        """Count an update."""
+        self.n += 1
+
+
 class Run:
     """One training by a person's own loop.
 
@@ -115,7 +125,8 @@ class Run:
         self._plateau = plateau_of(config.schedule)
         self._optimizers: list[tuple[torch.optim.Optimizer, tuple[float, ...]]] = []
         self._set: list[float] = []
-        self._step = self._n_optimizer_steps = 0
+        self._step = 0
+        self._made = _Made()
         self._n_before_first: int | None = None
         self._n_resumed = 0
         self._hook: Any = None
@@ -232,7 +243,7 @@ class Run:
                 f"the loop trains on after the {self.config.epochs} epochs of the study: end at run.config.epochs"
             )
         if self._n_before_first is None:
-            self._n_before_first = self._n_optimizer_steps
+            self._n_before_first = self._made.n
         if self._average is not None:
             self._average.update(self._step)
         if loss is not None:
@@ -261,7 +272,7 @@ class Run:
         losses = [float(one) for one in self._losses]
         train_loss = values.get("train_loss", math.fsum(losses) / len(losses) if losses else math.nan)
         if self._hook is not None and not self._n_resumed:
-            counts = Counts(self._step, self._n_optimizer_steps, self._n_before_first or 0, self.steps_per_epoch)
+            counts = Counts(self._step, self._made.n, self._n_before_first or 0, self.steps_per_epoch)
             if (wrong := counts.fault()) is not None:
                 raise LoopError(wrong)
         if self._step % self.steps_per_epoch or not self._step:
@@ -308,7 +319,7 @@ class Run:
 
     def _leave(self, divergence: Divergence | None = None) -> NoReturn:
         self.left = LeftLoop(divergence)
-        raise self.left
+        raise LeftLoop(divergence)  # another one: what is raised holds all that it passes through
 
     def _leave_if_told(self) -> None:
         """Leave again, where a framework has caught what told it to."""
@@ -356,12 +367,9 @@ class Run:
     def _own(self, optimizer: torch.optim.Optimizer, shares: tuple[float, ...]) -> None:
         """Set the learning rate of an optimizer from here on; the first one's steps are counted for an epoch."""
         if not self._optimizers:
-            self._hook = optimizer.register_step_post_hook(self._count)
+            self._hook = optimizer.register_step_post_hook(self._made)
         self._optimizers.append((optimizer, shares))
         self._set_rates()
-
-    def _count(self, *_: object) -> None:
-        self._n_optimizer_steps += 1
 
     def _set_rates(self) -> None:
         lr = self.lr

@@ -1,0 +1,185 @@
+"""The examples of loops of one's own: each is run as a person runs it, and searched, killed and resumed."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import Result, Running, run_process, run_python
+from conftest import wait_until
+
+from lrsearch.schedules import factors
+from lrsearch.trial import ScheduleConfig
+
+pytest_plugins = ["command_line"]
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "loops"
+NEEDS = {"pytorch": "torch", "lightning": "lightning", "transformers": "transformers", "timm": "timm", "keras": "keras"}
+"""The library of each example."""
+FILES = {name: EXAMPLES / f"{name}_loop.py" for name in NEEDS}
+
+
+@pytest.fixture(params=NEEDS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Name an example whose library there is."""
+    found = str(request.param)
+    if importlib.util.find_spec(NEEDS[found]) is None:
+        pytest.skip(f"needs {found}: pip install 'lrsearch[loops]'")
+    return found
+
+
+def asked(name: str, n_trials: int, n_epochs: int, *more: str) -> list[str]:
+    """Return the command that stands at the head of an example, for so many trials and epochs."""
+    (command,) = re.findall(r"`lrsearch (run --train \w+\.py:loop .*?)`", FILES[name].read_text("utf-8"), re.DOTALL)
+    words = command.replace(FILES[name].name, str(FILES[name])).split()
+    return [*words, "--trials", str(n_trials), "--epochs", str(n_epochs), "--threads", "1", *more]
+
+
+def trials_of(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the trials of an example's study, without the seconds that they took."""
+    done = run_process(["trials", f"{name}_loop", "--json"], folder)
+    assert done.code == 0, done.err
+    found: list[dict[str, Any]] = done.document["trials"]
+    for trial in found:
+        for row in trial["metrics"]:
+            del row["seconds"]
+    return found
+
+
+def test_every_example_there_is_is_tested() -> None:
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix == ".py"} == {path.name for path in FILES.values()}
+    for path in FILES.values():
+        assert path.read_text("utf-8").count("\n") <= 75
+
+
+# --- every update has the searched learning rate ----------------------------------------------------------------------
+
+WATCHED = """
+    import atexit, json, pathlib, sys
+    seen = []
+    names = ["lr", "lr_scale"]
+
+    def look(optimizer, groups):
+        if not seen or seen[-1][0] is not optimizer:
+            seen.append((optimizer, []))
+        seen[-1][1].append(groups)
+
+    from torch.optim.optimizer import register_optimizer_step_pre_hook
+    register_optimizer_step_pre_hook(
+        lambda optimizer, *_: look(optimizer, [[float(g["lr"]), g.get("lr_scale", 1.0)] for g in optimizer.param_groups])
+    )
+    if {keras}:
+        import os
+        os.environ["KERAS_BACKEND"] = "torch"
+        from keras.src.optimizers.base_optimizer import BaseOptimizer
+        applied = BaseOptimizer.apply
+
+        def apply(optimizer, *args, **more):
+            look(optimizer, [[float(optimizer.learning_rate), 1.0]])
+            return applied(optimizer, *args, **more)
+
+        BaseOptimizer.apply = apply
+    atexit.register(lambda: pathlib.Path("rates.json").write_text(json.dumps([rates for _, rates in seen])))
+    from lrsearch.__main__ import main
+    sys.argv = {argv!r}
+    main()
+"""
+"""Runs the command as it stands, and writes down what each optimizer's learning rates were as it made an update."""
+
+
+def watched(name: str, folder: Path, words: list[str]) -> tuple[Result, list[Any]]:
+    """Run a command; return what it said, and ``[updates, groups, (lr, lr_scale)]`` of each optimizer, in order."""
+    done = run_python(WATCHED.format(keras=name == "keras", argv=["lrsearch", *words]), folder)
+    assert done.code == 0, done.err
+    return done, [np.array(one) for one in json.loads((folder / "rates.json").read_text())]
+
+
+LINE = re.compile(r"\d+\.\ds [>.<x=~!] ")
+
+
+def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, tmp_path: Path) -> None:
+    done, (looked_at, *seen) = watched(name, tmp_path, asked(name, 4, 2))
+    trials = trials_of(name, tmp_path)
+    assert len(trials) == len(seen) == 4
+    assert max(trial["value"] or 0.0 for trial in trials) > 0.3
+    assert {3, 4} >= {len(looked_at)}, "before anything is filed, a few updates are tried"
+    for trial, rates in zip(trials, seen, strict=True):
+        config = trial["config"]
+        n_examples, size = 1437, config["batch_size"]
+        n_steps = n_examples // size if name == "timm" else -(-n_examples // size)
+        assert [row["step"] for row in trial["metrics"]] == [n_steps * row["epoch"] for row in trial["metrics"]]
+        assert len(rates) == n_steps * len(trial["metrics"])
+        schedule = {key: tuple(v) if isinstance(v, list) else v for key, v in config["schedule"].items()}
+        wanted = factors(ScheduleConfig(**schedule), 2 * n_steps)[: len(rates)] * config["optimizer"]["peak_lr"]
+        lrs, scales = rates[..., 0], rates[..., 1]
+        if name == "keras":
+            # Its own optimizers keep the rate as a number of 32 bits.
+            np.testing.assert_array_equal(lrs, np.float32(wanted)[:, None])
+        else:
+            np.testing.assert_allclose(lrs, wanted[:, None] * scales, rtol=0, atol=1e-12)
+        assert (scales.min() < 0.9) == (name == "timm"), "its layers learn at rates of their own"
+    said = [line for line in done.err.splitlines() if not LINE.match(line)]
+    assert said == [], "the framework is quiet"
+    assert {path.name for path in tmp_path.iterdir()} == {"lrsearch.db", "lrsearch.artifacts", "rates.json"}
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+def trainers_in(database: Path) -> list[int]:
+    """Return the processes of the workers that hold a trial."""
+    query = "SELECT pid FROM lrsearch_workers JOIN lrsearch_leases ON worker_id = lrsearch_workers.id"
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return [int(pid) for (pid,) in connection.execute(query)]
+
+
+def test_an_example_ends_with_the_exact_budget_though_a_worker_is_killed(name: str, tmp_path: Path) -> None:
+    often = ("--set", "workers.checkpoint_seconds=0", "--workers", "2")
+    process = Running(asked(name, 5, 4, *often), tmp_path)
+    assert process.wait_for(lambda one: re.search(r"\. \d epoch 2/4", one.read("stderr")) is not None)
+    wait_until(lambda: trainers_in(tmp_path / "lrsearch.db") != [])
+    victim = trainers_in(tmp_path / "lrsearch.db")[0]
+    os.kill(victim, signal.SIGKILL)
+    done = process.result()
+    assert done.code == 0, done.err
+    assert f"worker process {victim} was killed by SIGKILL; process " in done.err
+    assert "Traceback" not in done.err
+    trials = trials_of(name, tmp_path)
+    assert [trial["number"] for trial in trials] == list(range(5))
+    assert {trial["state"] for trial in trials} <= {"complete", "pruned", "diverged"}
+    assert trainers_in(tmp_path / "lrsearch.db") == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_example_that_is_killed_and_resumed_equals_the_uninterrupted_one(
+    name: str, sent: signal.Signals, tmp_path: Path
+) -> None:
+    if sent != signal.SIGKILL and name not in ("pytorch", "lightning"):
+        pytest.skip("one generator and one framework will do")
+    often = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1", "--set", "pruner=none")
+    words = asked(name, 1, 6, *often)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    assert run_process(words, whole).code == 0
+    first = Running(words, cut)
+    assert first.wait_for(lambda one: ". 0 epoch 3/6" in one.read("stderr"))
+    first.send(sent)
+    ended = first.result()
+    assert ended.code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[sent], ended.err
+    assert "Traceback" not in ended.err
+    again = run_process(words, cut)
+    assert again.code == 0, again.err
+    assert "resumed" in again.err
+    assert "epoch 1/6" not in again.err
+    (one,), (other,) = trials_of(name, whole), trials_of(name, cut)
+    assert one["metrics"] == other["metrics"]
+    assert one["weights_sha256"] == other["weights_sha256"] != ""
