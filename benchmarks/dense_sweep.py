@@ -3,10 +3,10 @@
     python benchmarks/dense_sweep.py --data FOLDER --out FILE.jsonl [--problems mnist_mlp mnist_cnn emoji_resnet9]
                                      [--optimizers sgd adam] [--rates 25] [--seeds 3] [--threads 1] [--schedule cosine]
 
-FOLDER holds MNIST/raw and emoji/pictures. The rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9) and
-from 1e-6 to 1 for adam. A line for each training, in the format of the recorded DeepOBS curves: source, problem, optimizer,
-schedule, lr, seed, n_seeds, batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not finite), and
-diverged, the update at which the watch called it so. Run again it goes on where it stopped.
+FOLDER holds MNIST/raw and emoji/pictures. The rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9)
+and from 1e-6 to 1 for adam. A line for each training, in the format of the recorded DeepOBS curves: source, problem,
+optimizer, schedule, lr, seed, n_seeds, batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not
+finite), and diverged, the update at which the watch called it so. Run again it goes on where it stopped.
 """
 
 import argparse

@@ -6,10 +6,10 @@
 speed   one training of the same loop: alone, with its own optimizer and OneCycleLR stepped at every update; and under
         lrsearch, as one trial of a study in SQLite, the losses told to the watch, its state kept, without pruning. The
         seconds are those of the epochs, start-up left out. Wanted: at least .98 of its speed alone.
-search  the same loop at equal budgets of trials: lrsearch (its default space and pruner); Optuna with TPE and its median
-        pruner over the same optimizers and ranges of learning rates, a cosine schedule (Optuna has none of its own);
-        Ray Tune with Optuna's TPE and ASHA (pip install 'ray[tune]'), one trial at a time. Seconds, epochs trained and
-        the best validation accuracy after the last epoch, for each seed.
+search  the same loop at equal budgets of trials: lrsearch (its default space and pruner); Optuna with TPE and its
+        median pruner over the same optimizers and ranges of learning rates, a cosine schedule (Optuna has none of its
+        own); Ray Tune with Optuna's TPE and ASHA (pip install 'ray[tune]'), one trial at a time. Seconds, epochs
+        trained and the best validation accuracy after the last epoch, for each seed.
 """
 
 import argparse

@@ -124,8 +124,15 @@ MEANINGS: dict[str, str] = {
     "model.freeze": "What is not trained: `backbone` (all but the head), or how the names of parameters begin.",
     "model.args": "Keywords for the function that builds it.",
     "model.loss": "Your own function from logits and labels to the mean loss: `FILE.py:FUNCTION`.",
+    "loop": "",
+    "loop.name": "Your function, called with a `lrsearch.Run`: `FILE.py:FUNCTION` or `package.module:function`.",
+    "loop.n_train": "Training examples of an epoch: an update for each batch of them. This or `steps_per_epoch`.",
+    "loop.steps_per_epoch": "Updates of an epoch; or a function that returns them for a `batch_size`, by its name.",
+    "loop.n_validation": "Validation examples, from which the standard error of an accuracy follows.",
+    "loop.args": "Keywords for the function.",
+    "objective.direction": "Which values are better, of a metric that only your own loop tells.",
     "objective.metric": "What the best trial is best at, on the validation images after the last epoch. Of equal "
-    "accuracies the lower loss wins.",
+    "accuracies the lower loss wins. With a [loop](#loop) also any name that it tells, with a `direction`.",
     "budget.trials": "Complete, pruned and diverged trials together, exactly.",
     "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
     "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end "
@@ -264,6 +271,12 @@ UNSET: dict[str, str] = {
     **{f"augment.{name}": "`0`" for name in ("brightness", "contrast", "saturation")},
     **{f"augment.{name}": "`0`" for name in ("erase", "mixup", "cutmix", "label_smoothing")},
     "space.stem_ratio": "0.003 to 1 (log) where training starts from weights, else one rate for all",
+    "loop": "none",
+    "loop.n_train": "none",
+    "loop.steps_per_epoch": "none",
+    "loop.n_validation": "not known",
+    "loop.args": "none",
+    "objective.direction": "that of the metric",
     "space.layer_decay": "none",
     "space.backbone_ratio": "none",
     "budget.trials": "50, or no limit if `hours` is given",
@@ -288,7 +301,7 @@ def key_tables() -> dict[str, str]:
     """
     used: set[str] = set()
     tables = {"study": (spec.StudySpec, "")}
-    for table in ("dataset", "model", "objective", "budget", "training", "augment", "workers", "space"):
+    for table in ("dataset", "model", "loop", "objective", "budget", "training", "augment", "workers", "space"):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
     out |= {f"keys of {table}": _table_of_kinds(table, used) for table in spec.KINDS}

@@ -248,6 +248,15 @@ def test_the_image_sets_only_what_lrsearch_knows() -> None:
     assert named <= known_variables()
 
 
+def test_what_is_decoded_or_downloaded_lies_where_a_container_may_write_and_others_find_it() -> None:
+    last = max(i for i, (word, _) in enumerate(instructions()) if word == "FROM")
+    (set_there,) = (rest for word, rest in instructions()[last:] if word == "ENV")
+    variables = dict(word.split("=", 1) for word in set_there.split())
+    assert {COMPOSE["x-environment"]["LRSEARCH_CACHE"]} == {variables["LRSEARCH_CACHE"]}
+    for name in ("LRSEARCH_ARTIFACTS", "LRSEARCH_CACHE", "TORCH_HOME", "HF_HOME"):
+        assert Path(variables[name]).is_relative_to("/artifacts")
+
+
 def test_the_context_holds_what_the_image_is_made_of_and_nothing_else() -> None:
     lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]

@@ -589,10 +589,17 @@ def test_a_function_says_how_many_updates_an_epoch_has(loop_file: Path, lrsearch
 def test_the_metric_of_a_loop_orders_its_trials(loop_file: Path, lrsearch: InProcess) -> None:
     loop_file.write_text(
         loop_file.read_text()
-        + "\n\ndef ppl(run):\n    train, validation = data()\n    model = build()\n    optimizer = run.optimizer(model)\n"
-        + "    loader = DataLoader(train, batch_size=run.config.batch_size)\n    for _ in range(run.config.epochs):\n"
-        + "        train_epoch(run, loader, model, optimizer)\n"
-        + "        yield run.epoch(perplexity=2.718 ** evaluate(model, *validation)[1])\n"
+        + """
+
+def ppl(run):
+    train, validation = data()
+    model = build()
+    optimizer = run.optimizer(model)
+    loader = DataLoader(train, batch_size=run.config.batch_size)
+    for _ in range(run.config.epochs):
+        train_epoch(run, loader, model, optimizer)
+        yield run.epoch(perplexity=2.718 ** evaluate(model, *validation)[1])
+"""
     )
     own = ("--set", "objective.metric=perplexity", "--set", "objective.direction=minimize")
     done = lrsearch("run", "--train", f"{loop_file}:ppl", "--n-train", "500", *RUN, *own, "--set", "pruner=none")

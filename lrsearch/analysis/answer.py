@@ -122,5 +122,5 @@ def _scores(
 
 
 def _error(metric: Metric, value: float, counts: Sequence[int], n_images: int) -> float | None:
-    """Return the standard error of a share of so many images; None of other metrics, and where nobody knows how many."""
+    """Return the standard error of a share of so many images; None of other metrics, and of an unknown number."""
     return accuracy_error(value, as_many(metric, counts, n_images)) if metric.is_share and n_images else None

@@ -11,7 +11,7 @@ GUESS_ERRORS = 3.0
 """Standard errors above chance up to which an accuracy is that of a guess."""
 
 OTHER_TOLERANCE = 0.01
-"""Part of the best value, of a metric that is maximised where nobody knows on how many images: a convention likewise."""
+"""Part of the best value, of a metric that is maximised on nobody knows how many images: a convention likewise."""
 
 LOSS_TOLERANCE = 0.1
 """Part of the best loss. One mean has no standard error, so that a tenth is a convention: the seed alone (8 seeds, mlp)

@@ -65,9 +65,10 @@ class Answer:
             return ""
         config = self.winner.config
         model = self.spec.model
-        plain_loss = self.spec.loop is None and study_words.plain_loss(self.spec) and not has_auxiliary_heads(model)
-        steps = self.spec.steps_per_epoch(config.batch_size)
-        return snippet(config, steps, group_code(self.spec, config), plain_loss=plain_loss, own_loop=self.spec.loop is not None)
+        own_loop = self.spec.loop is not None
+        plain_loss = not own_loop and study_words.plain_loss(self.spec) and not has_auxiliary_heads(model)
+        steps, groups = self.spec.steps_per_epoch(config.batch_size), group_code(self.spec, config)
+        return snippet(config, steps, groups, plain_loss=plain_loss, own_loop=own_loop)
 
     @property
     def headline(self) -> str:
@@ -139,7 +140,8 @@ class Answer:
         if warned := study_words.warning(self.spec):
             across.append(f"{warned[0].upper()}{warned[1:]}.")
         if self.spec.loop is not None:
-            return [said, *across, "The best of many scores is flattered by chance: judge it on images of your own test set."]
+            flattered = "The best of many scores is flattered by chance: judge it on images of your own test set."
+            return [said, *across, flattered]
         if self.winner.test_accuracy is None:
             return [said, *across, "It has not been judged on the test images."]
         return [said, *across, "The best of many scores is flattered by chance: trust the test score more."]

@@ -91,11 +91,14 @@ def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None
         DeviceError: no such device.
         DataError: the images are missing or corrupt.
     """
-    from lrsearch import run
+    from lrsearch import worker
+    from lrsearch.training.serial import SerialEngine
 
+    job.spec.check_has_images()
     if job.order.on == "train" and (as_then := re.fullmatch(r"cpu \((\d+) threads?\)", job.trial.device)):
         threads = threads or int(as_then[1])
-    engine = run.prepare_images(job.spec, run.Here(device, threads, data_dir, progress))
+    engine = worker.build_engine(job.spec, device_name=device, threads=threads, data_dir=data_dir, progress=progress)
+    assert isinstance(engine, SerialEngine)
     return engine if job.order.on == "train" else engine.on_all_images()
 
 

@@ -484,7 +484,7 @@ class StudySpec(Strict):
         if self.loop is not None:
             raise UsageError(
                 f"the study '{self.name}' is trained by a loop of your own, {self.loop.name}, and only that knows its "
-                f"data and its model: `lrsearch export {self.name} --to json` prints the setting and every learning rate"
+                f"data and model: `lrsearch export {self.name} --to json` prints the setting and all learning rates"
             )
 
     @property

@@ -46,7 +46,7 @@ def levels(model: nn.Module, shape: tuple[int, int, int], n_classes: int) -> tup
 
 
 def levels_on(model: nn.Module, inputs: torch.Tensor) -> tuple[tuple[str, ...], ...]:
-    """Return what ``levels`` does, of a model that a person built: by a look at what it makes of ``inputs`` ``[b, ...]``.
+    """Return what ``levels`` does, of a model that a person built, by what it makes of ``inputs`` ``[b, ...]``.
 
     The last dimension of what it makes of them is taken for the classes.
     """
