@@ -1,6 +1,6 @@
 """Images trained on per second by how numbers are computed; ratios to fp32 of one run, the columns in turn.
 
-    python benchmarks/precision.py [--device auto] [--models mlp resnet9 torchvision/resnet18] [--sizes 32 224]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/precision.py [--device auto] [--models mlp resnet9 torchvision/resnet18] [--sizes 32 224]
                                    [--batches 128 1024] [--images 8192] [--repeats 5] [--threads 2] [--json FILE]
 
 Each column is an epoch of SGD with momentum, the moving average on, on random images that lie on the device: fp32 is
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 
-from lrsearch import cores
 from lrsearch.errors import DeviceError
 from lrsearch.training import device as devices
 from lrsearch.training import precision
@@ -90,7 +89,6 @@ def measured(model: str, size: int, batch: int, o: argparse.Namespace, where: to
 
 
 def main() -> None:
-    cores.wait_passively()
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--device", default="auto")
     p.add_argument("--models", nargs="+", default=["mlp", "resnet9", "torchvision/resnet18"])

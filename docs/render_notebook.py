@@ -4,7 +4,7 @@
 
 The page is what a kernel of this Python answers. The picture, docs/images/notebook.png, is the notebook in JupyterLab
 (`pip install jupyterlab`, in an environment of its own if you like), in Chromium: the live view in the midst of the
-search, and the answer below it. Chromium (`apt-get install chromium`) and Playwright come with what `make test` installs.
+search, and the answer below it. It needs Chromium (`apt-get install chromium`), and what `make test` installs.
 """
 
 import argparse
@@ -28,11 +28,11 @@ import nbclient
 import nbformat
 from PIL import Image
 
-DOCS = Path(__file__).resolve().parent
-sys.path.append(str(DOCS.parent / "tests"))
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
 from browser import Page, chromium, looking
 
+DOCS = Path(__file__).resolve().parent
 NOTEBOOK = DOCS / "notebooks" / "pictures.py"
 HEAD = (
     "<!-- made by docs/render_notebook.py of pictures.py: change that one -->\n\n"
@@ -89,7 +89,14 @@ def lab(program: str, folder: Path) -> Iterator[str]:
     environment = os.environ | {"JUPYTER_PATH": str(home), "JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
     with log.open("w") as out:
         server = subprocess.Popen(  # noqa: S603 - our own
-            [program, "--no-browser", "--allow-root", "--port=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"],
+            [
+                program,
+                "--no-browser",
+                "--allow-root",
+                "--port=0",
+                f"--IdentityProvider.token={token}",
+                f"--ServerApp.root_dir={folder}",
+            ],
             env=environment,
             stdout=out,
             stderr=out,

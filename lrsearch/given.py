@@ -3,9 +3,11 @@
 A study names it ``lrsearch.given:NAME``. It is known in this process alone: other processes are told to import a file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 MODULE = "lrsearch.given"
@@ -30,17 +32,20 @@ class Given:
         return f"{MODULE}:{self.name}"
 
 
-_given: dict[str, Given] = {}
+_of_process: dict[str, Given] = {}
+_of_thread: ContextVar[Mapping[str, Given]] = ContextVar("_of_thread", default=MappingProxyType({}))
+"""A search finds what it was handed, whatever one in another thread is handed meanwhile under the same name."""
 
 
 def hand_over(one: Given) -> None:
-    """Have it found under its name in this process; of two with one name the later."""
-    _given[one.name] = one
+    """Have it found under its name in this process; of two with one name the later, of the same thread first."""
+    _of_process[one.name] = one
+    _of_thread.set({**_of_thread.get(), one.name: one})
 
 
 def found(name: str) -> Given | None:
     """Return what was handed over under a name in this process."""
-    return _given.get(name)
+    return _of_thread.get().get(name) or _of_process.get(name)
 
 
 def short(name: str) -> str:

@@ -103,13 +103,16 @@ def test_a_study_goes_on_by_its_name(tmp_path: Path) -> None:
         ),
         ("digits", {"train": PAIR}, StudyFileError, "^train: must be a training loop .* images to train on are data="),
         ("digits", {"device": "tpu"}, LrsearchError, "tpu"),
+        ("digits", {"threads": 0}, UsageError, "^threads must be a whole number from 1, got 0"),
+        ("digits", {"storage": 3}, UsageError, "^storage must be a name or a path, got int"),
+        (3, {}, UsageError, "^study must be a name or a path, got int"),
         ("digits", {"workers": 0}, UsageError, "^workers must be a whole number from 1, or 'auto', got 0"),
         ("digits", {"workers": "many"}, UsageError, "or 'auto', got 'many'"),
         ("digits", {"workers": 9999}, UsageError, "workers must be at most .*, got 9999"),
     ],
 )
 def test_what_is_wrong_is_said_as_on_the_command_line(
-    study: str, settings: dict[str, Any], kind: type[LrsearchError], words: str
+    study: Any, settings: dict[str, Any], kind: type[LrsearchError], words: str
 ) -> None:
     with pytest.raises(kind, match=words) as raised:
         lrsearch.search(study, **{"progress": False} | settings)

@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,7 +147,8 @@ def test_what_cannot_be_imported_is_known_in_this_process_alone(monkeypatch: pyt
     with pytest.raises(UsageError, match="a program has to find 'data', which was handed over in Python"):
         found.export("torch")
     assert found.export("json").is_file()
-    monkeypatch.setattr(given, "_given", {})  # as in another process
+    monkeypatch.setattr(given, "_of_process", {})  # as in another process ...
+    given._of_thread.set({})  # ... and in another thread of it
     assert lrsearch.open_study().best is not None, "an answer needs no function"
     with pytest.raises(LrsearchError) as raised:
         lrsearch.search("data-inner", trials=2, progress=False)
@@ -182,6 +185,26 @@ def test_two_things_of_one_name_are_refused() -> None:
 
     with pytest.raises(UsageError, match="are both called 'inner': rename one of them"):
         lrsearch.search(data=inner, model=local(), **ONE)
+
+
+def test_each_thread_finds_what_it_was_handed_under_one_name() -> None:
+    def one() -> int:
+        return 1
+
+    def other() -> int:
+        return 2
+
+    def in_a_thread(function: Any) -> int:
+        given.hand_over(given.Given("both", function))
+        barrier.wait(10)
+        found = given.found("both")
+        assert found is not None
+        return int(found.function())
+
+    barrier = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(in_a_thread, (one, other))] == [1, 2]
+    assert given.found("both") is not None, "another thread of the process has it too"
 
 
 # By what a function is known.

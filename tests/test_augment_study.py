@@ -1,6 +1,8 @@
 """The table [augment] of a study file, and everywhere that its study is spoken of: sheet, report, answer, programs."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -344,6 +346,21 @@ def test_a_program_says_what_it_does_of_the_augmentation(
     head = " ".join(exported(keys, framework).split('"""')[1].split())
     assert said in head
     assert unsaid not in head
+
+
+def test_programs_are_written_as_formatters_write_them(tmp_path: Path) -> None:
+    pytest.importorskip("ruff")
+    facts = Facts(800, 200, 797, GREY, tuple("0123456789"), train_counts=(80,) * 10)
+    for i, keys in enumerate(("flip", "crop=2", "flip, crop=2, label_smoothing=0.1", "trivial, mixup=0.2")):
+        for power in (0.0, 1.0):
+            spec = make_spec(augment=keys, training={"class_weights": power}).measured(facts)
+            for framework in ("torch", "lightning"):
+                text = program(Trial(0, CONFIG, State.COMPLETE, None, ()), spec, framework)
+                (tmp_path / f"{framework}_{i}_{power:g}.py").write_text(text)
+    for command in (("format", "--check"), ("check",)):
+        argv = [sys.executable, "-m", "ruff", *command, "--isolated", "--no-cache", str(tmp_path)]
+        done = subprocess.run(argv, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
 
 
 def test_the_setting_as_json_has_the_augmentation() -> None:

@@ -156,6 +156,7 @@ def test_an_allocation_that_no_machine_can_make_is_out_of_memory() -> None:
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 16 bytes."), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 18.13 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (64x784 and 100x10)"), False),
         (RuntimeError(), False),
         (ValueError("out of memory"), False),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -270,7 +270,8 @@ def documented_keys() -> set[str]:
 
 
 def _tables() -> list[str]:
-    tables = [name for name, field in spec.StudySpec.model_fields.items() if _is_table(field.annotation)]
+    fields = spec.StudySpec.model_fields.items()
+    tables = [name for name, field in fields if any(map(_is_table, (field.annotation, *get_args(field.annotation))))]
     return [*tables, *spec.KINDS, "space.optimizer", "space.schedule"]
 
 

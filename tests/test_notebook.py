@@ -1,4 +1,4 @@
-"""In a real kernel of Jupyter: the notebook of the documentation, the live view, an interrupt, and what a cell redefines."""
+"""In a real kernel of Jupyter: the documentation's notebook, the live view, an interrupt, what a cell redefines."""
 
 import os
 import re

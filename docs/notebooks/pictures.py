@@ -14,23 +14,25 @@
 # # From pictures to a trained network
 #
 # A folder of pictures, a folder for each class, and a network that is a function in this notebook. lrsearch finds the
-# optimizer, the peak learning rate, the schedule and the batch size to train it with, and gives the trained network back.
+# optimizer, the peak learning rate, the schedule and the batch size to train it with, and gives the trained network
+# back.
 
 # %%
 import inspect
 import itertools
 from pathlib import Path
 
-import lrsearch
 from PIL import Image
 from sklearn.datasets import load_digits
 from torch import nn
 
+import lrsearch
+
 # %% [markdown]
 # ## Pictures
 #
-# Put a folder of your own in the place of `pictures`. Without one, 600 handwritten digits that come with scikit-learn are
-# laid there, and 20 others beside it, for later.
+# Put a folder of your own in the place of `pictures`. Without one, 600 handwritten digits that come with scikit-learn
+# are laid there, and 20 others beside it, for later.
 
 # %%
 pictures, others = Path("pictures"), Path("others")
@@ -47,8 +49,8 @@ sorted(folder.name for folder in pictures.iterdir())
 # %% [markdown]
 # ## A network
 #
-# A function that builds it, anew for every trial. It is called with those of `num_classes`, `in_chans`, `input_shape` and
-# `image_size` that it takes.
+# A function that builds it, anew for every trial. It is called with those of `num_classes`, `in_chans`, `input_shape`
+# and `image_size` that it takes.
 
 
 # %%
@@ -70,8 +72,8 @@ def build(num_classes, in_chans, width=16):
 # %% [markdown]
 # ## The search
 #
-# One output shows what is trained, the best so far and how long it will take. To interrupt the kernel is safe: the study
-# is kept, and the same cell goes on with it.
+# One output shows what is trained, the best so far and how long it will take. To interrupt the kernel is safe: the
+# study is kept, and the same cell goes on with it.
 
 # %%
 study = lrsearch.search(data=pictures, model=build, trials=12, epochs=8, name="digits-on-paper")

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 def warn_of_spinning(threads: int | None) -> None:
     """Say that PyTorch's threads fight for the cores, where it was imported too early to be told otherwise.
 
-    A notebook imports it in its first cell. Threads that spin while they wait cost nothing on an idle machine, and up to
-    thirty times the training on a busy one (docs/decisions/0021-share-the-cores.md). To be called before
+    A notebook imports it in its first cell. Threads that spin while they wait cost nothing on an idle machine, and up
+    to thirty times the training on a busy one (docs/decisions/0021-share-the-cores.md). To be called before
     ``cores.wait_passively``.
     """
     if threads == 1 or "torch" not in sys.modules or any(name in os.environ for name in cores.OF_WAITING):
@@ -67,9 +67,12 @@ def without_main() -> Iterator[None]:
     """Have worker processes that start in the block import no script: they need nothing of it.
 
     Python lets each process that it starts import the script of the one that starts it, which would search again in a
-    script without ``if __name__ == "__main__"``.
+    script without ``if __name__ == "__main__"``. A notebook is none, and stays where it is.
     """
     main = sys.modules["__main__"]
+    if getattr(main, "__file__", None) is None and getattr(main, "__spec__", None) is None:
+        yield
+        return
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         yield

@@ -131,12 +131,17 @@ def search(
     }
     if isinstance(workers, Mapping):
         named, workers = named | {"workers": workers}, 1
+    for keyword, value in (("study", study), ("storage", storage)):
+        if not isinstance(value, str | PathLike | None):
+            raise UsageError(f"{keyword} must be a name or a path, got {type(value).__name__}")
     place = parse_place(fspath(storage))
     wanted = settings.wanted(None if study is None else fspath(study), named | more, _names(), place, key)
     _check_workers(workers, [one.name for one in wanted.given])
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be a whole number from 1, got {threads}")
     with shown.shown(progress=progress) as display:
         here = Here(device, threads, None if data_dir is None else Path(data_dir), progress=display.bars)
-        call = _Call(wanted, place, here, None if artifacts is None else fspath(artifacts), display)
+        call = _Searching(wanted, place, here, None if artifacts is None else fspath(artifacts), display)
         return call.by_one() if workers == 1 else call.by_several(workers)
 
 
@@ -163,7 +168,7 @@ def _check_workers(workers: int | str, handed_over: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Call:
+class _Searching:
     """One call."""
 
     wanted: Wanted
@@ -215,6 +220,7 @@ class _Call:
                 with process.as_it_was():
                     spec = run.known(spec, self.here, lambda what: self._doing(what, raised, leave))
             filing.check(spec, self.place)
+            _check_filed(settings.filed_spec(spec.name, self.place))
             local.warm_up()
             study = filing.file_study(
                 spec,
@@ -224,7 +230,6 @@ class _Call:
                 artifacts=self.artifacts,
             )
             stack.callback(study.database.close)
-            _check_filed(study.spec)
             orders = self._orders(study, workers)
             self._follow(study, local.search(orders, leave), leave)
             return self._found(study)
@@ -284,8 +289,10 @@ class _Call:
         return Search(self.place, study.name, self.here, self.artifacts, self.wanted)
 
 
-def _check_filed(spec: "StudySpec") -> None:
+def _check_filed(spec: "StudySpec | None") -> None:
     """Refuse other processes a study that was filed with what another process had."""
+    if spec is None:
+        return
     loop = spec.loop
     names = (spec.dataset.name, spec.model.name, spec.model.loss) if loop is None else (loop.name, loop.steps_per_epoch)
     if any(given.is_given(name) for name in names):

@@ -105,7 +105,7 @@ def _spec(
     try:
         tables, source = study_file.base(study, [path for path, _ in overrides])
     except StudyFileError:
-        filed = None if study is None else _filed(study, place)
+        filed = None if study is None else filed_spec(study, place)
         if filed is None:
             raise
         tables, source = filed.to_plain(), f"study '{study}' in {place}"
@@ -118,7 +118,7 @@ def _spec(
     return spec if any(path == "name" for path, _ in overrides) else _named(spec)
 
 
-def _filed(name: str, place: "Place") -> StudySpec | None:
+def filed_spec(name: str, place: "Place") -> StudySpec | None:
     """Return the spec of a study in the database; None where there is none of that name."""
     from lrsearch.store import study as studies
     from lrsearch.store.opening import has_studies

@@ -87,8 +87,8 @@ def versions() -> str:
     return f"lrsearch {__version__}, torch {torch.__version__}, python {platform.python_version()}{flushed}"
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-"""What torch says on the CPU of Linux and macOS, on the CPU of Windows, and on an accelerator."""
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch says on the CPU of Linux and macOS, on the CPU of Windows, on an accelerator, and of cuBLAS and cuDNN."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
