@@ -1,7 +1,8 @@
 """Images trained on per second by how numbers are computed; ratios to fp32 of one run, the columns in turn.
 
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/precision.py [--device auto] [--models mlp resnet9 torchvision/resnet18] [--sizes 32 224]
-                                   [--batches 128 1024] [--images 8192] [--repeats 5] [--threads 2] [--json FILE]
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/precision.py [--device auto] [--threads 2]
+        [--models mlp resnet9 torchvision/resnet18] [--sizes 32 224] [--batches 128 1024]
+        [--images 8192] [--repeats 5] [--json FILE]
 
 Each column is an epoch of SGD with momentum, the moving average on, on random images that lie on the device: fp32 is
 without TF32; TF32 is on a CUDA device alone, in convolutions and matrix products; bf16 and fp16 are autocast, fp16 with

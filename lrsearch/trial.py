@@ -198,8 +198,9 @@ class Divergence:
     initial_loss: float
     collapsed: bool = False
     """Whether the network answers the same whatever the image, from ``step`` on; its loss is that of guessing."""
-    overflowing: bool = False
-    """Whether too many updates until ``step`` were left out, because their gradients are not finite in fp16."""
+    left_out: int = 0
+    """Updates up to ``step`` that were left out, because their gradients are not finite in fp16; 0 where that is not
+    why."""
 
 
 class State(StrEnum):

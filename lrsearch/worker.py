@@ -467,11 +467,11 @@ def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
 
 
 def _diverged(found: Divergence, last: EpochMetrics | None) -> Outcome:
-    if found.overflowing:
+    if found.left_out:
         reason, done = Reason.OVERFLOWING, last.epoch if last else 0
         message = (
-            f"overflowing at step {found.step}, lr {found.lr:.3g}: too many updates are left out, because their "
-            f"gradients are not finite in fp16"
+            f"overflowing at step {found.step}, lr {found.lr:.3g}: {found.left_out} of its updates were left out, "
+            f"because their gradients are not finite in fp16"
         )
         return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
     if found.collapsed:

@@ -38,6 +38,7 @@ class Searched(keras.callbacks.Callback):
 
 
 def loop(run):
+    keras.utils.clear_session()  # it numbers layers through the process, and the names of what is kept must not differ
     digits = load_digits()
     images, labels = digits.images[..., None] / 16, digits.target
     model = keras.Sequential(

@@ -277,8 +277,8 @@ def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int)
     folder.clear()
     if found.collapsed:
         loss = f"the same answer for every image, loss {found.loss:.3g}"
-    elif found.overflowing:
-        loss = "too many updates are left out, because their gradients are not finite in fp16"
+    elif found.left_out:
+        loss = f"{found.left_out} updates were left out, because their gradients are not finite in fp16"
     elif math.isfinite(found.loss):
         loss = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
     else:

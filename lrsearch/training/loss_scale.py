@@ -30,21 +30,21 @@ class Skips:
     n_late: int = 0
     """Of those after the first ``N_SEEKING``."""
 
-    def after(self, skipped: Sequence[bool]) -> tuple["Skips", int | None]:
-        """Return the count after more updates, and the index of the one from which on they are too many, or None.
+    def after(self, skipped: Sequence[bool]) -> tuple["Skips", "Skips | None"]:
+        """Return the count after more updates, and that after the first with which they are too many, or None.
 
         >>> Skips().after([True] * 20 + [False] * 100)
         (Skips(n=120, n_skipped=20, n_late=0), None)
-        >>> Skips().after([True] * 120)[1]
-        99
+        >>> Skips().after([False] * 40 + [True] * 80)[1]
+        Skips(n=100, n_skipped=60, n_late=50)
         """
-        n, late, first = self.n, self.n_late, None
-        for i, one in enumerate(skipped):
-            n += 1
-            late += one and n > N_SEEKING
-            if first is None and n >= N_SEEKING + N_LEAST and late > MOST * (n - N_SEEKING):
-                first = i
-        return Skips(n, self.n_skipped + sum(skipped), late), first
+        count, too_many = self, None
+        for one in skipped:
+            n = count.n + 1
+            count = Skips(n, count.n_skipped + one, count.n_late + (one and n > N_SEEKING))
+            if too_many is None and n >= N_SEEKING + N_LEAST and count.n_late > MOST * (n - N_SEEKING):
+                too_many = count
+        return count, too_many
 
     @property
     def are_all(self) -> bool:
@@ -93,8 +93,8 @@ class LossScale:
             if not self._begun:
                 stepped.forget()
 
-    def look(self) -> int | None:
-        """Count the updates since the last look; return the index among them from which too many were left out."""
+    def look(self) -> Skips | None:
+        """Count the updates since the last look; return the count with which too many were left out, or None."""
         if not self._unseen:
             return None
         skipped = [value > 0 for value in torch.stack(self._unseen).tolist()]

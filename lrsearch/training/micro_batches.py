@@ -72,8 +72,10 @@ def as_memory_allows(work: Callable[[int], T], size: int) -> tuple[T, int]:
 def free_memory() -> None:
     """Give back what nobody holds any more; after the handling of an error, whose traceback holds a great deal."""
     gc.collect()
-    if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 class Gradients:

@@ -25,7 +25,7 @@ from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, 
 from lrsearch.training.collapse import At
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Attention, Paused, TestResult
-from lrsearch.training.loss_scale import LossScale
+from lrsearch.training.loss_scale import LossScale, Skips
 from lrsearch.training.micro_batches import EVALUATION_BATCH, Gradients, Room, as_memory_allows
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
@@ -485,8 +485,9 @@ class SerialTraining:
         watch = self._watch
         index = watch.look(losses, spreads, lrs, first)
         assert watch.initial_loss is not None
-        if overflowing is not None and (index is None or overflowing < index):
-            return self._overflows(epoch, first + overflowing, lrs[overflowing], losses[overflowing])
+        if overflowing is not None and (index is None or overflowing.n <= first + index):
+            at = overflowing.n - 1 - first
+            return self._overflows(epoch, overflowing, lrs[at], losses[at])
         if index is not None:
             return Divergence(epoch, first + index, lrs[index], losses[index], watch.initial_loss)
         since = watch.flat_from
@@ -512,7 +513,7 @@ class SerialTraining:
         if not self._rules.divergence_watch:
             return None
         if self._loss_scale is not None and self._loss_scale.skips.are_all:
-            return self._overflows(self._config.epochs, self._step - 1, self._lrs[-1], self._watch.course.last)
+            return self._overflows(self._config.epochs, self._loss_scale.skips, self._lrs[-1], self._watch.course.last)
         since = self._watch.settled(self._guess)
         return None if since is None else self._collapsed(since, self._watch.course.last)
 
@@ -521,10 +522,10 @@ class SerialTraining:
         assert initial is not None
         return Divergence(since.step // self.steps_per_epoch + 1, since.step, since.lr, loss, initial, collapsed=True)
 
-    def _overflows(self, epoch: int, step: int, lr: float, loss: float) -> Divergence:
+    def _overflows(self, epoch: int, skips: Skips, lr: float, loss: float) -> Divergence:
         initial = self._watch.initial_loss
         assert initial is not None
-        return Divergence(epoch, step, lr, loss, initial, overflowing=True)
+        return Divergence(epoch, skips.n - 1, lr, loss, initial, left_out=skips.n_skipped)
 
     def _is_dead(self, scale: float) -> bool:
         """Prove that the network is the same for every image and will be until the end; in a fraction of an epoch."""
