@@ -2,12 +2,15 @@
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/precision.py [--device auto] [--threads 2]
         [--models mlp resnet9 torchvision/resnet18] [--sizes 32 224] [--batches 128 1024]
-        [--images 8192] [--repeats 5] [--json FILE]
+        [--images 8192] [--repeats 5] [--json FILE] [--update]
 
 Each column is an epoch of SGD with momentum, the moving average on, on random images that lie on the device: fp32 is
 without TF32; TF32 is on a CUDA device alone, in convolutions and matrix products; bf16 and fp16 are autocast, fp16 with
-a scaled loss and on a CUDA device alone (a CPU takes 10 to 15 times as long as in fp32); "last" is channels-last; "in 4
-parts" adds up the gradients of four micro-batches, in fp32. What a device cannot do is left out, and said.
+a scaled loss and on a CUDA device alone; "last" is channels-last; "in 4 parts" adds up the gradients of four
+micro-batches, in fp32. What a device cannot do is left out, and said.
+
+--update instead times forward and backward of the mlp on digits, batch 32, in fp32: by ``Gradients`` beside the two
+lines that it stands for, and these beside themselves; process time, the tenth and the ninetieth of 100 ratios.
 """
 
 import argparse
@@ -20,9 +23,10 @@ from pathlib import Path
 import torch
 
 from lrsearch.errors import DeviceError
+from lrsearch.training import data, models, networks, precision
 from lrsearch.training import device as devices
-from lrsearch.training import precision
 from lrsearch.training.data import ImageSet, ImageSplits
+from lrsearch.training.micro_batches import Gradients, Room
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
 from lrsearch.trial import Arithmetic, OptimizerConfig, ScheduleConfig, TrialConfig
@@ -31,6 +35,7 @@ CLASSES = tuple("0123456789")
 N_JUDGED = 64
 """Images that are evaluated after an epoch: few, so that training is what is timed."""
 PARTS = 4
+N_UPDATES, N_PAIRS = 200, 60
 BASE = "fp32"
 
 
@@ -89,6 +94,37 @@ def measured(model: str, size: int, batch: int, o: argparse.Namespace, where: to
     return seconds
 
 
+def one_update() -> None:
+    splits = data.load(data.DataConfig("digits"))
+    model = models.build(ModelConfig("mlp"), splits.shape, splits.n_classes)
+    judge = networks.judge_of(ModelConfig("mlp"), (), None, torch.device("cpu"))
+    gradients, parameters = Gradients(model, model, judge, Room()), list(model.parameters())
+    images, labels = splits.normalize(splits.train.images[:32]), splits.train.labels[:32]
+
+    def plainly() -> None:
+        loss, _ = judge.in_training(model(images), labels)
+        loss.backward()
+
+    def ours() -> None:
+        gradients.of(0, images, labels)
+
+    def timed(work: Callable[[], None]) -> float:
+        begun = time.process_time()
+        for _ in range(N_UPDATES):
+            work()
+            for parameter in parameters:
+                parameter.grad = None
+        return (time.process_time() - begun) / N_UPDATES
+
+    for name, work in (("ours", ours), ("itself", plainly)):
+        timed(work)
+        pairs = [(timed(work), timed(plainly)) for _ in range(N_PAIRS)]
+        ratios = sorted(one / other for one, other in pairs)
+        least = 1e6 * min(one for one, _ in pairs)
+        low, high = ratios[N_PAIRS // 10], ratios[-N_PAIRS // 10]
+        print(f"{name:7} {least:6.1f} us  {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f}) of the two lines")
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--device", default="auto")
@@ -98,11 +134,15 @@ def main() -> None:
     p.add_argument("--images", type=int, default=8192, help="trained on in an epoch")
     p.add_argument("--repeats", type=int, default=5)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--update", action="store_true")
     p.add_argument("--json", type=Path, metavar="FILE", help="write all seconds there")
     o = p.parse_args()
     where = devices.resolve(o.device)
     devices.prepare(where, o.threads)
     print(f"{devices.describe(where)}, torch {torch.__version__}")
+    if o.update:
+        one_update()
+        return
     rows = []
     for model in o.models:
         for size in o.sizes:

@@ -1,5 +1,7 @@
 """The answer of a study in Python: the best trial, its network, tables, files."""
 
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from handed_over import IMAGES, LABELS, ONE, PAIR, QUICK, linear
+from ones_own import NET, make_pictures
 from PIL import Image
 
 import lrsearch
@@ -129,3 +132,23 @@ def test_exports_are_those_of_the_command_line_and_overwrite_nothing_else(
     own = lrsearch.search(data=pictures, **ONE)
     assert own.export() == Path("train-pics-mlp.py")
     assert Path("train-pics-mlp.split.json").is_file()
+
+
+@pytest.mark.slow
+def test_what_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "notebook.md").read_text("utf-8")
+    (block,) = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    small, n = re.subn("trials=30, epochs=10", "trials=2, epochs=1, progress=False", block)
+    assert n == 1
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "net", raising=False)
+    make_pictures(tmp_path / "pets")
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "pets" / "red" / "0.png", tmp_path / "new" / "1.png")
+    (tmp_path / "net.py").write_text(NET)
+    seen: dict[str, object] = {}
+    exec(f"from net import build\nimport lrsearch\n{small}", seen)
+    assert isinstance(seen["scores"], torch.Tensor)
+    assert seen["scores"].shape == (1, 3)
+    assert {"pets.html", "train-pets-net.py"} <= {path.name for path in tmp_path.iterdir()}

@@ -12,12 +12,18 @@ import pexpect  # type: ignore[import-untyped]
 import pytest
 import torch
 from command_line import TORCH_METHODS, Running, clean_environment, end_of, run_python
+from conftest import complete, make_spec, measured
 from handed_over import QUICK
+from trials_by_hand import config
 
 import lrsearch
 from lrsearch import cores
 from lrsearch.api import process
 from lrsearch.errors import LrsearchError
+from lrsearch.events import EndReason, EpochDone, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.report import live_state, notebook, words
+from lrsearch.spec.study import BudgetSpec
+from lrsearch.trial import Outcome, Reason, State, Trial
 
 pytest_plugins = ["command_line", "handed_over"]
 
@@ -71,6 +77,32 @@ def test_a_failed_search_puts_its_view_away(capfd: pytest.CaptureFixture[str]) -
     with pytest.raises(LrsearchError, match="tpu"):
         lrsearch.search("digits", device="tpu")
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_notebook_shows_is_escaped_and_fits_side_by_side() -> None:
+    spec = make_spec(epochs=4)
+    state = live_state.begin(spec, BudgetSpec(trials=12), [], 0.0)
+    bad = Outcome(State.FAILED, Reason.CRASH, None, 0, message="<script>alert(1)</script>")
+    for number in range(9):
+        trial = Trial(number, config(epochs=4), State.RUNNING, None)
+        state = live_state.after(state, TrialStarted(trial, resumed=False), 1.0)
+    state = live_state.after(state, EpochDone(0, measured(1, 0.75)), 2.0)
+    state = live_state.after(state, TrialEnded(1, bad), 3.0)
+    state = live_state.after(state, TrialEnded(2, complete(0.75)), 4.0)
+    page, line = notebook.live(state, 65.0, "<b>said</b>"), notebook.line(state, 65.0)
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;b&gt;said" in page
+    assert "and 1 more" in page
+    assert 'aria-valuenow="8"' in page, "one of twelve"
+    assert "epoch 1/4, loss" in page
+    assert f"{words.duration(65.0)}, about " in page
+    assert " left<" in page
+    assert "1 of 12 trials" in page
+    assert line.startswith(f"probe, {words.duration(65.0)}: 1 of 12 trials: 1 complete")
+    over = live_state.after(state, SearchEnded(EndReason.BUDGET_TRIALS, "all are finished"), 66.0)
+    assert "all are finished" in notebook.live(over, 66.0)
+    assert " left<" not in notebook.live(over, 66.0)
 
 
 SCRIPT = """

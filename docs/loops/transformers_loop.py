@@ -25,10 +25,13 @@ def accuracy(predicted):
 
 
 class Searched(TrainerCallback):
-    """Tells lrsearch what every epoch came to."""
+    """What lrsearch needs of a training by the Trainer, whatever its model."""
 
     def __init__(self, run):
         self.run = run
+
+    def on_step_end(self, args, state, control, **_):
+        self.run.step()
 
     def on_evaluate(self, args, state, control, metrics, **_):
         self.run.report(val_accuracy=metrics["eval_accuracy"], val_loss=metrics["eval_loss"])
@@ -62,7 +65,7 @@ def loop(run):
             eval_dataset=validation,
             compute_metrics=accuracy,
             callbacks=[Searched(run)],
-            optimizers=(optimizer, run.scheduler(optimizer)),  # its step is run.step()
+            optimizers=(optimizer, run.scheduler(optimizer, counts=False)),
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()

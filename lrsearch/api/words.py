@@ -45,5 +45,6 @@ def _cell(found: re.Match[str]) -> str:
     """Return the name that a notebook gives to one of its cells, which Python knows as a file."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
-    name = None if shell is None else shell.compile.format_code_name(found[1])
+    named = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    name = None if named is None else named(found[1])
     return found[0] if name is None else f"({' '.join(name)}, line {found[2]})"

@@ -177,15 +177,18 @@ class Run:
         self._own(made, shares)
         return made
 
-    def scheduler(self, optimizer: torch.optim.Optimizer) -> lr_scheduler.LRScheduler:
+    def scheduler(self, optimizer: torch.optim.Optimizer, *, counts: bool = True) -> lr_scheduler.LRScheduler:
         """Return a scheduler of torch's kind for those who want one; its ``step`` is that of this run.
 
-        ``optimizer`` may also be one that this run did not make: its learning rate is set from here on, that of a group
-        times its ``lr_scale`` if it has one.
+        Args:
+            optimizer: may also be one that this run did not make: its learning rate is set from here on, that of a
+                group times its ``lr_scale`` if it has one.
+            counts: False where the loop calls ``run.step()`` itself, and a framework wants a scheduler all the same:
+                its ``step`` does nothing then.
         """
         if all(one is not optimizer for one, _ in self._optimizers):
             self._own(optimizer, tuple(map(_scale, optimizer.param_groups)))
-        return RunScheduler(self, optimizer)
+        return RunScheduler(self, optimizer, counts=counts)
 
     def average(self, model: nn.Module) -> nn.Module:
         """Return a moving average of the weights, in evaluation mode, which ``step`` keeps up to date.

@@ -25,11 +25,12 @@ class RunScheduler(LRScheduler):
     Args:
         run: the run.
         optimizer: one whose learning rate the run sets.
+        counts: whether ``step`` counts; otherwise it does nothing.
     """
 
-    def __init__(self, run: Stepped, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, run: Stepped, optimizer: torch.optim.Optimizer, *, counts: bool = True) -> None:
         # Not torch's own start, which would make a step and set the rates.
-        self._run = run
+        self._run, self._counts = run, counts
         self.optimizer = optimizer
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._step_count = 0
@@ -47,7 +48,8 @@ class RunScheduler(LRScheduler):
         """Count an update."""
         del epoch
         self._step_count += 1
-        self._run.step()
+        if self._counts:
+            self._run.step()
 
     def get_last_lr(self) -> list[float | torch.Tensor]:
         """Return the learning rate of each group that the next update is made with."""
