@@ -66,7 +66,7 @@ def high():
 def searched(study: str, folder: Path, settings: Mapping[str, Any]) -> tuple[float, float, Any]:
     """Search; return the winner's test accuracy, the seconds of CPU, and the winner."""
     begun = time.process_time()
-    found = lrsearch.search(storage=folder / f"{study}.db", name=study, **settings)
+    found = lrsearch.search(storage=folder / f"{study}.db", name=study, progress=False, **settings)
     best = found.best
     assert best is not None, "every trial diverged"
     assert best.test_accuracy is not None

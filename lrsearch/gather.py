@@ -1,12 +1,17 @@
-"""Read from a study all that a report is made of."""
+"""Gather from several rooms what is said of a study: what a report is made of, and what others' scripts are given."""
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import once, ranked
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.importance import importances
 from lrsearch.store.study import Study
-from lrsearch.trial import State
+from lrsearch.trial import State, Trial
+
+if TYPE_CHECKING:
+    from lrsearch.report.flags import Script
 
 
 def gather(study: Study) -> Material:
@@ -24,3 +29,24 @@ def gather(study: Study) -> Material:
         of_complete=importances(complete, (), study.spec),
         read_at=datetime.now(UTC),
     )
+
+
+def flags(trial: Trial, spec: StudySpec, script: "Script") -> str:
+    """Return what another package's script is given: of all ways to say the setting that with the nearest rates."""
+    from lrsearch.analysis.deviation import deviation, searched_rates
+    from lrsearch.report import flags_text
+    from lrsearch.report.flags import no_schedule
+    from lrsearch.report.flags_ways import ways
+    from lrsearch.training.their_rates import their_rates, version
+
+    peak_lr, compared = trial.config.optimizer.peak_lr, []
+    for one in ways(trial, spec, script):
+        theirs = their_rates(script, one.schedule, peak_lr, one.epochs, one.updates_per_epoch)
+        if theirs is not None:
+            compared.append((one, deviation(searched_rates(trial.config, len(theirs)), theirs, peak_lr)))
+    if not compared:
+        raise no_schedule(trial, script)
+    nearest, found = min(compared, key=lambda pair: (pair[1].largest, pair[1].mean))
+    if not found.is_small:
+        raise flags_text.too_far(nearest, found, trial)
+    return flags_text.text(nearest, found, version(script), trial, spec)

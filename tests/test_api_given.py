@@ -60,7 +60,7 @@ def returned(n: int = 60) -> object:
         lambda: PAIR,
         returned,
     ],
-    ids=str,
+    ids=range(11),
 )
 def test_equal_images_are_one_study_in_whatever_form_they_are_handed_over(data: object) -> None:
     found = lrsearch.search(data=data, name="mine", **ONE)
@@ -120,7 +120,7 @@ def test_what_can_be_imported_is_named_by_its_file_and_known_to_the_command_line
         (Pairs.__len__, None),
         (len, None),
     ],
-    ids=str,
+    ids=range(10),
 )
 def test_a_name_is_one_that_finds_the_same_function_again(function: Any, named: str | None) -> None:
     assert handed.importable(function) == named

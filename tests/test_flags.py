@@ -19,7 +19,7 @@ from torch.optim import lr_scheduler
 from trials_by_hand import spec, trial
 
 from lrsearch.analysis.deviation import SMALL, deviation
-from lrsearch.cli.export import flags
+from lrsearch.gather import flags
 from lrsearch.errors import UsageError
 from lrsearch.families import FAMILIES
 from lrsearch.layer_rates import shares

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import sqlite3
 from contextlib import closing
@@ -24,12 +26,13 @@ pytestmark = pytest.mark.slow
 EXAMPLES = Path(__file__).resolve().parent.parent / "docs" / "loops"
 NEEDS = {"pytorch": "torch", "lightning": "lightning", "transformers": "transformers", "timm": "timm", "keras": "keras"}
 """The library of each example."""
+EVERY = pytest.mark.parametrize("name", NEEDS, indirect=True)
 FILES = {name: EXAMPLES / f"{name}_loop.py" for name in NEEDS}
 
 
-@pytest.fixture(params=NEEDS)
+@pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """Name an example whose library there is."""
+    """Return the name of an example, if its library is installed."""
     found = str(request.param)
     if importlib.util.find_spec(NEEDS[found]) is None:
         pytest.skip(f"needs {found}: pip install 'lrsearch[loops]'")
@@ -104,6 +107,7 @@ def watched(name: str, folder: Path, words: list[str]) -> tuple[Result, list[Any
 LINE = re.compile(r"\d+\.\ds [>.<x=~!] ")
 
 
+@EVERY
 def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, tmp_path: Path) -> None:
     done, (looked_at, *seen) = watched(name, tmp_path, asked(name, 4, 2))
     left = {path.name for path in tmp_path.iterdir()} - {".keras"}  # what Keras keeps of a person in their home
@@ -141,6 +145,7 @@ def trainers_in(database: Path) -> list[int]:
         return [int(pid) for (pid,) in connection.execute(query)]
 
 
+@EVERY
 def test_an_example_ends_with_the_exact_budget_though_a_worker_is_killed(name: str, tmp_path: Path) -> None:
     often = ("--set", "workers.checkpoint_seconds=0", "--workers", "2")
     process = Running(asked(name, 5, 4, *often), tmp_path)
@@ -158,12 +163,14 @@ def test_an_example_ends_with_the_exact_budget_though_a_worker_is_killed(name: s
     assert trainers_in(tmp_path / "lrsearch.db") == []
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+SENT = [(name, signal.SIGKILL) for name in NEEDS]
+SENT += [(name, sent) for name in ("pytorch", "lightning") for sent in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(("name", "sent"), SENT, indirect=["name"], ids=lambda one: getattr(one, "name", one))
 def test_an_example_that_is_killed_and_resumed_equals_the_uninterrupted_one(
     name: str, sent: signal.Signals, tmp_path: Path
 ) -> None:
-    if sent != signal.SIGKILL and name not in ("pytorch", "lightning"):
-        pytest.skip("one generator and one framework will do")
     often = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1", "--set", "pruner=none")
     words = asked(name, 1, 6, *often)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -183,3 +190,53 @@ def test_an_example_that_is_killed_and_resumed_equals_the_uninterrupted_one(
     (one,), (other,) = trials_of(name, whole), trials_of(name, cut)
     assert one["metrics"] == other["metrics"]
     assert one["weights_sha256"] == other["weights_sha256"] != ""
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = (EXAMPLES.parent / "own-loop.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'lrsearch[loops]'")
+    for path in (*FILES.values(), EXAMPLES.parent.parent / "README.md"):
+        shutil.copy(path, tmp_path)
+    for text in blocks("py"):
+        if (named := re.match(r"# (\w+\.py)\n", text)) is not None:
+            (tmp_path / named.group(1)).write_text(text)
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    assert len(lines) == 6
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "lrsearch"
+        done = run_process(words, tmp_path)
+        assert done.code == 0, (line, done.err)
+    assert len(json.loads((tmp_path / "mine.json").read_text())["lr"]) >= 3
+    (best,) = (run_process(["best", "letters", "--json"], tmp_path).document,)
+    assert 1 < best["winner"]["val_score"] < 256, "the perplexity of a byte"
+
+
+def test_the_pages_intersection_over_union_is_one() -> None:
+    import torch
+
+    (text,) = (block for block in blocks("py") if block.startswith("def iou"))
+    found: dict[str, Any] = {}
+    exec(text, found)
+    masks = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
+    assert [found["iou"](torch.tensor([logits]), masks) for logits in ([1.0, 2, -1, -1], [1.0, -1, 1, -1])] == [
+        1,
+        1 / 3,
+    ]
+
+
+def test_what_the_page_says_is_said_is_said() -> None:
+    package = EXAMPLES.parent.parent / "lrsearch" / "training" / "loop"
+    source = "".join(path.read_text("utf-8") for path in package.glob("*.py"))
+    table = PAGE.split("| what the loop does | what is said |")[1].split("\n\n")[0]
+    said = [span for row in table.splitlines()[2:] for span in re.findall(r"`([^`]+)`", row.split("|")[2])]
+    assert len(said) >= 11
+    assert [span for span in said if span not in source] == []

@@ -34,7 +34,7 @@ def loop(run):
     images, labels = images.to(run.device), labels.to(run.device)
     loader = DataLoader(train, batch_size=run.config.batch_size, shuffle=True)
     model = build().to(run.device)
-    optimizer = run.optimizer(model)
+    optimizer = run.optimizer(model, inputs=images[:2])
     averaged = run.average(model)
     for _ in range(run.resume(model=model, optimizer=optimizer), run.config.epochs):
         for x, y in loader:

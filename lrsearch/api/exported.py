@@ -2,9 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
-from lrsearch import given
 from lrsearch.errors import UsageError, nearest
 from lrsearch.report.text_file import check_folder
 from lrsearch.report.text_file import write as write_text
@@ -14,7 +13,8 @@ from lrsearch.trial import Trial
 
 Program = Literal["torch", "lightning"]
 Rates = Literal["json", "csv"]
-Target = Program | Rates
+Script = Literal["timm", "transformers", "torchvision"]
+Target = Program | Script | Rates
 
 
 def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir: Path | None, *, force: bool) -> Path:
@@ -23,7 +23,7 @@ def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir
     Raises:
         UsageError: it cannot be written so, or there.
     """
-    known = [*get_args(Program), *get_args(Rates)]
+    known = [*get_args(Program), *get_args(Script), *get_args(Rates)]
     if to not in known:
         raise UsageError(f"export: must be to one of {', '.join(known)}, got {to!r}{nearest(str(to), known)}")
     name = file_name(spec.name)
@@ -31,8 +31,12 @@ def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir
         out = path or Path(f"{name}.{to}")
         _write({out: _rates(trial, spec, to)}, force=force)
         return out
-    if spec.loop is None:
-        _check_found(spec)
+    if to in get_args(Script):
+        from lrsearch.gather import flags
+
+        out = path or Path(f"{name}-{to}.txt")
+        _write({out: flags(trial, spec, cast("Script", to))}, force=force)
+        return out
     from lrsearch.report.export_program import program
     from lrsearch.report.own_split import own_split
 
@@ -42,7 +46,7 @@ def write(trial: Trial, spec: StudySpec, to: Target, path: Path | None, data_dir
     beside = out.with_suffix(".split.json")
     if split is not None:
         files[beside] = json.dumps(split.document(spec), ensure_ascii=False) + "\n"
-    files[out] = program(trial, spec, to, split, "" if split is None else beside.name)
+    files[out] = program(trial, spec, cast("Program", to), split, "" if split is None else beside.name)
     _write(files, force=force)
     return out
 
@@ -53,17 +57,6 @@ def _rates(trial: Trial, spec: StudySpec, to: Rates) -> str:
     if to == "csv":
         return export.to_csv(trial, spec)
     return json.dumps(export.to_json(trial, spec), indent=2, allow_nan=False) + "\n"
-
-
-def _check_found(spec: StudySpec) -> None:
-    """Refuse a program that would look for something in vain."""
-    names = [spec.dataset.name, spec.model.name, spec.model.loss or ""]
-    handed = [given.short(name) for name in names if given.is_given(name)]
-    if handed:
-        raise UsageError(
-            f"a program has to find '{handed[0]}', which was handed over in Python and stands in no file: put it in "
-            f"net.py and search with 'net.py:{handed[0]}', or export to json or csv"
-        )
 
 
 def _write(files: dict[Path, str], *, force: bool) -> None:

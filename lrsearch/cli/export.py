@@ -19,7 +19,6 @@ from lrsearch.errors import EXIT_OK
 from lrsearch.report.text_file import check_free, write
 
 if TYPE_CHECKING:
-    from lrsearch.report.flags import Script
     from lrsearch.report.own_split import OwnSplit
     from lrsearch.spec.study import StudySpec
     from lrsearch.trial import Trial
@@ -87,6 +86,8 @@ def _text(trial: "Trial", spec: "StudySpec", to: Target, split: "OwnSplit | None
 
             return program(trial, spec, to, split, split_name)
         case "timm" | "transformers" | "torchvision":
+            from lrsearch.gather import flags
+
             return flags(trial, spec, to)
         case "json":
             import json
@@ -98,24 +99,3 @@ def _text(trial: "Trial", spec: "StudySpec", to: Target, split: "OwnSplit | None
             from lrsearch.report.export import to_csv
 
             return to_csv(trial, spec)
-
-
-def flags(trial: "Trial", spec: "StudySpec", script: "Script") -> str:
-    """Return what another package's script is given: of all ways to say the setting that with the nearest rates."""
-    from lrsearch.analysis.deviation import deviation, searched_rates
-    from lrsearch.report import flags_text
-    from lrsearch.report.flags import no_schedule
-    from lrsearch.report.flags_ways import ways
-    from lrsearch.training.their_rates import their_rates, version
-
-    peak_lr, compared = trial.config.optimizer.peak_lr, []
-    for one in ways(trial, spec, script):
-        theirs = their_rates(script, one.schedule, peak_lr, one.epochs, one.updates_per_epoch)
-        if theirs is not None:
-            compared.append((one, deviation(searched_rates(trial.config, len(theirs)), theirs, peak_lr)))
-    if not compared:
-        raise no_schedule(trial, script)
-    nearest, found = min(compared, key=lambda pair: (pair[1].largest, pair[1].mean))
-    if not found.is_small:
-        raise flags_text.too_far(nearest, found, trial)
-    return flags_text.text(nearest, found, version(script), trial, spec)

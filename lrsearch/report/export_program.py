@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from lrsearch import given
 from lrsearch.errors import UsageError
 from lrsearch.report import program_head
 from lrsearch.report.arithmetic_code import ArithmeticCode, arithmetic_code
@@ -50,6 +51,7 @@ def program(
             loop knows them; or a program of that framework does not compute as the search did.
     """
     spec.check_has_images()
+    _check_found(spec)
     own = spec.dataset.own
     if own is not None and (split is None or not split_name):
         raise UsageError(
@@ -306,6 +308,21 @@ def _setup(code: SchedulerCode) -> list[str]:
         if text or lines[-1]:
             lines.append(text)
     return lines
+
+
+def _check_found(spec: StudySpec) -> None:
+    """Refuse a program that would look for something in vain.
+
+    Raises:
+        UsageError: the study has functions or data that were handed over in Python.
+    """
+    names = [spec.dataset.name, spec.model.name, spec.model.loss or ""]
+    handed = [given.short(name) for name in names if given.is_given(name)]
+    if handed:
+        raise UsageError(
+            f"a program has to find '{handed[0]}', which was handed over in Python and stands in no file: put it in "
+            f"net.py and search with 'net.py:{handed[0]}', or export to json or csv"
+        )
 
 
 def _block(lines: list[str]) -> str:

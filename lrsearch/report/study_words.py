@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rich import box
 from rich.text import Text
 
+from lrsearch import given
 from lrsearch.analysis.by_class import ClassScore
 from lrsearch.analysis.levels import LevelRate, Majority, is_unbalanced, level_rates, majority
 from lrsearch.report import words
@@ -27,7 +28,7 @@ def name(text: str) -> str:
     ['digits', 'my pets', 'torchvision/resnet18', 'net.py:build']
     """
     own = data_of(text)
-    return shown(without_folder(own.path if isinstance(own, Pictures) else text))
+    return shown(without_folder(own.path if isinstance(own, Pictures) else given.short(text)))
 
 
 def trained(spec: StudySpec) -> str:
@@ -62,6 +63,8 @@ def source(text: str) -> str:
     match data_of(text):
         case Pictures(path=path):
             return f"the pictures of {shown(path)}"
+        case Code(where=given.MODULE, function=function):
+            return f"{function}, handed over in Python"
         case Code(where=where, function=function):
             return f"{function} of {shown(where)}"
         case None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal, get_args
 
+from lrsearch import given
+
 Kind = Literal["folder", "csv"]
 Package = Literal["torchvision", "timm"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -86,6 +88,8 @@ def title(text: str) -> str:
     """
     own = data_of(text) or model_of(text)
     match own:
+        case Code(where=given.MODULE, function=function):
+            name = function
         case Pictures(path=path):
             name = PurePath(path).stem if own.kind == "csv" else PurePath(path).name
         case Zoo(name=name):
