@@ -5,7 +5,7 @@ learning rate at each update, and what becomes of the training after an epoch.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -13,26 +13,18 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from lrsearch import layer_rates
-from lrsearch.errors import nearest
-from lrsearch.schedules import factors
 from lrsearch.spec.metrics import Metric
 from lrsearch.training import optimizers
 from lrsearch.training.averaging import WeightAverage
 from lrsearch.training.engine import Attention
-from lrsearch.training.levels import levels_on
-from lrsearch.training.loop.faults import Counts, LoopError
+from lrsearch.training.loop import groups, told
+from lrsearch.training.loop.faults import LoopError
+from lrsearch.training.loop.groups import Parameters
+from lrsearch.training.loop.losses import Losses
+from lrsearch.training.loop.rates import Rates
 from lrsearch.training.loop.scheduler import RunScheduler
-from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
 from lrsearch.trial import Divergence, EpochMetrics, Network, TrialConfig
-
-LOOK_EVERY_STEPS = 50
-"""Most updates between two looks at the losses that were told: one wait for the device each."""
-TOLD = ("train_loss", "val_loss", "val_accuracy", "averaged_val_loss", "averaged_val_accuracy")
-"""What ``Run.epoch`` takes whatever the study's metric is."""
-
-GroupsOfParameters = nn.Module | Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
 class Stateful(Protocol):
@@ -74,16 +66,6 @@ class Kept:
     load: Callable[[Any], object] | None = None
 
 
-class _Made:
-    """Counts what an optimizer makes; apart from the run, so that optimizer and run do not hold each other."""
-
-    n = 0
-
-    def __call__(self, *_: object) -> None:
-        """Count an update."""
-        self.n += 1
-
-
 class Run:
     """One training by a person's own loop.
 
@@ -121,19 +103,10 @@ class Run:
         self.kept: Kept | None = None
         self.resumed_from: Callable[[Kept], int] | None = None
         self._rules, self._attention, self._network = rules, attention, network
-        self._lrs: list[float] = (factors(config.schedule, self.n_steps) * config.optimizer.peak_lr).tolist()
-        self._plateau = plateau_of(config.schedule)
-        self._optimizers: list[tuple[torch.optim.Optimizer, tuple[float, ...]]] = []
-        self._set: list[float] = []
-        self._step = 0
-        self._made = _Made()
-        self._n_before_first: int | None = None
-        self._n_resumed = 0
-        self._hook: Any = None
+        self._rates = Rates(config, self.n_steps)
+        self._losses = Losses(steps_per_epoch, self._rates.of, watched=rules.divergence_watch)
+        self._step = self._n_resumed = 0
         self._average: WeightAverage | None = None
-        self._losses: list[torch.Tensor | float] = []
-        self._n_looked = 0
-        self.watch = Watch()
 
     @property
     def seed(self) -> int:
@@ -153,10 +126,14 @@ class Run:
     @property
     def lr(self) -> float:
         """The largest learning rate of the next update; at the end, of the last one."""
-        scale = 1.0 if self._plateau is None else self._plateau.scale
-        return self._lrs[min(self._step, self.n_steps - 1)] * scale
+        return self._rates.of(self._step)
 
-    def optimizer(self, model: GroupsOfParameters, inputs: torch.Tensor | None = None) -> torch.optim.Optimizer:
+    @property
+    def watch(self) -> Watch:
+        """What is remembered of the losses that were told."""
+        return self._losses.watch
+
+    def optimizer(self, model: Parameters, inputs: torch.Tensor | None = None) -> torch.optim.Optimizer:
         """Return torch's optimizer of this setting, its learning rate that of the first update.
 
         Args:
@@ -168,13 +145,16 @@ class Run:
         Raises:
             LoopError: learning rates by layer are searched, and neither a model nor inputs are given.
         """
+        network = self._network
         if isinstance(model, nn.Module):
             self.model = model
-            groups, shares = self._by_level(model, inputs)
+            if levels := groups.levels_of(model, inputs, self.config, network):
+                self.levels, network = levels, Network(0, levels=levels)
+            found, shares = groups.by_level(model, self.config, network, decay_all=not self._rules.decay_matrices)
         else:
-            groups, shares = self._as_given(list(model))
-        made = optimizers.build(self.config.optimizer, groups, self.device)
-        self._own(made, shares)
+            found, shares = groups.as_given(list(model), self.config)
+        made = optimizers.build(self.config.optimizer, found, self.device)
+        self._rates.own(made, shares, self._step)
         return made
 
     def scheduler(self, optimizer: torch.optim.Optimizer, *, counts: bool = True) -> lr_scheduler.LRScheduler:
@@ -186,8 +166,8 @@ class Run:
             counts: False where the loop calls ``run.step()`` itself, and a framework wants a scheduler all the same:
                 its ``step`` does nothing then.
         """
-        if all(one is not optimizer for one, _ in self._optimizers):
-            self._own(optimizer, tuple(map(_scale, optimizer.param_groups)))
+        if not self._rates.owns(optimizer):
+            self._rates.own(optimizer, tuple(map(groups.share_of, optimizer.param_groups)), self._step)
         return RunScheduler(self, optimizer, counts=counts)
 
     def average(self, model: nn.Module) -> nn.Module:
@@ -227,7 +207,7 @@ class Run:
             return 0
         self._step = self._n_resumed = self.resumed_from(self.kept)
         self.resumed_from = None  # the state that it holds is as large as the model and its optimizer
-        self._set_rates()
+        self._rates.set(self._step)
         return self._step // self.steps_per_epoch
 
     def step(self, loss: torch.Tensor | float | None = None) -> None:
@@ -245,64 +225,48 @@ class Run:
             raise LoopError(
                 f"the loop trains on after the {self.config.epochs} epochs of the study: end at run.config.epochs"
             )
-        if self._n_before_first is None:
-            self._n_before_first = self._made.n
+        self._rates.check(self._step)
         if self._average is not None:
             self._average.update(self._step)
         if loss is not None:
-            self._losses.append(loss.detach() if isinstance(loss, torch.Tensor) else float(loss))
-        self._check_rates()
+            self._losses.add(loss)
         self._step += 1
-        self._set_rates()
-        if len(self._losses) - self._n_looked >= LOOK_EVERY_STEPS:
+        self._rates.set(self._step)
+        if self._losses.is_look_due:
             self._look()
 
-    def epoch(self, **told: float) -> EpochMetrics:
+    def epoch(self, **scores: float) -> EpochMetrics:
         """Return what an epoch came to, for you to yield: ``yield run.epoch(val_accuracy=accuracy, val_loss=loss)``.
 
         Args:
-            told: the study's metric by its name, and what you have of ``val_accuracy`` [0..1], ``val_loss``,
+            scores: the study's metric by its name, and what you have of ``val_accuracy`` [0..1], ``val_loss``,
                 ``train_loss`` and, of the averaged weights, ``averaged_`` before each of these.
 
         Raises:
             LoopError: the metric was not told, or something that nobody knows.
         """
         self._leave_if_told()
-        values = {name: float(value) for name, value in told.items()}
-        self._check_told(values)
+        metric, n = self._rules.metric, self.steps_per_epoch
+        values = told.checked(scores, metric)
         self._look()
-        metric = self._rules.metric
-        losses = [float(one) for one in self._losses]
-        train_loss = values.get("train_loss", math.fsum(losses) / len(losses) if losses else math.nan)
-        if self._hook is not None and not self._n_resumed:
-            counts = Counts(self._step, self._made.n, self._n_before_first or 0, self.steps_per_epoch)
-            if (wrong := counts.fault()) is not None:
-                raise LoopError(wrong)
-        if self._step % self.steps_per_epoch or not self._step:
-            raise LoopError(self._not_a_whole_epoch())
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
-        self._losses, self._n_looked = [], 0
-        scale = 1.0 if self._plateau is None else self._plateau.scale
-        made = EpochMetrics(
-            epoch=self._step // self.steps_per_epoch,
-            step=self._step,
-            lr=self._lrs[self._step - 1] * scale,
-            train_loss=train_loss,
-            val_loss=values.get("val_loss", math.nan),
-            val_accuracy=values.get("val_accuracy", math.nan),
-            averaged_val_loss=values.get("averaged_val_loss"),
-            averaged_val_accuracy=values.get("averaged_val_accuracy"),
-            seconds=0.0,
-            val_score=None if metric.column else values[metric.name],
-            averaged_val_score=None if metric.column else values.get(f"averaged_{metric.name}"),
-        )
+        self._rates.end_first_epoch(self._step, n, whole=not self._n_resumed)
+        if self._step % n or not self._step:
+            raise LoopError(
+                f"an epoch has {n:,} updates, and {self._step % n:,} were made when run.epoch() was called for epoch "
+                f"{self._step // n + 1}: the loop's epochs must be of one length"
+            )
+        mean = self._losses.end_epoch()
+        if not math.isnan(mean):
+            values.setdefault("train_loss", mean)
+        lr = self._rates.of(self._step - 1)
+        made = told.metrics(values, metric, epoch=self._step // n, step=self._step, lr=lr)
         self._follow_the_plateau(made)
-        self._end_where_it_diverged(values | ({"train_loss": train_loss} if losses else {}))
+        if (bad := next((value for value in values.values() if not math.isfinite(value)), None)) is not None:
+            initial = math.nan if self.watch.initial_loss is None else self.watch.initial_loss
+            self._leave(Divergence(made.epoch, self._step - 1, lr, bad, initial))
         return made
 
-    def report(self, **told: float) -> None:
+    def report(self, **scores: float) -> None:
         """Tell what an epoch came to, from within a framework that calls back; what ``epoch`` takes.
 
         A training that is pruned, or must leave, ends here: the framework unwinds as it does after Ctrl-C.
@@ -313,7 +277,7 @@ class Run:
         self._leave_if_told()
         if self.hand_over is None:
             raise LoopError("run.report() is for a plain function; a generator yields run.epoch(...) once an epoch")
-        self.hand_over(self.epoch(**told))
+        self.hand_over(self.epoch(**scores))
 
     def must_leave(self) -> bool:
         """Return whether the training is to end here, because its worker was asked to."""
@@ -331,127 +295,28 @@ class Run:
 
     def plateau_state(self) -> dict[str, Any] | None:
         """Return the state of a schedule that has feedback; None of the others."""
-        return None if self._plateau is None else self._plateau.state()
+        return None if self._rates.plateau is None else self._rates.plateau.state()
 
-    def restore(self, plateau: dict[str, Any] | None) -> None:
-        """Stand where ``plateau_state`` was asked."""
-        if self._plateau is not None and plateau is not None:
-            self._plateau.restore(plateau)
+    def restore(self, plateau: dict[str, Any] | None, watch: Watch) -> None:
+        """Stand where ``plateau_state`` was asked, with what was remembered then."""
+        if self._rates.plateau is not None and plateau is not None:
+            self._rates.plateau.restore(plateau)
+        self._losses.watch = watch
 
     def averaged(self) -> nn.Module | None:
         """Return the average that the loop has asked for."""
         return None if self._average is None else self._average.model
 
-    def _by_level(
-        self, model: nn.Module, inputs: torch.Tensor | None
-    ) -> tuple[list[dict[str, Any]], tuple[float, ...]]:
-        network = self._network
-        if layer_rates.is_layer_wise(self.config) and (network is None or not network.levels):
-            if inputs is None:
-                raise LoopError(
-                    "the study searches learning rates by layer, and a look at the model needs some inputs of it: "
-                    "run.optimizer(model, inputs=images[:2])"
-                )
-            self.levels = levels_on(model, inputs)
-            network = Network(0, levels=self.levels)
-        found = optimizers.groups_of(model, network, self.config, decay_all=not self._rules.decay_matrices)
-        return found.of(model, self.config.optimizer.weight_decay), found.shares
-
-    def _as_given(self, given: Sequence[Any]) -> tuple[list[dict[str, Any]], tuple[float, ...]]:
-        if layer_rates.is_layer_wise(self.config):
-            raise LoopError(
-                "the study searches learning rates by layer, and parameters alone do not say how deep they lie: "
-                "give run.optimizer() the model and some inputs"
-            )
-        groups = given if given and isinstance(given[0], dict) else [{"params": given}]
-        shares = tuple(_scale(group) for group in groups)
-        return [{"weight_decay": self.config.optimizer.weight_decay, **group} for group in groups], shares
-
-    def _own(self, optimizer: torch.optim.Optimizer, shares: tuple[float, ...]) -> None:
-        """Set the learning rate of an optimizer from here on; the first one's steps are counted for an epoch."""
-        if not self._optimizers:
-            self._hook = optimizer.register_step_post_hook(self._made)
-        self._optimizers.append((optimizer, shares))
-        self._set_rates()
-
-    def _set_rates(self) -> None:
-        lr = self.lr
-        self._set = []
-        for optimizer, shares in self._optimizers:
-            for group, share in zip(optimizer.param_groups, shares, strict=True):
-                group["lr"] = lr * share
-                self._set.append(lr * share)
-
-    def _check_rates(self) -> None:
-        """Make sure that nobody else has set the learning rate with which the update was made."""
-        rates = [group["lr"] for optimizer, _ in self._optimizers for group in optimizer.param_groups]
-        if rates != self._set:
-            found, mine = next((a, b) for a, b in zip(rates, self._set, strict=True) if a != b)
-            raise LoopError(
-                f"the loop sets the learning rate itself: at update {self._step} (0-based) it was {float(found):.6g} "
-                f"instead of {mine:.6g}; leave out its own scheduler, lrsearch sets the rate in run.step()"
-            )
-
-    def _check_told(self, values: Mapping[str, float]) -> None:
-        metric = self._rules.metric
-        name = metric.column or metric.name
-        known = [*TOLD, name, f"averaged_{name}"]
-        if extra := [one for one in values if one not in known]:
-            raise LoopError(
-                f"run.epoch() does not know '{extra[0]}'{nearest(extra[0], known)}; known: "
-                f"{', '.join(dict.fromkeys(known))}; objective.metric and objective.direction name another metric"
-            )
-        if name not in values:
-            raise LoopError(
-                f"the study's metric is '{metric.name}', and run.epoch() was told {', '.join(values) or 'nothing'}: "
-                f"tell it {name}=..."
-            )
-
-    def _not_a_whole_epoch(self) -> str:
-        n = self._step % self.steps_per_epoch
-        return (
-            f"an epoch has {self.steps_per_epoch:,} updates, and {n:,} were made when run.epoch() was called for epoch "
-            f"{self._step // self.steps_per_epoch + 1}: the loop's epochs must be of one length"
-        )
-
     def _follow_the_plateau(self, made: EpochMetrics) -> None:
-        if self._plateau is None:
+        plateau = self._rates.plateau
+        if plateau is None:
             return
         if math.isnan(made.val_loss):
             raise LoopError("the schedule 'plateau' follows the validation loss: tell run.epoch() val_loss=...")
-        self._plateau.step(made.val_loss)
-        self._set_rates()
+        plateau.step(made.val_loss)
+        self._rates.set(self._step)
 
     def _look(self) -> None:
-        """Read the losses that were told since the last look, and end a training that diverged."""
-        new = self._losses[self._n_looked :]
-        if not new:
-            return
-        on_device = [one for one in new if isinstance(one, torch.Tensor)]
-        read = iter(torch.stack([one.float().mean() for one in on_device]).tolist()) if on_device else iter(())
-        losses = [next(read) if isinstance(one, torch.Tensor) else one for one in new]
-        self._losses[self._n_looked :] = losses
-        self._n_looked = len(self._losses)
-        if not self._rules.divergence_watch:
-            return
-        first = self._step - len(new)
-        scale = 1.0 if self._plateau is None else self._plateau.scale
-        lrs = [self._lrs[min(max(first + i, 0), self.n_steps - 1)] * scale for i in range(len(new))]
-        index = self.watch.look(losses, [math.nan] * len(losses), lrs, max(first, 0))
-        if index is not None:
-            assert self.watch.initial_loss is not None
-            epoch = max(first + index, 0) // self.steps_per_epoch + 1
-            self._leave(Divergence(epoch, first + index, lrs[index], losses[index], self.watch.initial_loss))
-
-    def _end_where_it_diverged(self, told: Mapping[str, float]) -> None:
-        """End a training that tells something that is not finite."""
-        bad = next((value for value in told.values() if not math.isfinite(value)), None)
-        if bad is not None:
-            last = self._step - 1
-            initial = math.nan if self.watch.initial_loss is None else self.watch.initial_loss
-            self._leave(Divergence(last // self.steps_per_epoch + 1, last, self._lrs[last], bad, initial))
-
-
-def _scale(group: Mapping[str, Any]) -> float:
-    """Return the part (0..1] of the learning rate with which a group learns."""
-    return float(group.get("lr_scale", 1.0))
+        """End a training whose losses say that it diverged."""
+        if (found := self._losses.look(self._step)) is not None:
+            self._leave(found)

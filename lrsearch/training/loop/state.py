@@ -97,8 +97,7 @@ def put_back(run: Run, state: LoopState, kept: Kept) -> int:
     average = run.averaged()
     if average is not None and state.average is not None:
         average.load_state_dict(state.average)
-    run.restore(state.plateau)
-    run.watch = Watch.restored(state.watch)
+    run.restore(state.plateau, Watch.restored(state.watch))
     _put_back_generators(state.generators, run.device)
     return state.step
 
