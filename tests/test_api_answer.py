@@ -1,5 +1,6 @@
 """The answer of a study in Python: the best trial, its network, tables, files."""
 
+import logging
 import re
 import shutil
 import sys
@@ -71,7 +72,10 @@ def test_the_network_of_the_best_trial_has_its_weights_and_takes_pictures(pictur
         best.inputs("nowhere.png")
 
 
-def test_weights_that_were_not_kept_are_trained_once_more_to_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_that_were_not_kept_are_trained_once_more_to_the_same(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("lrsearch"), "propagate", True)  # which the command line switches off
     found = lrsearch.search("digits", **QUICK)
     assert found.best is not None
     kept = found.best.model().state_dict()

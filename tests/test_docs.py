@@ -19,6 +19,7 @@ import pytest
 import typer
 from conftest import FakeEngine, learning, make_spec
 from ones_own import NET, make_pictures
+from own_loops import LOOP
 from pydantic import BaseModel
 
 from lrsearch import errors, run
@@ -161,6 +162,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = filing.file_study(study_spec, places.parse_place(str(path)), explicit_budget=True)
     make_pictures(path.parent / "pets")
     (path.parent / "net.py").write_text(NET)
+    (path.parent / "loop.py").write_text(LOOP.replace("def loop(", "def train("))
     engine = FakeEngine(learning)
     engine.facts = load(DataConfig("digits")).facts()  # whoever trains a trial again sees these images
     with closing(study.database):
@@ -175,7 +177,8 @@ def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A folder of one's own with that database in it; the one that commands run in."""
     shutil.copy(searched, tmp_path / "lrsearch.db")
     shutil.copytree(searched.parent / "pets", tmp_path / "pets")
-    shutil.copy(searched.parent / "net.py", tmp_path)
+    for name in ("net.py", "loop.py"):
+        shutil.copy(searched.parent / name, tmp_path)
     monkeypatch.setenv("LRSEARCH_CACHE", str(searched.parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

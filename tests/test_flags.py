@@ -19,9 +19,9 @@ from torch.optim import lr_scheduler
 from trials_by_hand import spec, trial
 
 from lrsearch.analysis.deviation import SMALL, deviation
-from lrsearch.gather import flags
 from lrsearch.errors import UsageError
 from lrsearch.families import FAMILIES
+from lrsearch.gather import flags
 from lrsearch.layer_rates import shares
 from lrsearch.report.flags import Script
 from lrsearch.schedules import factors

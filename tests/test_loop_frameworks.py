@@ -209,6 +209,7 @@ OF_THE_LOOP = contextvars.ContextVar("of_the_loop", default=0)
 
 def sets_a_context(run):
     assert OF_THE_LOOP.get() == 0
+    assert "of_the_caller" in [one.name for one in contextvars.copy_context()]
     for told in forgetful(run):
         OF_THE_LOOP.set(OF_THE_LOOP.get() + 1)
         run.report(val_accuracy=told.val_accuracy)
@@ -230,12 +231,16 @@ def reports_from_a_thread(run):
 """
 
 
-def test_the_context_variables_of_a_loop_are_its_own(loop_file: Path) -> None:
+OF_THE_CALLER = contextvars.ContextVar[int]("of_the_caller")
+
+
+def test_a_loop_has_the_context_variables_of_its_caller_and_keeps_its_own(loop_file: Path) -> None:
     loop_file.write_text(loop_file.read_text() + CONTEXT)
+    OF_THE_CALLER.set(1)
     training = engine(loop_file, "sets_a_context")
     for _ in range(2):
         for _ in training.start(CONFIG).epochs():
-            assert [value for var, value in contextvars.copy_context().items() if var.name == "of_the_loop"] == []
+            assert "of_the_loop" not in [one.name for one in contextvars.copy_context()]
 
 
 def test_reports_come_from_the_thread_of_the_loop(loop_file: Path) -> None:

@@ -57,6 +57,8 @@ def test_a_number_that_finds_no_room_is_refused_with_its_key(key: str, value: fl
     # A table whose keys depend on its name: of the kind that has this key.
     kind = next((kind for kind, model in KINDS.get(table, {}).items() if name in model.model_fields), None)
     tables = make_spec().to_plain() | ({} if kind is None else {table: {"name": kind}})
+    if table == "loop":
+        tables = {"name": "mine", "loop": {"name": "loop.py:train"}}  # it stands for data set and model
     tables = study_file.override(tables, key, value)
     with pytest.raises(StudyFileError, match=key.replace(".", r"\.")):
         study_file.build(tables, "the test")
