@@ -133,6 +133,7 @@ def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, tmp
         assert (scales.min() < 0.9) == (name == "timm"), "its layers learn at rates of their own"
     said = [line for line in done.err.splitlines() if not LINE.match(line)]
     assert said == [], "the framework is quiet"
+    assert done.out.startswith("The best of 4 trials of ")
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------

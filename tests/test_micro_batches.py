@@ -3,6 +3,7 @@
 import doctest
 import json
 import textwrap
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,14 @@ def summed(logits, labels):
 def contrasts(logits, labels):
     return nn.functional.cross_entropy(logits - logits.mean(0), labels)
 """
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -408,6 +417,7 @@ def tight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path) -> tu
     return ("run", "--dataset", f"folder:{pictures}", "--model", f"{tmp_path / 'tight.py'}:build", *options)
 
 
+@pytest.mark.slow
 def test_a_search_beyond_memory_keeps_its_batch_sizes_and_files_what_fits(
     lrsearch: InProcess, tight: tuple[str, ...], tmp_path: Path
 ) -> None:

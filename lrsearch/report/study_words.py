@@ -271,14 +271,15 @@ def augmentation(spec: StudySpec) -> str:
 
 
 def arithmetic(spec: StudySpec, *, on_gpu: bool = False) -> str:
-    """Return how trainings compute, in words; empty for whole batches in fp32, of which ``on_gpu`` there is more to say."""
+    """Return how trainings compute, in words; empty for whole batches in fp32 on a CPU."""
     how = spec.facts.arithmetic or spec.training.arithmetic or Arithmetic()
     said = []
     if how.precision != "fp32":
         said.append(f"matrix products and convolutions in {how.precision}, weights, optimizer and loss in fp32")
-    tf32 = {None: "in convolutions alone, as PyTorch has it", "on": "in convolutions and matrix products", "off": "nowhere"}
-    if spec.training.tf32 is not None or (on_gpu and how.precision == "fp32"):
-        said.append(f"fp32 as TF32 {tf32[spec.training.tf32]}")
+    tf32 = spec.training.tf32
+    if tf32 is not None or (on_gpu and how.precision == "fp32"):
+        where = {None: "in convolutions alone", "on": "in convolutions and matrix products", "off": "nowhere"}
+        said.append(f"fp32 as TF32 {where[tf32]}")
     if how.channels_last:
         said.append("the channels of a pixel side by side")
     if how.micro_batch is not None:

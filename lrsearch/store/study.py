@@ -245,7 +245,6 @@ class Study:
         spec.check_facts(facts)
         return replace(self, spec=spec)
 
-
     def settled(self, arithmetic: Arithmetic) -> "Study":
         """Return the study with how its trainings compute, which the first worker files.
 

@@ -75,9 +75,7 @@ def by_timm(model: nn.Module) -> dict[str, int] | None:
 
 def by_rule(model: nn.Module, shape: tuple[int, int, int], n_classes: int) -> dict[str, int]:
     """Return the depth of each parameter by the rule of this module; see ``levels``."""
-    return _by_rule_on(
-        model, torch.randn(LOOK_IMAGES, *shape, generator=torch.Generator().manual_seed(0)), n_classes
-    )
+    return _by_rule_on(model, torch.randn(LOOK_IMAGES, *shape, generator=torch.Generator().manual_seed(0)), n_classes)
 
 
 def _by_rule_on(model: nn.Module, images: torch.Tensor, n_classes: int) -> dict[str, int]:
