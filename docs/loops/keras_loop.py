@@ -1,4 +1,4 @@
-"""Keras on PyTorch: `lrsearch run --train keras_loop.py:loop --n-train 1437`."""
+"""Keras on PyTorch: `lrsearch run --train keras_loop.py:loop --n-train 1437 --set space.optimizer=adamw`."""
 
 import os
 
@@ -7,17 +7,6 @@ os.environ["KERAS_BACKEND"] = "torch"
 import keras
 from keras import layers
 from sklearn.datasets import load_digits
-
-
-def optimizer_of(config):
-    """Keras has optimizers of its own; these two do as those of torch."""
-    match config.name:
-        case "sgd":
-            return keras.optimizers.SGD(momentum=config.momentum, nesterov=config.nesterov)
-        case "adamw":
-            return keras.optimizers.AdamW(
-                beta_1=config.beta1, beta_2=config.beta2, epsilon=config.eps, weight_decay=config.weight_decay
-            )
 
 
 class Searched(keras.callbacks.Callback):
@@ -52,7 +41,12 @@ def loop(run):
         ]
     )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer_of(run.config.optimizer), loss, metrics=["accuracy"])
+    said = run.config.optimizer  # Keras has optimizers of its own
+    adamw = keras.optimizers.AdamW(
+        beta_1=said.beta1, beta_2=said.beta2, epsilon=said.eps, weight_decay=said.weight_decay
+    )
+    adamw.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(adamw, loss, metrics=["accuracy"])
     model.test_on_batch(images[:2], labels[:2])  # builds all there is, so that fit() begins alike when it goes on
 
     def save():

@@ -1,4 +1,7 @@
-"""timm, in the order of its train.py: `lrsearch run --train timm_loop.py:loop --n-train 1437 --set training.drop_last=true`."""
+"""timm, in the order of its train.py.
+
+`lrsearch run --train timm_loop.py:loop --n-train 1437 --set training.drop_last=true`
+"""
 
 import timm
 import torch
@@ -18,7 +21,7 @@ class Digits(torch.utils.data.Dataset):
 
     def __init__(self, rows):
         digits = load_digits()
-        self.images, self.labels = (digits.images[rows] * 15.9375).astype("uint8"), digits.target[rows]
+        self.images, self.labels = (digits.images[rows] * 255 / 16).astype("uint8"), digits.target[rows]
 
     def __len__(self):
         return len(self.labels)
