@@ -5,7 +5,8 @@
 
 speed   one training of the same loop: alone, with its own optimizer and OneCycleLR stepped at every update; and under
         lrsearch, as one trial of a study in SQLite, the losses told to the watch, its state kept, without pruning. The
-        seconds are those of the epochs, start-up left out. Wanted: at least .98 of its speed alone.
+        seconds are those of the epochs, start-up left out, and of the processor, on one thread: others may be at work
+        on the machine. Wanted: at least .98 of its speed alone.
 search  the same loop at equal budgets of trials: lrsearch (its default space and pruner); Optuna with TPE and its
         median pruner over the same optimizers and ranges of learning rates, a cosine schedule (Optuna has none of its
         own); Ray Tune with Optuna's TPE and ASHA (pip install 'ray[tune]'), one trial at a time. Seconds, epochs
@@ -73,14 +74,14 @@ def loop(run, n=6000, seconds="") -> Iterator:
     optimizer = run.optimizer(model)
     averaged = run.average(model) if run.averaging else None
     for _ in range(run.resume(model=model, optimizer=optimizer), run.config.epochs):
-        begun = time.perf_counter()
+        begun = time.process_time()
         train_epoch(model, loader, optimizer, run.step)
         told = {"val_accuracy": accuracy(model, images, labels)}
         if averaged is not None:
             told["averaged_val_accuracy"] = accuracy(averaged, images, labels)
         if seconds:
             with Path(seconds).open("a") as file:
-                file.write(f"{time.perf_counter() - begun}\n")
+                file.write(f"{time.process_time() - begun}\n")
         yield run.epoch(**told)
 
 
@@ -97,10 +98,10 @@ def alone(n: int, epochs: int) -> float:
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=epochs * len(loader))
     found = []
     for _ in range(epochs):
-        begun = time.perf_counter()
+        begun = time.process_time()
         train_epoch(model, loader, optimizer, lambda _: scheduler.step())
         accuracy(model, images, labels)
-        found.append(time.perf_counter() - begun)
+        found.append(time.process_time() - begun)
     return sum(found)
 
 

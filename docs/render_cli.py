@@ -272,6 +272,7 @@ UNSET: dict[str, str] = {
     **{f"augment.{name}": "`0`" for name in ("erase", "mixup", "cutmix", "label_smoothing")},
     "space.stem_ratio": "0.003 to 1 (log) where training starts from weights, else one rate for all",
     "loop": "none",
+    "loop.name": "none: it is needed",
     "loop.n_train": "none",
     "loop.steps_per_epoch": "none",
     "loop.n_validation": "not known",
