@@ -158,8 +158,8 @@ MEANINGS: dict[str, str] = {
     "training.precision": "Of matrix products and convolutions; weights, optimizer, average and loss are fp32. `auto`: "
     "bf16 on a CUDA GPU that has it, else fp32.",
     "training.tf32": "Whether a GPU may compute fp32 with 10 bits of mantissa instead of 23.",
-    "training.channels_last": "Whether the channels of a pixel lie side by side in memory. `auto`: if that is measured to "
-    "be faster, before the first trial.",
+    "training.channels_last": "Whether the channels of a pixel lie side by side in memory. `auto`: if that is measured "
+    "to be faster, before the first trial.",
     "training.micro_batch": "Images whose gradients are computed at once: a larger batch is computed in parts. `auto`: "
     "as many as memory holds, counted before the first trial.",
     "training.averaging": "Moving average of the weights for the rung score. `auto`: if a pruner compares accuracies.",
@@ -178,7 +178,8 @@ MEANINGS: dict[str, str] = {
     "augment.saturation": "Likewise; not for grey images.",
     "augment.trivial": "TrivialAugmentWide: one of fourteen changes of colour or place, of one of 31 strengths.",
     "augment.erase": "Probability with which a rectangle of 2 to 33 % of the area is erased.",
-    "augment.mixup": "Blend each image with another one of its batch, and their labels: alpha of the Beta distribution.",
+    "augment.mixup": "Blend each image with another one of its batch, and their labels: alpha of the Beta "
+    "distribution.",
     "augment.cutmix": "Show another image of the batch in a rectangle: likewise. With `mixup` too, half of the images "
     "each.",
     "augment.label_smoothing": "Part of every label that is spread evenly over all classes, in the training loss.",

@@ -266,12 +266,20 @@ def _folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 
 @pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
-    """Take back what a command run in this process does to the package's log, which else no test would hear."""
-    log = logging.getLogger("lrsearch")
-    before = list(log.handlers), log.level, log.propagate
+    """Take back what a command run in this process does to the package's log, which else no test would hear.
+
+    Before a test too: a fixture of a whole module may have run one.
+    """
+    _fresh_log()
     yield
-    log.handlers[:], log.propagate = before[0], before[2]
-    log.setLevel(before[1])
+    _fresh_log()
+
+
+def _fresh_log() -> None:
+    log = logging.getLogger("lrsearch")
+    log.handlers.clear()
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
