@@ -1,4 +1,4 @@
-"""Gather from several rooms what is said of a study: what a report is made of, and what others' scripts are given."""
+"""Gather from several rooms what is said of a study: the material of a report, a trial as others' programs take it."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,7 +11,8 @@ from lrsearch.store.study import Study
 from lrsearch.trial import State, Trial
 
 if TYPE_CHECKING:
-    from lrsearch.report.flags import Script
+    from lrsearch.report.own_split import OwnSplit
+    from lrsearch.report.targets import Script, Target
 
 
 def gather(study: Study) -> Material:
@@ -29,6 +30,38 @@ def gather(study: Study) -> Material:
         of_complete=importances(complete, (), study.spec),
         read_at=datetime.now(UTC),
     )
+
+
+def exported(trial: Trial, spec: StudySpec, to: "Target", split: "OwnSplit | None", split_name: str) -> str:
+    """Return a trial as a program, as what another package's script is given, or as its learning rates.
+
+    Args:
+        trial: whose setting.
+        spec: its study.
+        to: as what.
+        split: of a program: the pictures of the study, where they are a person's own.
+        split_name: likewise the file beside the program that says which of them train.
+
+    Raises:
+        UsageError: it cannot be written so.
+    """
+    match to:
+        case "torch" | "lightning":
+            from lrsearch.report.export_program import program
+
+            return program(trial, spec, to, split, split_name)
+        case "timm" | "transformers" | "torchvision":
+            return flags(trial, spec, to)
+        case "json":
+            import json
+
+            from lrsearch.report.export import to_json
+
+            return json.dumps(to_json(trial, spec), indent=2, allow_nan=False) + "\n"
+        case "csv":
+            from lrsearch.report.export import to_csv
+
+            return to_csv(trial, spec)
 
 
 def flags(trial: Trial, spec: StudySpec, script: "Script") -> str:

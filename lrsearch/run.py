@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch import cores
+from lrsearch import cores, given
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.own_code import OwnCodeError
@@ -73,7 +73,8 @@ def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "Engine":
         load_pytorch()
     from lrsearch import worker
 
-    with doing(f"loading {spec.dataset.name}" if spec.loop is None else f"trying {spec.loop.name}"):
+    what = f"loading {given.short(spec.dataset.name)}" if spec.loop is None else f"trying {given.short(spec.loop.name)}"
+    with doing(what):
         return worker.build_engine(
             spec, device_name=here.device, threads=here.threads, data_dir=here.data_dir, progress=here.progress
         )
@@ -106,11 +107,12 @@ def known(spec: StudySpec, here: Here, doing: Doing = _silently) -> StudySpec:
     return spec.fitted(prepare(spec, replace(here, device="cpu"), doing).facts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Session:
     """A study that this process can work on: filed or found, its images loaded."""
 
     study: Study
+    """With what is filed of it meanwhile."""
     engine: "Engine"
     artifacts: Artifacts
     share_cores: bool = False
@@ -121,8 +123,9 @@ class Session:
 
         Raises:
             DataError: they are not.
+            DeviceError: the device of this process cannot compute as is filed.
         """
-        object.__setattr__(self, "study", self.study.measured(self.engine.facts))
+        self.study = self.study.measured(self.engine.facts)
         self._settle()
 
     def _settle(self) -> None:
@@ -131,12 +134,9 @@ class Session:
         Raises:
             DeviceError: the device of this process cannot.
         """
-        spec = self.study.spec
-        filed = spec.facts.arithmetic
-        if filed != self.engine.facts.arithmetic or (filed is None and spec.training.leaves_open):
-            from lrsearch import worker
+        from lrsearch import worker
 
-            object.__setattr__(self, "study", worker.settle(self.study, self.engine))
+        self.study = worker.settle(self.study, self.engine)
 
     def attend(self, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
         """Train trials until the budget is used up, then have the winner judged on the test images, once per study.

@@ -3,6 +3,7 @@
 Frozen values without behaviour of their own. Times are UTC.
 """
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +13,8 @@ OptimizerName: TypeAlias = str
 """One of ``lrsearch.spec.optimizers``."""
 ScheduleFamily: TypeAlias = str
 """One of ``lrsearch.families``."""
+Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+"""Of matrix products and convolutions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ class Network:
 class Arithmetic:
     """How the trainings of a study compute: settled by the first worker that trains, so that all trials are alike."""
 
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     """Of matrix products and convolutions; weights, optimizer, average and loss are fp32."""
     channels_last: bool = False
     """Whether the channels of a pixel lie side by side in memory."""
@@ -202,6 +205,15 @@ class Divergence:
     """Updates up to ``step`` that were left out, because their gradients are not finite in fp16; 0 where that is not
     why."""
 
+    @property
+    def reason(self) -> "Reason":
+        """Why the training diverged."""
+        if self.left_out:
+            return Reason.OVERFLOWING
+        if self.collapsed:
+            return Reason.COLLAPSED
+        return Reason.LOSS_ABOVE_INITIAL if math.isfinite(self.loss) else Reason.NOT_FINITE
+
 
 class State(StrEnum):
     """How far a trial has come; all but RUNNING are endings."""
@@ -265,6 +277,14 @@ class Reason(StrEnum):
     """Another program told Optuna how the trial ended while it was in training."""
     NOT_IN_SPACE = "not_in_space"
     """A person enqueued a value that the search space does not hold."""
+
+    @property
+    def blames_the_rate(self) -> bool:
+        """Whether a trial that diverged for this reason shows that its learning rate was too high.
+
+        Overflowing does not: gradients leave the range of fp16 at any rate.
+        """
+        return self in (Reason.NOT_FINITE, Reason.LOSS_ABOVE_INITIAL, Reason.COLLAPSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lrsearch import cores
 from lrsearch.domain import Choice, Fixed, high_end
-from lrsearch.errors import StorageError, StudyFileError
+from lrsearch.errors import StorageError
 from lrsearch.events import (
     EndReason,
     EpochDone,
@@ -28,17 +28,16 @@ from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
-from lrsearch.training import data, device, own_networks, precision, preflight, settling, weights
+from lrsearch.training import data, device, own_networks, preflight, settling, weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
 from lrsearch.training.loop import look
 from lrsearch.training.loop.engine import LoopEngine
 from lrsearch.training.loop.faults import LoopError
 from lrsearch.training.loop.run import LoopRules
-from lrsearch.training.micro_batches import LEAST_WITH_BATCH_NORM
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
-from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +99,7 @@ def build_engine(
         augment=spec.augmented(facts.shape, facts.classes),
     )
     engine = SerialEngine(splits, model, where, rules, facts, stream=not data.fits(splits, where))
-    precision.set_tf32(spec.training.tf32)
-    known, said = spec.measured_facts, spec.training.arithmetic
-    filed = None if known is None else known.arithmetic
-    if filed is not None or said is not None:
-        engine.follow(filed or said or Arithmetic(), is_settled=filed is not None or not spec.training.leaves_open)
-    _check_parts(spec, engine)
+    settling.begin(engine, spec)
     return engine
 
 
@@ -115,37 +109,17 @@ def settle(study: Study, engine: Engine) -> Study:
     Raises:
         DeviceError: the device cannot.
     """
-    spec, here = study.spec, engine.facts.arithmetic
     if not isinstance(engine, SerialEngine):
         return study
+    spec, here = study.spec, engine.facts.arithmetic
     if spec.facts.arithmetic is None and spec.training.leaves_open:
         here = settling.settle(engine, spec.training, int(high_end(spec.space.batch_size)))
     if here is not None and here != spec.facts.arithmetic:
         study = study.settled(here)
     filed = study.spec.facts.arithmetic
     if filed is not None and filed != engine.facts.arithmetic:
-        engine.follow(filed)
-        _check_parts(study.spec, engine)
+        settling.follow(engine, study.spec, filed)
     return study
-
-
-def _check_parts(spec: StudySpec, engine: SerialEngine) -> None:
-    """Refuse parts of a batch that cannot be normalised, and say where they are normalised each by itself."""
-    network, micro_batch = engine.facts.network, engine.arithmetic.micro_batch
-    largest = int(high_end(spec.space.batch_size))
-    if network is None or not network.batch_norm or micro_batch is None or micro_batch >= largest:
-        return
-    if micro_batch < LEAST_WITH_BATCH_NORM:
-        raise StudyFileError(
-            f"training.micro_batch must be at least {LEAST_WITH_BATCH_NORM}, because {spec.model.name} normalises by "
-            f"batch, got {micro_batch}"
-        )
-    log.warning(
-        "training.micro_batch: %s normalises by batch, and in batches of more than %d images it normalises parts of "
-        "at most so many, so that results are others than those of whole batches",
-        spec.model.name,
-        micro_batch,
-    )
 
 
 def build_loop(spec: StudySpec, loop: LoopSpec, device_name: str, threads: int | None) -> LoopEngine:
@@ -467,28 +441,20 @@ def _complete(spec: StudySpec, last: EpochMetrics) -> Outcome:
 
 
 def _diverged(found: Divergence, last: EpochMetrics | None) -> Outcome:
-    if found.left_out:
-        reason, done = Reason.OVERFLOWING, last.epoch if last else 0
-        message = (
-            f"overflowing at step {found.step}, lr {found.lr:.3g}: {found.left_out} of its updates were left out, "
-            f"because their gradients are not finite in fp16"
-        )
-        return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
-    if found.collapsed:
-        reason, done = Reason.COLLAPSED, last.epoch if last else 0
-        message = f"collapsed at step {found.step}, lr {found.lr:.3g}: a guess for every image, loss {found.loss:.3g}"
-        return Outcome(State.DIVERGED, reason, None, done, found.step, found.lr, message)
-    finite = math.isfinite(found.loss)
-    what = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}" if finite else f"loss {found.loss}"
-    return Outcome(
-        State.DIVERGED,
-        Reason.LOSS_ABOVE_INITIAL if finite else Reason.NOT_FINITE,
-        None,
-        last.epoch if last else 0,
-        found.step,
-        found.lr,
-        f"diverged at step {found.step}, lr {found.lr:.3g}: {what}",
-    )
+    how, loss = "diverged", f"loss {found.loss:.3g}"
+    match found.reason:
+        case Reason.OVERFLOWING:
+            how = "overflowing"
+            why = f"{found.left_out} of its updates were left out, because their gradients are not finite in fp16"
+        case Reason.COLLAPSED:
+            how, why = "collapsed", f"a guess for every image, {loss}"
+        case Reason.NOT_FINITE:
+            why = f"loss {found.loss}"
+        case _:
+            why = f"{loss}, initially {found.initial_loss:.3g}"
+    message = f"{how} at step {found.step}, lr {found.lr:.3g}: {why}"
+    done = last.epoch if last else 0
+    return Outcome(State.DIVERGED, found.reason, None, done, found.step, found.lr, message)
 
 
 def _failure(error: Exception, last: EpochMetrics | None) -> Outcome:

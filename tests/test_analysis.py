@@ -20,7 +20,7 @@ from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.spec import file as study_file
 from lrsearch.training import data
-from lrsearch.trial import ScheduleConfig, State, Trial
+from lrsearch.trial import Reason, ScheduleConfig, State, Trial
 
 NAN, INF = math.nan, math.inf
 
@@ -274,9 +274,33 @@ def line(*rows: tuple[float, float | None]) -> list[Trial]:
     ]
 
 
+def overflowing(number: int, lr: float) -> Trial:
+    made = trial(number, State.DIVERGED, lr=lr)
+    assert made.outcome is not None
+    return replace(made, outcome=replace(made.outcome, reason=Reason.OVERFLOWING))
+
+
 TYPICAL = line(
     (0.001, 0.3), (0.003, 0.6), (0.01, 0.94), (0.03, 0.96), (0.1, 0.97), (0.3, 0.94), (1.0, 0.5), (2.0, None)
 )
+
+
+def test_what_overflowed_in_fp16_is_no_evidence_of_a_rate() -> None:
+    overflowed = [overflowing(8 + i, lr) for i, lr in enumerate((2.0, 3.0, 5.0))]
+    found = one([*line((0.03, 0.96), (0.1, 0.97), (0.3, 0.94)), *overflowed])
+    assert (found.too_high, found.diverged, found.n_overflowing) == (None, None, 3)
+    said = sentences(found)
+    assert "3 trials overflowed in fp16, which says nothing of the learning rate" in said[1]
+    assert not any("Too high" in one or "Diverged" in one for one in said)
+    # Those that diverged are evidence, up to where one overflowed that might have gone well.
+    found = one([*TYPICAL, overflowing(8, 1.5)])
+    assert found.diverged is not None
+    assert found.diverged.lr == 2.0
+    assert found.too_high == found.diverged
+    # All of them: nothing says that the range should begin lower.
+    assert one(overflowed).edges == ()
+    assert one(line((2.0, None), (3.0, None), (5.0, None))).edges
+    assert not any("learning rate" in said for said in observe(replace(overflowed[0], metrics=TYPICAL[0].metrics), 10))
 
 
 def test_the_typical_search_has_a_good_range_and_both_edges() -> None:

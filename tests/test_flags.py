@@ -23,7 +23,7 @@ from lrsearch.errors import UsageError
 from lrsearch.families import FAMILIES
 from lrsearch.gather import flags
 from lrsearch.layer_rates import shares
-from lrsearch.report.flags import Script
+from lrsearch.report.targets import Script
 from lrsearch.schedules import factors
 from lrsearch.spec.study import StudySpec
 from lrsearch.training import optimizers

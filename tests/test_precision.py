@@ -49,9 +49,9 @@ from lrsearch.training.data import DataConfig, ImageSet, ImageSplits
 from lrsearch.training.engine import CheckpointError, Paused
 from lrsearch.training.loss_scale import LossScale, Skips
 from lrsearch.training.models import ModelConfig
-from lrsearch.training.precision import Precision, forward_of, in_fp32, resolved
+from lrsearch.training.precision import forward_of, in_fp32, resolved
 from lrsearch.training.serial import Rules, SerialEngine, SerialTraining
-from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, OptimizerConfig, Precision, ScheduleConfig, TrialConfig
 
 pytest_plugins = ["command_line", "ones_own"]
 
@@ -449,16 +449,21 @@ def test_an_overflowing_trial_counts_as_diverged_and_says_why(lrsearch: InProces
     root = Path(nets).read_text("utf-8").replace("every=1000", "every=10")
     Path(nets).write_text(root)
     done = lrsearch(
-        *("run", "--model", f"{nets}:root", "--name", "roots", "--trials", "1", "--epochs", "20"),
+        *("run", "--model", f"{nets}:root", "--name", "roots", "--trials", "2", "--epochs", "20"),
         *("--set", "training.precision=fp16", *options),
     )
     assert done.code == 3, done.err
-    (row,) = json.loads(lrsearch("trials", "roots", "--json").out)["trials"]
-    assert (row["state"], row["reason"], row["step"]) == ("diverged", "overflowing", 99)
-    assert "not finite in fp16" in row["message"]
+    rows = json.loads(lrsearch("trials", "roots", "--json").out)["trials"]
+    assert [(row["state"], row["reason"], row["step"]) for row in rows] == [("diverged", "overflowing", 99)] * 2
+    assert all("not finite in fp16" in row["message"] for row in rows)
     assert "overflowing" in lrsearch("trials", "roots").out
+    # The gradient of the root overflows at any learning rate, so that none of them is to blame.
+    said = " ".join(lrsearch("best", "roots").out.split())
+    assert "2 overflowed in fp16, which says nothing of the learning rate" in said
+    assert "every learning rate" not in said
+    assert "widen" not in said
     with sqlite3.connect(tmp_path / "lrsearch.db") as connection:
-        assert connection.execute("SELECT state FROM trials").fetchall() == [("PRUNED",)]
+        assert connection.execute("SELECT state FROM trials").fetchall() == [("PRUNED",)] * 2
     settled_as = filed_of(tmp_path / "lrsearch.db")
     assert settled_as == {"precision": "fp16", "channels_last": False, "micro_batch": None}
 

@@ -84,6 +84,7 @@ def as_json(document: object) -> Any:
 
 assert PRUNED.outcome is not None
 assert DIVERGED.outcome is not None
+OVERFLOWING = replace(DIVERGED, number=8, outcome=replace(DIVERGED.outcome, reason=Reason.OVERFLOWING))
 
 
 @dataclass(frozen=True)
@@ -385,6 +386,8 @@ def test_for_the_loss_close_is_a_tenth() -> None:
         ([], "no trial has ended yet."),
         ([RUNNING], "no trial has ended yet."),
         ([DIVERGED, BROKEN], "every learning rate was too high."),
+        ([DIVERGED, OVERFLOWING], "2 diverged); 1 overflowed in fp16, which says nothing of the learning rate."),
+        ([OVERFLOWING], "1 diverged); 1 overflowed in fp16, which says nothing of the learning rate."),
         ([PRUNED, DIVERGED], "none of 2 trials was trained through (0 complete, 1 pruned, 1 diverged)."),
         ([DIVERGED, FAILED], "the last failure: RuntimeError: [enforce fail at alloc.cpp:66] no [/memory] left."),
     ],

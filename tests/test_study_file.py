@@ -43,6 +43,10 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"objective": {"metric": "acuracy"}}, ["objective.metric", "'acuracy'", "did you mean 'accuracy'?"]),
     ({"sampler": {"name": "tpee"}}, ["sampler.name", "'tpee'", "did you mean 'tpe'?", "qmc"]),
     ({"pruner": {"name": "hyperband"}}, ["pruner.name", "'hyperband'", "known: asha, median, none"]),
+    (
+        {"training": {"precision": "fp15"}},
+        ["training.precision", "'fp15'", "did you mean 'fp16'?", "known: auto, fp32, bf16, fp16"],
+    ),
     ({"training": {"averaging": "of"}}, ["training.averaging", "'of'", "did you mean 'off'?"]),
     ({"space": {"optimizer": "sdg"}}, ["space.optimizer", "'sdg'", "did you mean 'sgd'?"]),
     ({"space": {"optimizer": ["sgd", "lion"]}}, ["space.optimizer", "'lion'", "known: sgd, adam"]),

@@ -12,7 +12,7 @@ from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
-from lrsearch.trial import OptimizerName, State, Trial
+from lrsearch.trial import OptimizerName, Reason, State, Trial
 
 ENOUGH_FINISHED = 5
 """Complete, pruned and diverged trials of an optimizer below which nothing is claimed about it."""
@@ -60,12 +60,14 @@ class OptimizerDiagnosis:
     too_high: Beyond | None
     """At and above its lr every trial diverged or was far from the best."""
     diverged: Beyond | None
-    """At and above its lr every trial diverged."""
+    """At and above its lr every trial diverged, and its learning rate is to blame."""
     too_low: Beyond | None
     """At and below its lr every trial was far from the best, or diverged."""
     n_above: int
     """Trials above the good range."""
     n_below: int
+    n_overflowing: int
+    """Diverged trials that say nothing of their learning rates."""
     edges: tuple[Edge, ...]
     """Where good trials touch the edge of the search space and nothing says that it gets worse beyond."""
 
@@ -135,6 +137,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         too_low=too_low,
         n_above=len(above),
         n_below=len(below),
+        n_overflowing=sum(t.outcome is not None and t.outcome.reason == Reason.OVERFLOWING for t in trials),
         edges=edges,
     )
 
@@ -169,7 +172,7 @@ def sentences(diagnosis: OptimizerDiagnosis) -> list[str]:
     d = diagnosis
     if not d.counts:
         return ["No trial yet."]
-    out = [_said_best(d)]
+    out = [_said_best(d), *_said_overflowing(d)]
     if not d.enough:
         more = "else "
         if d.diverged is None:
@@ -205,6 +208,13 @@ def _said_best(d: OptimizerDiagnosis) -> str:
     span = f"good from lr {_lr(d.good_low)} to {_lr(d.good_high)}"
     lie = "lies" if d.n_good == 1 else "lie"
     return f"{said}; {span}: {d.n_good} of {counted(d.n_between, 'complete trial')} there {lie} {d.close_words}."
+
+
+def _said_overflowing(d: OptimizerDiagnosis) -> list[str]:
+    if not d.n_overflowing:
+        return []
+    what = f"{_count(d.n_overflowing)} overflowed in fp16, which says nothing of the learning rate"
+    return [f"{what}: take bf16 or fp32, as a study of its own: --name NEW --set training.precision=auto"]
 
 
 def _bad(beyond: Beyond, far_words: str) -> str:

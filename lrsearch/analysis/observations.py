@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from lrsearch import families
 from lrsearch.schedules import warmup_steps
-from lrsearch.trial import EpochMetrics, State, Trial
+from lrsearch.trial import EpochMetrics, Reason, State, Trial
 
 FAST = 0.30
 """Part of the training loss lost in one epoch that is called fast."""
@@ -42,10 +42,12 @@ def observe(trial: Trial, n_classes: int, *, mixed: bool = False) -> list[str]:
     chance = 1 / n_classes if n_classes else 0.0
     best = _best_epoch(trial.metrics, 2 * chance)
     best_words = "best epoch so far" if trial.state == State.RUNNING else "best epoch"
+    # Where updates were left out it is not known what the learning rate would have done.
+    blames = n_classes and (trial.outcome is None or trial.outcome.reason != Reason.OVERFLOWING)
     out = []
     for index, row in enumerate(trial.metrics):
         at = _Moment(trial, index, chance, mixed)
-        words = [_judge(at) if n_classes else _told(at), _rate(trial, index)]
+        words = [_judge(at) if blames else _told(at), _rate(trial, index)]
         if row.epoch == best and len(trial.metrics) > 1:
             words.append(best_words)
         out.append("; ".join(word for word in words if word))
@@ -106,7 +108,7 @@ def _judge(at: _Moment) -> str:
 
 
 def _told(at: _Moment) -> str:
-    """Say what a person's own loop told of its training loss, of which nobody knows what guessing comes to."""
+    """Say how the training loss moved, of which nobody knows what it says of the learning rate."""
     if at.index == 0 or not (math.isfinite(at.now.train_loss) and math.isfinite(at.before.train_loss)):
         return ""
     change = at.train_change

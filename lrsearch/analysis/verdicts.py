@@ -20,8 +20,10 @@ class Verdict(StrEnum):
     FAR = "far"
     """Complete and far from the best; or pruned, and at that epoch far from every good trial."""
     DIVERGED = "diverged"
+    """Diverged, for a reason that its learning rate is to blame for."""
     UNDECIDED = "undecided"
-    """Pruned, and nothing that it was compared with says that it would have ended badly."""
+    """Pruned, and nothing that it was compared with says that it would have ended badly; or diverged for a reason that
+    says nothing of the rate."""
 
 
 def verdicts(trials: Sequence[Trial], spec: StudySpec) -> dict[int, Verdict]:
@@ -35,7 +37,8 @@ def verdicts(trials: Sequence[Trial], spec: StudySpec) -> dict[int, Verdict]:
     out: dict[int, Verdict] = {}
     for trial in trials:
         if trial.state == State.DIVERGED:
-            out[trial.number] = Verdict.DIVERGED
+            blamed = trial.outcome is None or trial.outcome.reason.blames_the_rate
+            out[trial.number] = Verdict.DIVERGED if blamed else Verdict.UNDECIDED
         elif trial.state == State.COMPLETE and top is not None:
             out[trial.number] = _complete(trial, top, close)
     good = [t for t in trials if out.get(t.number) == Verdict.GOOD]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from lrsearch.analysis.answer import Score, value_of
 from lrsearch.api.words import in_python
-from lrsearch.report.answer import Answer
 from lrsearch.trial import Trial, TrialConfig
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lrsearch.api.weights import TrialNetwork
+    from lrsearch.report.answer import Answer
 
 
 class Best:
@@ -25,7 +25,7 @@ class Best:
         load: reads the weights of a trial, or trains it once more for them.
     """
 
-    def __init__(self, answer: Answer, trial: Trial, load: "Callable[[Trial], TrialNetwork]") -> None:
+    def __init__(self, answer: "Answer", trial: Trial, load: "Callable[[Trial], TrialNetwork]") -> None:
         self.answer, self.trial = answer, trial
         self._load = load
 

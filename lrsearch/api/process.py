@@ -2,13 +2,20 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import ModuleType
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from types import FrameType, ModuleType
+from typing import TYPE_CHECKING
 
 from lrsearch import cores
+from lrsearch.trial import Reason
+
+if TYPE_CHECKING:
+    from lrsearch.store.keeper import Leave
 
 log = logging.getLogger(__name__)
 
@@ -78,3 +85,50 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def leaving_at_interrupt(leave: "Leave") -> Iterator[Callable[[], AbstractContextManager[object]]]:
+    """Have the first interrupt in the block ask the search to leave, which it does within an update.
+
+    ``KeyboardInterrupt`` in the midst of a transaction would leave a lock behind. A second interrupt is raised where it
+    comes. One that somebody else takes care of is left to them.
+
+    Yields:
+        a block within it in which an interrupt is raised where it comes: reading pictures may take long, and what is
+        read is kept.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield nullcontext
+        return
+
+    def on_interrupt(signum: int, frame: FrameType | None) -> None:
+        if leave.asked:
+            signal.default_int_handler(signum, frame)
+        leave.ask(Reason.INTERRUPTED)
+
+    @contextmanager
+    def raised() -> Iterator[None]:
+        raise_interrupt(leave)
+        signal.signal(signal.SIGINT, before)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield raised
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def raise_interrupt(leave: "Leave") -> None:
+    """Raise the interrupt that came meanwhile.
+
+    Raises:
+        KeyboardInterrupt: it did.
+    """
+    if leave.asked:
+        raise KeyboardInterrupt

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lrsearch import cores, given
-from lrsearch.api import handed, interrupts, process, settings, shown
+from lrsearch.api import handed, process, settings, shown
 from lrsearch.api.settings import Wanted
 from lrsearch.api.study import STORAGE, Search
 from lrsearch.api.words import in_python
 from lrsearch.errors import UsageError
+from lrsearch.store import named
 from lrsearch.text import counted
+from lrsearch.workers import number
 
 if TYPE_CHECKING:
     from lrsearch.events import Event
@@ -23,10 +25,6 @@ if TYPE_CHECKING:
     from lrsearch.store.keeper import Leave
     from lrsearch.store.places import Place
     from lrsearch.store.study import Study
-    from lrsearch.workers.process import Order
-
-MOST_PER_CORE = 16
-"""Workers; far more than are of use, and few enough to be started."""
 
 Workers = int | Literal["auto"] | Mapping[str, object]
 
@@ -115,7 +113,7 @@ def search(
     from lrsearch.run import Here
     from lrsearch.store.places import parse_place
 
-    named: dict[str, object] = {
+    keywords: dict[str, object] = {
         "model": model,
         "data": handed.sets(data, validation, test),
         "weights": weights,
@@ -130,12 +128,12 @@ def search(
         "seed": seed,
     }
     if isinstance(workers, Mapping):
-        named, workers = named | {"workers": workers}, 1
+        keywords, workers = keywords | {"workers": workers}, 1
     for keyword, value in (("study", study), ("storage", storage)):
         if not isinstance(value, str | PathLike | None):
             raise UsageError(f"{keyword} must be a name or a path, got {type(value).__name__}")
     place = parse_place(fspath(storage))
-    wanted = settings.wanted(None if study is None else fspath(study), named | more, _names(), place, key)
+    wanted = settings.wanted(None if study is None else fspath(study), keywords | more, _names(), place, key)
     _check_workers(workers, [one.name for one in wanted.given])
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be a whole number from 1, got {threads}")
@@ -154,11 +152,8 @@ def _check_workers(workers: int | str, handed_over: Sequence[str]) -> None:
     """Refuse a number of processes that cannot be, or that cannot have what only this one has."""
     if workers != "auto" and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise UsageError(f"workers must be a whole number from 1, or 'auto', got {workers!r}")
-    if isinstance(workers, int) and workers > (most := MOST_PER_CORE * cores.available()):
-        raise UsageError(
-            f"workers must be at most {most} on this machine ({MOST_PER_CORE} for each of its {cores.available()} "
-            f"cores), got {workers}: each is a process with PyTorch; use PostgreSQL and more machines"
-        )
+    if isinstance(workers, int):
+        number.check_startable(workers, "workers")
     if handed_over and workers != 1:
         names = " and ".join(f"'{name}'" for name in handed_over)
         raise UsageError(
@@ -185,7 +180,7 @@ class _Searching:
 
         spec, leave = self.wanted.spec, Leave()
         with ExitStack() as stack:
-            raised = stack.enter_context(interrupts.asking(leave))
+            raised = stack.enter_context(process.leaving_at_interrupt(leave))
             if spec.is_known:
                 filing.check(spec, self.place)  # before PyTorch is loaded
             self._load_pytorch(leave)
@@ -213,14 +208,14 @@ class _Searching:
 
         spec, leave = self.wanted.spec, Leave()
         with ExitStack() as stack:
-            raised = stack.enter_context(interrupts.asking(leave))
+            raised = stack.enter_context(process.leaving_at_interrupt(leave))
             stack.enter_context(process.without_main())
             if not spec.is_known:
                 self._load_pytorch(leave)
                 with process.as_it_was():
                     spec = run.known(spec, self.here, lambda what: self._doing(what, raised, leave))
             filing.check(spec, self.place)
-            _check_filed(settings.filed_spec(spec.name, self.place))
+            _check_filed(named.find_spec(spec.name, self.place))
             local.warm_up()
             study = filing.file_study(
                 spec,
@@ -230,28 +225,16 @@ class _Searching:
                 artifacts=self.artifacts,
             )
             stack.callback(study.database.close)
-            orders = self._orders(study, workers)
+            orders = local.orders(
+                study,
+                workers if isinstance(workers, int) else None,
+                device=self.here.device,
+                threads=self.here.threads,
+                data_dir=self.here.data_dir,
+                artifacts=self.artifacts,
+            )
             self._follow(study, local.search(orders, leave), leave)
             return self._found(study)
-
-    def _orders(self, study: "Study", workers: int | str) -> "list[Order]":
-        from lrsearch.workers import local
-
-        here = self.here
-        gpus = local.count_gpus() if here.device in ("auto", "cuda") else 0
-        n = workers if isinstance(workers, int) else local.how_many(gpus, 1)
-        if (total := study.budget().trials) is not None:
-            n = min(n, max(1, total - sum(trial.state.counts for trial in study.trials())))
-        return local.orders(
-            self.place,
-            study.name,
-            n,
-            device=here.device,
-            gpus=gpus,
-            threads=here.threads,
-            data_dir=here.data_dir,
-            artifacts=self.artifacts,
-        )
 
     def _load_pytorch(self, leave: "Leave") -> None:
         """Import it; an interrupt in the midst of that could end the process."""
@@ -259,7 +242,7 @@ class _Searching:
 
         self.display.doing("loading PyTorch")
         run.load_pytorch()
-        interrupts.check(leave)
+        process.raise_interrupt(leave)
         self.display.doing("")
 
     @contextmanager
@@ -267,7 +250,7 @@ class _Searching:
         self.display.doing(what)
         with raised():
             yield
-        interrupts.check(leave)
+        process.raise_interrupt(leave)
         self.display.doing("")
 
     def _follow(self, study: "Study", events: "Generator[Event]", leave: "Leave") -> None:

@@ -1,17 +1,15 @@
 """The keywords of ``lrsearch.search`` as keys of the study file; what is wrong with one is said of it."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lrsearch import given
 from lrsearch.api.handed import DATA, FUNCTIONS, Handed
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.given import Given
 from lrsearch.spec import file as study_file
-from lrsearch.spec.sources import title
 from lrsearch.spec.study import StudySpec
+from lrsearch.store import named
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
@@ -54,7 +52,7 @@ def wanted(
             overrides.append((one, what))
             options[one] = f"lrsearch.search({keyword.partition('.')[0]}=...)"
     tables = frozenset(path.partition(".")[0] for path, _ in overrides)
-    return Wanted(_spec(study, overrides, options, place), tuple(handed.given), tables)
+    return Wanted(named.resolved(study, overrides, options, place), tuple(handed.given), tables)
 
 
 def _check_names(keywords: Mapping[str, object], known: Iterator[str]) -> None:
@@ -82,50 +80,3 @@ def _said(keywords: Mapping[str, object]) -> Iterator[tuple[str, str, object]]:
             if seen.setdefault(one, keyword) != keyword:
                 raise StudyFileError(f"{one}: is given by {seen[one]}= and by {keyword}=: leave one of the two out")
             yield keyword, one, inner
-
-
-def _named(spec: StudySpec) -> StudySpec:
-    """Return the spec under a name that says what was handed over: where that lies says nothing."""
-    if spec.loop is not None:
-        return spec.model_copy(update={"name": _title(spec.loop.name)}) if given.is_given(spec.loop.name) else spec
-    both = (spec.dataset.name, spec.model.name)
-    if not any(map(given.is_given, both)) or spec.name != "-".join(map(title, both)):
-        return spec
-    return spec.model_copy(update={"name": "-".join(map(_title, both))})
-
-
-def _title(name: str) -> str:
-    # As a file of that name would be called.
-    return title(f"{given.short(name)}.py:f") if given.is_given(name) else title(name)
-
-
-def _spec(
-    study: str | None, overrides: list[tuple[str, object]], options: Mapping[str, str], place: "Place"
-) -> StudySpec:
-    try:
-        tables, source = study_file.base(study, [path for path, _ in overrides])
-    except StudyFileError:
-        filed = None if study is None else filed_spec(study, place)
-        if filed is None:
-            raise
-        tables, source = filed.to_plain(), f"study '{study}' in {place}"
-        for path, value in overrides:
-            tables = study_file.override(tables, path, value)
-        # A name that is in the database is a name, whatever another program called the study.
-        spec = study_file.build(tables | {"name": study_file.DEFAULT_STUDY}, source, options)
-        return spec.model_copy(update={"name": tables["name"]})
-    spec = study_file.resolved(tables, source, overrides, options)
-    return spec if any(path == "name" for path, _ in overrides) else _named(spec)
-
-
-def filed_spec(name: str, place: "Place") -> StudySpec | None:
-    """Return the spec of a study in the database; None where there is none of that name."""
-    from lrsearch.store import study as studies
-    from lrsearch.store.opening import has_studies
-    from lrsearch.store.storage import Database
-
-    if not has_studies(place):
-        return None
-    with closing(Database(place)) as database:
-        found = studies.find(database, name)
-        return found.spec if found else None

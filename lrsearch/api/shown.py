@@ -1,5 +1,6 @@
 """What a call of ``lrsearch.search`` shows while it works: in a notebook, on a terminal, in a log, or nothing."""
 
+import html
 import sys
 import threading
 import time
@@ -8,7 +9,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lrsearch import given
 from lrsearch.events import Event
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.trial import Trial
@@ -183,8 +183,7 @@ class NotebookView:
     def doing(self, what: str) -> None:
         """Show it in the place where the view will be."""
         if what and self._state is None:
-            said = what.replace(f"{given.MODULE}:", "")
-            self._show(Frame(f"<div>{_escaped(said)} ...</div>", f"{said} ..."))
+            self._show(Frame(f"<div>{html.escape(what)} ...</div>", f"{what} ..."))
 
     def begin(self, spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial]) -> None:
         """Show the view."""
@@ -231,9 +230,3 @@ class NotebookView:
             self._handle = self._display(frame, display_id=True)
         else:
             self._handle.update(frame)
-
-
-def _escaped(text: str) -> str:
-    import html
-
-    return html.escape(text)

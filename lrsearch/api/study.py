@@ -1,17 +1,21 @@
 """A study as a script or a notebook has it: its trials, its best one, what may be written of it."""
 
+import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from lrsearch import given
 from lrsearch.analysis import ranking
-from lrsearch.api import exported, process
+from lrsearch.api import process
 from lrsearch.api.best import Best
 from lrsearch.api.words import in_python
-from lrsearch.errors import LrsearchError, NothingFeasibleError, UnknownNameError
+from lrsearch.errors import LrsearchError, NothingFeasibleError, UnknownNameError, UsageError, nearest
+from lrsearch.report.targets import Framework, Script, Target
+from lrsearch.report.text_file import check_folder
+from lrsearch.report.text_file import write as write_text
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import file_name
 from lrsearch.trial import Trial
@@ -108,28 +112,30 @@ class Search:
             UsageError: the file cannot be written.
         """
         from lrsearch.gather import gather
-        from lrsearch.report import html_page, text_file
+        from lrsearch.report import html_page
 
         out = Path(f"{file_name(self.name)}.html") if path is None else Path(fspath(path))
-        text_file.check_folder(out)
+        check_folder(out)
         with self._study() as study:
             page = html_page.html(gather(study))
-        text_file.write(out, page)
+        write_text(out, page)
         return out
 
     @in_python
     def export(
         self,
-        to: exported.Target = "torch",
+        to: Target = "torch",
         path: str | PathLike[str] | None = None,
         *,
         trial: int | None = None,
         force: bool = False,
     ) -> Path:
-        """Write a trial as a program, or the learning rate of each of its updates; return the path of the file.
+        """Write a trial as others' programs take it; return the path of the file.
 
         Args:
-            to: ``torch`` or ``lightning``: a program that needs no lrsearch; ``json`` or ``csv``: its learning rates.
+            to: ``torch`` or ``lightning``: a program that needs no lrsearch; ``timm``, ``transformers`` or
+                ``torchvision``: what its own training script is given; ``json`` or ``csv``: the learning rate of each
+                update.
             path: of the file; one of the study's name in the working folder if not given. A program of pictures of your
                 own reads which of them train from a file beside it, with the ending ``.split.json``.
             trial: the number of a trial; the best one if not given.
@@ -141,9 +147,22 @@ class Search:
             UnknownNameError: there is no such trial.
             NothingFeasibleError: there is no best one.
         """
+        from lrsearch.gather import exported
+        from lrsearch.report.own_split import own_split
+
+        if to not in get_args(Target):
+            known = get_args(Target)
+            raise UsageError(f"export: must be to one of {', '.join(known)}, got {to!r}{nearest(str(to), known)}")
         chosen, spec = self._chosen(trial), self._spec()
-        out = None if path is None else Path(fspath(path))
-        return exported.write(chosen, spec, to, out, self._here.data_dir, force=force)
+        name, is_program = file_name(self.name), to in get_args(Framework)
+        default = f"train-{name}.py" if is_program else f"{name}-{to}.txt" if to in get_args(Script) else f"{name}.{to}"
+        out = Path(default if path is None else fspath(path))
+        beside = out.with_suffix(".split.json")
+        has_split = is_program and spec.loop is None and spec.dataset.own is not None
+        split = own_split(spec, self._here.data_dir) if has_split else None
+        files = {} if split is None else {beside: json.dumps(split.document(spec), ensure_ascii=False) + "\n"}
+        _write(files | {out: exported(chosen, spec, to, split, beside.name if has_split else "")}, force=force)
+        return out
 
     def _chosen(self, number: int | None) -> Trial:
         trials = {trial.number: trial for trial in self.trials}
@@ -225,3 +244,13 @@ def open_study(
     with closing(open_existing(place, to_read=True)) as database:
         found = studies.get(database, name).name
     return Search(place, found, here, None if artifacts is None else fspath(artifacts))
+
+
+def _write(files: dict[Path, str], *, force: bool) -> None:
+    """Write all files, or none where one of them holds something else."""
+    for path, text in files.items():
+        check_folder(path)
+        if not force and path.exists() and path.read_bytes() != text.encode():
+            raise UsageError(f"{path} exists and holds something else: name another file, or give force=True")
+    for path, text in files.items():
+        write_text(path, text)

@@ -12,7 +12,10 @@ from lrsearch.errors import LrsearchError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-OPTION: Final = re.compile(r"--(name|dataset|model|weights|data-dir|artifacts|storage|device)\b(?: ([\w./:-]*\w))?")
+OPTION: Final = re.compile(
+    r"--(name|dataset|model|weights|train|n-train|steps-per-epoch|data-dir|artifacts|storage|device)\b"
+    r"(?: ([\w./:-]*\w))?"
+)
 LINE: Final = re.compile(r"\(([^()]+), line (\d+)\)")
 
 

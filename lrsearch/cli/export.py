@@ -1,7 +1,7 @@
 """`lrsearch export`: a trial as a program or as data; torch is not loaded for it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -16,15 +16,12 @@ from lrsearch.cli.options import (
     stderr,
 )
 from lrsearch.errors import EXIT_OK
+from lrsearch.report.targets import Framework, Target
 from lrsearch.report.text_file import check_free, write
 
 if TYPE_CHECKING:
     from lrsearch.report.own_split import OwnSplit
     from lrsearch.spec.study import StudySpec
-    from lrsearch.trial import Trial
-
-Target = Literal["torch", "lightning", "timm", "transformers", "torchvision", "json", "csv"]
-PROGRAMS = ("torch", "lightning")
 
 
 def export(
@@ -54,11 +51,14 @@ def export(
         found = studies.get(database, study)
         wanted, spec = chosen(found, trial), found.spec
     split_file = None
-    if output is not None and to in PROGRAMS and spec.dataset.own is not None:
+    is_program = to in get_args(Framework)
+    if output is not None and is_program and spec.dataset.own is not None:
         split_file = output.with_suffix(".split.json")
         check_free(split_file, force=force)
     split = _split(spec, data_dir) if split_file is not None else None
-    text = _text(wanted, spec, to, split, "" if split_file is None else split_file.name)
+    from lrsearch.gather import exported
+
+    text = exported(wanted, spec, to, split, "" if split_file is None else split_file.name)
     if output is None:
         print(text, end="")
         return EXIT_OK
@@ -67,7 +67,7 @@ def export(
 
         write(split_file, json.dumps(split.document(spec), ensure_ascii=False) + "\n")
     write(output, text)
-    run = f"; run it with: python {output}" if to in PROGRAMS else ""
+    run = f"; run it with: python {output}" if is_program else ""
     beside = f" and {split_file}" if split_file is not None else ""
     print(f"wrote {output}{beside}{run}")
     return EXIT_OK
@@ -77,25 +77,3 @@ def _split(spec: "StudySpec", data_dir: Path | None) -> "OwnSplit":
     from lrsearch.report.own_split import own_split
 
     return own_split(spec, data_dir, progress=stderr().is_terminal)
-
-
-def _text(trial: "Trial", spec: "StudySpec", to: Target, split: "OwnSplit | None", split_name: str) -> str:
-    match to:
-        case "torch" | "lightning":
-            from lrsearch.report.export_program import program
-
-            return program(trial, spec, to, split, split_name)
-        case "timm" | "transformers" | "torchvision":
-            from lrsearch.gather import flags
-
-            return flags(trial, spec, to)
-        case "json":
-            import json
-
-            from lrsearch.report.export import to_json
-
-            return json.dumps(to_json(trial, spec), indent=2, allow_nan=False) + "\n"
-        case "csv":
-            from lrsearch.report.export import to_csv
-
-            return to_csv(trial, spec)

@@ -1,12 +1,10 @@
 """`lrsearch run`."""
 
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import cores
 from lrsearch.cli import searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
@@ -27,18 +25,15 @@ from lrsearch.cli.searching import Asked
 from lrsearch.cli.usage import option_in
 from lrsearch.errors import (
     EXIT_OK,
-    StudyFileError,
     UsageError,
 )
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import KINDS, StudySpec
+from lrsearch.store import named
+from lrsearch.workers import number
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
-
-
-MOST_PER_CORE = 16
-"""Workers; far more than are of use, and few enough to be started."""
 
 
 def run(
@@ -177,7 +172,8 @@ def run(
     overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
     _check_once(overrides)
     where = place(storage)
-    spec = _resolve(study, overrides, where)
+    options = {_key(path): option for path, _, option in overrides}
+    spec = named.resolved(study, [(path, value) for path, value, _ in overrides], options, where)
     if dry_run:
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
     n = _workers(workers, workers_per_gpu, ray)
@@ -211,13 +207,13 @@ def _check_once(overrides: list[tuple[str, object, str]]) -> None:
     """Refuse two values for one key by two options; of several ``--set`` the last holds, as everywhere."""
     seen: dict[str, tuple[object, str]] = {}
     for path, value, option in overrides:
-        key = _named(path)
+        key = _key(path)
         before = seen.setdefault(key, (value, option))
         if before[0] != value and before[1] != option:
             raise UsageError(f"{key} must be given once, got {before[0]} by {before[1]} and {value} by {option}")
 
 
-def _named(key: str) -> str:
+def _key(key: str) -> str:
     """Return the key for which another may stand: ``pruner`` is ``pruner.name``."""
     return f"{key}.name" if key in KINDS else key
 
@@ -229,12 +225,8 @@ def _workers(text: str, per_gpu: int, ray: str | None) -> int | None:
         raise UsageError(f"--workers must be a whole number from 1, or auto, got '{text}'")
     if per_gpu > 1:
         raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
-    most = MOST_PER_CORE * cores.available()
-    if ray is None and int(text) > most:
-        raise UsageError(
-            f"--workers must be at most {most} on this machine ({MOST_PER_CORE} for each of its {cores.available()} "
-            f"cores), got {text}: each is a process with PyTorch; use PostgreSQL and more machines"
-        )
+    if ray is None:
+        number.check_startable(int(text), "--workers")
     return int(text)
 
 
@@ -254,42 +246,6 @@ def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place"
     from lrsearch.workers import ray_cluster
 
     ray_cluster.check(ray, where)
-
-
-def _resolve(study: str | None, overrides: list[tuple[str, object, str]], where: "Place") -> StudySpec:
-    """Find the study file, or the study of that name in the database, and apply the overrides."""
-    wanted = study or study_file.DEFAULT_STUDY
-    filed = None
-    try:
-        tables, source = study_file.base(study, [key for key, *_ in overrides])
-    except StudyFileError:
-        filed = _filed(wanted, where)
-        if filed is None:
-            raise
-        tables, source = filed.to_plain(), f"study '{wanted}' in {where}"
-    options = {_named(key): option for key, _, option in overrides}
-    settings = [(key, value) for key, value, _ in overrides]
-    if filed is None:
-        return study_file.resolved(tables, source, settings, options)
-    for key, value in settings:
-        tables = study_file.override(tables, key, value)
-    if tables["name"] != filed.name:
-        return study_file.build(tables, source, options)
-    # A name that is in the database is a name, whatever another program called the study.
-    spec = study_file.build(tables | {"name": study_file.DEFAULT_STUDY}, source, options)
-    return spec.model_copy(update={"name": filed.name})
-
-
-def _filed(name: str, where: "Place") -> StudySpec | None:
-    from lrsearch.store import study as studies
-    from lrsearch.store.opening import has_studies
-    from lrsearch.store.storage import Database
-
-    if not has_studies(where):
-        return None
-    with closing(Database(where)) as database:
-        found = studies.find(database, name)
-        return found.spec if found else None
 
 
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:

@@ -236,26 +236,18 @@ def _by_ray(asked: Asked, cluster: "Cluster", artifacts: str, leave: "Leave") ->
 
 
 def _by_several(asked: Asked, leave: "Leave", study: "Study") -> "Generator[Event]":
-    from lrsearch.workers import local as local_workers
+    from lrsearch.workers import local
 
-    gpus = local_workers.count_gpus() if asked.device in ("auto", "cuda") else 0
-    n = asked.n_workers or local_workers.how_many(gpus, asked.workers_per_gpu)
-    total = study.budget().trials
-    left = n if total is None else max(1, total - sum(trial.state.counts for trial in study.trials()))
-    if left < n and asked.n_workers is not None:
-        log.warning("%d of the %d workers are started: no more trials are left", left, n)
-    n = min(n, left)
-    orders = local_workers.orders(
-        asked.where,
-        asked.spec.name,
-        n,
+    orders = local.orders(
+        study,
+        asked.n_workers,
         device=asked.device,
-        gpus=gpus,
         threads=asked.threads,
         data_dir=asked.data_dir,
         artifacts=asked.artifacts,
+        workers_per_gpu=asked.workers_per_gpu,
     )
-    return local_workers.search(orders, leave)
+    return local.search(orders, leave)
 
 
 def _left(study: "Study", leave: "Leave") -> int:

@@ -20,7 +20,8 @@ from lrsearch.pictures.decode import Decoding, PictureError, Pixels
 from lrsearch.pictures.folder import NOT_READ, READ
 from lrsearch.training import outputs
 from lrsearch.training.data import ImageSplits
-from lrsearch.training.precision import Precision, forward_of
+from lrsearch.training.precision import forward_of
+from lrsearch.trial import Precision
 
 BATCH: Final = 64
 """Pictures that are decoded and judged at once [examples]."""

@@ -24,7 +24,7 @@ from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.text import counted
-from lrsearch.trial import State, Trial
+from lrsearch.trial import Reason, State, Trial
 
 SCHEMA = "lrsearch/answer/1"
 NAMED = 5
@@ -301,8 +301,11 @@ def _why_none(trials: Sequence[Trial]) -> str:
     failures = [t.outcome.message for t in ended if t.state == State.FAILED and t.outcome is not None]
     if failures:
         return f"{said}; the last failure: {failures[-1]}."
-    if all(t.state == State.DIVERGED for t in ended):
+    diverged = [t.outcome.reason for t in ended if t.state == State.DIVERGED and t.outcome is not None]
+    if len(diverged) == len(ended) and all(reason.blames_the_rate for reason in diverged):
         return f"{said}: every learning rate was too high."
+    if n_overflowing := diverged.count(Reason.OVERFLOWING):
+        return f"{said}; {n_overflowing} overflowed in fp16, which says nothing of the learning rate."
     return f"{said}."
 
 

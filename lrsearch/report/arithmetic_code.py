@@ -5,11 +5,10 @@ from typing import Literal
 
 from lrsearch.errors import UsageError
 from lrsearch.spec.study import StudySpec
+from lrsearch.spec.training import LEAST_WITH_BATCH_NORM
 from lrsearch.trial import Arithmetic, Trial
 
 _TYPES = {"fp32": "", "bf16": "torch.bfloat16", "fp16": "torch.float16"}
-LEAST_WITH_BATCH_NORM = 2
-"""Images of a part that is normalised by itself."""
 
 
 @dataclass(frozen=True, slots=True)

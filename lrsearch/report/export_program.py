@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from lrsearch import given
 from lrsearch.errors import UsageError
@@ -18,6 +18,7 @@ from lrsearch.report.own_split import OwnSplit
 from lrsearch.report.program_head import WIDTH
 from lrsearch.report.program_imports import import_lines
 from lrsearch.report.scheduler_code import SchedulerCode, num, scheduler_code
+from lrsearch.report.targets import Framework
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.sources import Code, Pictures
 from lrsearch.spec.study import StudySpec
@@ -28,7 +29,6 @@ from lrsearch.trial import Trial
 if TYPE_CHECKING:
     import jinja2
 
-Framework = Literal["torch", "lightning"]
 
 PLAIN: Final = re.compile(r"[A-Za-z0-9._-]{1,40}")
 """Names that stand in the first line, which a program prints as its description."""

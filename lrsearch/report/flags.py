@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from lrsearch import families, layer_rates, schedules
 from lrsearch.errors import UsageError
 from lrsearch.report.model_code import model_code
+from lrsearch.report.targets import Script
 from lrsearch.spec.optimizers import arguments
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial, TrialConfig
-
-Script = Literal["timm", "transformers", "torchvision"]
 
 CALLED: Final[Mapping[Script, str]] = {
     "timm": "timm's train.py",

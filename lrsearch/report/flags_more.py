@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from lrsearch.report.flags import Options, Script
+from lrsearch.report.flags import Options
+from lrsearch.report.targets import Script
 from lrsearch.spec.study import StudySpec
 from lrsearch.spec.training import AugmentSpec
 from lrsearch.trial import Arithmetic

@@ -11,9 +11,10 @@ from lrsearch.analysis.deviation import SMALL, Deviation
 from lrsearch.errors import UsageError
 from lrsearch.report import words
 from lrsearch.report.code_lines import folded, literal
-from lrsearch.report.flags import CALLED, Flags, Script, refusal
+from lrsearch.report.flags import CALLED, Flags, refusal
 from lrsearch.report.program_head import WIDTH, score
 from lrsearch.report.scheduler_code import scheduler_code
+from lrsearch.report.targets import Script
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted, shown
 from lrsearch.trial import Trial

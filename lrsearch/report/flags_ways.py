@@ -2,10 +2,11 @@
 
 from typing import assert_never
 
-from lrsearch.report.flags import Flags, Script
+from lrsearch.report.flags import Flags
 from lrsearch.report.flags_timm import timm_flags
 from lrsearch.report.flags_torchvision import torchvision_flags
 from lrsearch.report.flags_transformers import transformers_flags
+from lrsearch.report.targets import Script
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Trial
 

@@ -10,7 +10,6 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader
 
-from lrsearch import given
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.report import study_words, words
@@ -65,8 +64,7 @@ def answer(found: Answer) -> str:
 
 
 def _about(spec: StudySpec) -> str:
-    trained = study_words.trained(spec).replace(f"{given.MODULE}:", "")
-    return f"{trained}, {counted(spec.epochs, 'epoch')} a trial"
+    return f"{study_words.trained(spec)}, {counted(spec.epochs, 'epoch')} a trial"
 
 
 def _whole(seconds: float) -> str:

@@ -4,7 +4,6 @@ The study is read before and not needed any more. PyTorch is loaded by ``prepare
 """
 
 import hashlib
-import math
 import re
 import time
 from collections.abc import Generator, Sequence
@@ -34,7 +33,7 @@ from lrsearch.retrain.record import (
 from lrsearch.spec.study import StudySpec
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
-from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, State, Trial
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Reason, State, Trial
 from lrsearch.version import __version__
 
 if TYPE_CHECKING:
@@ -196,7 +195,8 @@ def _finish(
     if last.train_loss is None:
         # Where the study does not watch for it.
         folder.clear()
-        raise LrsearchError(_sentence(job, f"the loss of epoch {last.epoch}, lr {last.lr:.3g}, is not finite"))
+        where = f"the loss of epoch {last.epoch}, lr {last.lr:.3g}, is not finite"
+        raise LrsearchError(_sentence(job, where, Reason.NOT_FINITE))
     weights = training.weights()
     digest = hashlib.sha256(weights).hexdigest()
     about = {"study": order.study, "study_id": order.study_id, "trial": order.trial, "on": order.on}
@@ -275,20 +275,22 @@ def _against_search(job: Job, epochs: Sequence[Epoch], digest: str) -> Repeated 
 def _diverged(job: Job, folder: TrainingFolder, found: Divergence, n_steps: int) -> NoReturn:
     # What is kept would only diverge again.
     folder.clear()
-    if found.collapsed:
-        loss = f"the same answer for every image, loss {found.loss:.3g}"
-    elif found.left_out:
-        loss = f"{found.left_out} updates were left out, because their gradients are not finite in fp16"
-    elif math.isfinite(found.loss):
-        loss = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
-    else:
-        loss = f"loss {found.loss}"
-    raise LrsearchError(_sentence(job, f"step {found.step} of {n_steps}, lr {found.lr:.3g}: {loss}"))
+    match found.reason:
+        case Reason.COLLAPSED:
+            why = f"the same answer for every image, loss {found.loss:.3g}"
+        case Reason.OVERFLOWING:
+            why = f"{found.left_out} updates were left out, because their gradients are not finite in fp16"
+        case Reason.NOT_FINITE:
+            why = f"loss {found.loss}"
+        case _:
+            why = f"loss {found.loss:.3g}, initially {found.initial_loss:.3g}"
+    where = f"step {found.step} of {n_steps}, lr {found.lr:.3g}: {why}"
+    raise LrsearchError(_sentence(job, where, found.reason))
 
 
-def _sentence(job: Job, where: str) -> str:
+def _sentence(job: Job, where: str, reason: Reason) -> str:
     as_then = ", as it did in the search" if job.trial.state == State.DIVERGED else ""
-    return (
-        f"the training diverged at {where}{as_then}: nothing is kept; take a trial with a lower learning rate "
-        f"(`lrsearch best` says what was too high) or another --seed"
-    )
+    advice = "take a trial with a lower learning rate (`lrsearch best` says what was too high) or another --seed"
+    if not reason.blames_the_rate:
+        advice = "take a trial of a study in bf16 or fp32 (--set training.precision=auto), or another --seed"
+    return f"the training diverged at {where}{as_then}: nothing is kept; {advice}"

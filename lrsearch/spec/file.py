@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -90,7 +90,7 @@ def base(study: str | None, keys: Collection[str]) -> tuple[dict[str, Any], str]
     study file that are set.
     """
     if study is None and "loop.name" in keys:
-        return {"name": "loop"}, "the study"
+        return {"name": "loop"}, "--train"
     return read(study or DEFAULT_STUDY)
 
 
@@ -302,7 +302,5 @@ def _known_keys(loc: Sequence[str | int]) -> list[str]:
 def _literals(loc: Sequence[str | int]) -> list[str]:
     model = _model_at(loc[:-1])
     annotation = model.model_fields[str(loc[-1])].annotation if model else None
-    options = (annotation, *get_args(annotation))
-    return [str(v) for option in options if get_origin(option) is not None for v in get_args(option)] or [
-        str(v) for v in get_args(annotation)
-    ]
+    alternatives = (annotation, *get_args(annotation))
+    return [str(value) for one in alternatives if get_origin(one) is Literal for value in get_args(one)]

@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lrsearch.spec.space import Strict
-from lrsearch.trial import Arithmetic
+from lrsearch.trial import Arithmetic, Precision
 
 COLOURS = 3
 """Channels of a colour picture."""
+LEAST_WITH_BATCH_NORM = 2
+"""Images of a part of a batch that is normalised by itself."""
 FRAME = 8
 """A side over the frame that ``augment = "auto"`` crops from: 4 pixels at 32, as is usual for CIFAR."""
 
@@ -23,7 +25,7 @@ class TrainingSpec(Strict):
     class as much as every other."""
     weight_decay_on: Literal["matrices", "all"] | None = None
     """What weight decay acts upon: ``matrices`` leaves biases and norms alone, the default of all but mlp and cnn."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
+    precision: Literal["auto", Precision] | None = None
     """Of matrix products and convolutions, fp32 by default; auto: bf16 on a GPU that has it. Weights, optimizer,
     average and loss are fp32."""
     tf32: Literal["on", "off"] | None = None
@@ -34,6 +36,13 @@ class TrainingSpec(Strict):
     micro_batch: Annotated[int, Field(ge=1, le=1_000_000)] | Literal["auto"] | None = None
     """Images whose gradients are computed at once [examples]: a larger batch is computed in parts. As many as memory
     holds by default; auto: these are counted before the first trial."""
+
+    drop_last: bool = False
+    """Whether the last, smaller batch of an epoch is left out."""
+    divergence_watch: bool = True
+    """Whether a trial that diverges ends at once."""
+    averaging: Literal["auto", "on", "off"] = "auto"
+    """Moving average of the weights for the rung score; auto: when a pruner uses it."""
 
     UNSAID: ClassVar[dict[str, str]] = {"precision": "fp32", "channels_last": "off"}
     """What keys come to that are not given: to say it makes no other study."""
@@ -53,13 +62,6 @@ class TrainingSpec(Strict):
     def leaves_open(self) -> bool:
         """Whether something of it is left to the device of the first worker."""
         return "auto" in (self.precision, self.channels_last, self.micro_batch)
-
-    drop_last: bool = False
-    """Whether the last, smaller batch of an epoch is left out."""
-    divergence_watch: bool = True
-    """Whether a trial that diverges ends at once."""
-    averaging: Literal["auto", "on", "off"] = "auto"
-    """Moving average of the weights for the rung score; auto: when a pruner uses it."""
 
 
 Part = Annotated[float, Field(ge=0, le=1)]

@@ -91,7 +91,15 @@ _MARKED_ELSEWHERE = (
 _SCORES = sa.select(tables.epochs.c.epoch, tables.epochs.c.rung_score).where(
     tables.epochs.c.slot_id == bindparam("slot")
 )
-_OF_STUDIES = (tables.leases, tables.epochs, tables.interruptions, tables.workers, tables.slots)
+_OF_STUDIES = (
+    tables.leases,
+    tables.epochs,
+    tables.interruptions,
+    tables.workers,
+    tables.range_tests,
+    tables.confirmations,
+    tables.slots,
+)
 
 
 @dataclass(slots=True)

@@ -117,6 +117,18 @@ def _to_6(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_7(connection: sa.Connection, operations: Operations) -> str | None:
+    """Keep which validation images a trial gets right, what is to be confirmed, and range tests."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    operations.add_column(tables.slots.name, sa.Column("val_right", sa.LargeBinary))
+    operations.add_column(tables.slots.name, sa.Column("setting", sa.Text))
+    for table in (tables.confirmations, tables.range_tests):
+        table.create(connection)
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
@@ -134,4 +146,5 @@ _STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
     3: _to_4,
     4: _to_5,
     5: _to_6,
+    6: _to_7,
 }

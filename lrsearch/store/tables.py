@@ -10,7 +10,20 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import Boolean, Column, DateTime, Float, Index, Integer, MetaData, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.compiler import compiles
@@ -64,7 +77,7 @@ def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[da
     return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
 
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 SLOT_ATTR = "lrsearch:slot"
 """On Optuna's trial: the id of our slot."""
@@ -142,6 +155,10 @@ slots = Table(
     # The artifact with the last weights of the best trial; the hash is that of every complete one.
     Column("weights", String(200)),
     Column("weights_sha256", String(64)),
+    # Which validation images a complete trial gets right: a bit an image, the first the highest of its byte.
+    Column("val_right", LargeBinary),
+    # What a trial is trained with that is no point of the search space, as JSON.
+    Column("setting", Text),
     UniqueConstraint("study_id", "position"),
     Index("lrsearch_slots_by_outcome", "study_id", "state", "outcome"),
 )
@@ -216,6 +233,34 @@ interruptions = Table(
     Column("step", Integer, nullable=False),
     Column("message", Text, nullable=False),
     Column("at", DateTime, nullable=False),
+)
+
+# What people asked to have confirmed: settings that are trained again with other seeds. The newest one counts.
+confirmations = Table(
+    "lrsearch_confirmations",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    # Settings, seeds and rules, as JSON.
+    Column("plan", Text, nullable=False),
+    Column("created_at", DateTime, nullable=False),
+)
+
+# Range tests: short trainings whose learning rate rises. They are no units of the budget, but their time is.
+range_tests = Table(
+    "lrsearch_range_tests",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    Column("optimizer", String(40), nullable=False),
+    Column("seed", Integer, nullable=False),
+    # Learning rates and losses of every update, as JSON.
+    Column("curve", Text, nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("device", String(200), nullable=False),
+    Column("versions", String(200), nullable=False),
+    Column("started_at", DateTime, nullable=False),
+    Column("seconds", Float, nullable=False),
 )
 
 

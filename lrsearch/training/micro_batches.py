@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from lrsearch.spec.training import LEAST_WITH_BATCH_NORM
 from lrsearch.training.device import is_out_of_memory
 from lrsearch.training.networks import Judge
 
@@ -25,8 +26,6 @@ EVALUATION_BATCH = 512
 N_FIRST = 3
 """Updates of a training, or of its rest, after which memory holds all that it ever will: the weights' gradients, the
 optimizer's state and the average are there."""
-LEAST_WITH_BATCH_NORM = 2
-"""Images of a part that is normalised by itself."""
 PARTS_TRIED = (5, 3)
 """Images of the parts by which a loss is asked whether it adds up [examples]."""
 CLOSE = 1e-3
@@ -150,13 +149,14 @@ class Gradients:
 
     def _computed(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self.micro_batch is not None and len(images) > self.micro_batch:
-            return self._in_parts(images, labels)
+            return self._in_parts(images, labels, part_sizes(len(images), self.micro_batch, self._least))
         loss, logits = self._in_training(self._forward(images), labels)
         (loss if self._scaled is None else self._scaled(loss)).backward()
         return loss, logits
 
-    def _in_parts(self, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        sizes = part_sizes(len(images), self.micro_batch, self._least)
+    def _in_parts(
+        self, images: torch.Tensor, labels: torch.Tensor, sizes: list[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         parts = labels.split(sizes)
         masses = [self._judge.mass(part) for part in parts]
         whole = sum(masses)
@@ -209,14 +209,14 @@ class Gradients:
         return True
 
 
-def part_sizes(n_images: int, micro_batch: int | None, least: int = 1) -> list[int]:
+def part_sizes(n_images: int, micro_batch: int, least: int = 1) -> list[int]:
     """Return the sizes of the parts of a batch, as equal as can be: at most ``micro_batch``, and not below ``least``.
+
+    ``least`` goes before: of three images and parts of two, one part of three.
 
     >>> part_sizes(100, 32), part_sizes(7, 3), part_sizes(3, 2, least=2)
     ([25, 25, 25, 25], [3, 2, 2], [3])
     """
-    if micro_batch is None:
-        return [n_images]
     n_parts = max(1, min(-(-n_images // micro_batch), n_images // least))
     each, more = divmod(n_images, n_parts)
     return [each + 1] * more + [each] * (n_parts - more)

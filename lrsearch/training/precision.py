@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from lrsearch.errors import DeviceError
 from lrsearch.training import outputs
-
-Precision = Literal["fp32", "bf16", "fp16"]
+from lrsearch.trial import Precision
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

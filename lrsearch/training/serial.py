@@ -30,7 +30,7 @@ from lrsearch.training.micro_batches import EVALUATION_BATCH, Gradients, Room, a
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.plateau import plateau_of
 from lrsearch.training.watch import Watch
-from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Facts, Network, TrialConfig
+from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, Facts, Network, Precision, TrialConfig
 
 CHECK_EVERY_STEPS = 50
 """Most updates between two looks at what was recorded: one device synchronisation each."""
@@ -55,7 +55,7 @@ class Rules:
     """Power (0..1] of the inverse frequency by which classes weigh in the training loss; None: all alike."""
     decay_matrices: bool | None = None
     """Whether weight decay acts upon matrices alone, and not on biases and norms too; None: on all."""
-    precision: precisions.Precision | None = None
+    precision: Precision | None = None
     """Of matrix products and convolutions; None: fp32."""
     channels_last: bool | None = None
     """Whether the channels of a pixel lie side by side in memory; None: they do not."""
@@ -450,9 +450,7 @@ class SerialTraining:
                 average.update(self._step)
             losses.append(loss.detach())
             if outputs is not None:
-                outputs.append(
-                    logits
-                )  # not detached, which would take a hundredth of a small update; until the next look
+                outputs.append(logits)  # until the next look; to detach them would take a hundredth of a small update
             self._step += 1
             if len(losses) - self._n_judged >= look_every and (found := self._look(epoch, scale)) is not None:
                 return found

@@ -1,7 +1,7 @@
-"""What a study leaves to the device of its first worker: the precision, how many images fit, a layout of memory.
+"""How the trainings of a study compute: as it says, or, where it leaves that open, as suits its first worker's device.
 
-A few updates of a training as it will be are made for it, and thrown away. What is found is filed with the study, and
-all its trainings compute so.
+For the second a few updates of a training as it will be are made, and thrown away. What is found is filed with the
+study, and all its trainings compute so.
 """
 
 import logging
@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 
-from lrsearch.errors import DeviceError
-from lrsearch.spec.training import TrainingSpec
+from lrsearch.domain import high_end
+from lrsearch.errors import DeviceError, StudyFileError
+from lrsearch.spec.study import StudySpec
+from lrsearch.spec.training import LEAST_WITH_BATCH_NORM, TrainingSpec
 from lrsearch.training import precision as precisions
 from lrsearch.training.device import is_out_of_memory
 from lrsearch.training.engine import Paused
@@ -42,6 +44,54 @@ class _BeforeEach:
 
     def ends(self) -> bool:
         return False
+
+
+def begin(engine: SerialEngine, spec: StudySpec) -> None:
+    """Have a new engine compute as its study is filed, or as far as it says.
+
+    Raises:
+        DeviceError: the device cannot.
+        StudyFileError: parts of a batch would be too small to be normalised.
+    """
+    training, known = spec.training, spec.measured_facts
+    precisions.set_tf32(training.tf32)
+    filed = None if known is None else known.arithmetic
+    if filed is not None:
+        follow(engine, spec, filed)
+    elif training.arithmetic is not None:
+        follow(engine, spec, training.arithmetic, is_settled=not training.leaves_open)
+
+
+def follow(engine: SerialEngine, spec: StudySpec, arithmetic: Arithmetic, *, is_settled: bool = True) -> None:
+    """Have an engine compute so; say where parts of a batch are normalised each by itself.
+
+    Args:
+        engine: of the study.
+        spec: the study.
+        arithmetic: how its trainings compute.
+        is_settled: whether that is how the study is filed.
+
+    Raises:
+        DeviceError: the device cannot.
+        StudyFileError: parts of a batch would be too small to be normalised.
+    """
+    engine.follow(arithmetic, is_settled=is_settled)
+    network, micro_batch = engine.facts.network, arithmetic.micro_batch
+    if network is None or not network.batch_norm or micro_batch is None:
+        return
+    if micro_batch >= high_end(spec.space.batch_size):
+        return
+    if micro_batch < LEAST_WITH_BATCH_NORM:
+        raise StudyFileError(
+            f"training.micro_batch must be at least {LEAST_WITH_BATCH_NORM}, because {spec.model.name} normalises by "
+            f"batch, got {micro_batch}"
+        )
+    log.warning(
+        "training.micro_batch: %s normalises by batch, and in batches of more than %d images it normalises parts of "
+        "at most so many, so that results are others than those of whole batches",
+        spec.model.name,
+        micro_batch,
+    )
 
 
 def settle(engine: SerialEngine, training: TrainingSpec, batch_size: int) -> Arithmetic:

@@ -23,9 +23,10 @@ from pathlib import Path
 from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
 from lrsearch.store.keeper import Leave
-from lrsearch.store.places import Place
+from lrsearch.store.study import Study
 from lrsearch.trial import Reason
 from lrsearch.workers import json_log
+from lrsearch.workers.number import count_gpus, suitable
 from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 
 log = logging.getLogger(__name__)
@@ -43,53 +44,49 @@ class _Process:
 
 
 def orders(
-    place: Place,
-    study: str,
-    n: int,
+    study: Study,
+    n: int | None,
     *,
     device: str,
-    gpus: int,
     threads: int | None,
     data_dir: Path | None,
     artifacts: str | None,
+    workers_per_gpu: int = 1,
 ) -> list[Order]:
-    """Return what each of ``n`` workers is to do: GPUs are given out in turn, cores are shared evenly."""
+    """Return what each worker is to do: GPUs are given out in turn, cores are shared evenly.
+
+    They are not more than trials are left of the study's budget.
+
+    Args:
+        study: as it is filed.
+        n: workers that were asked for; None: as many as suit this machine.
+        device: the name of a device; ``auto`` and ``cuda`` stand for all GPUs of this machine.
+        threads: CPU threads of each; None: its share of the cores.
+        data_dir: where the images lie.
+        artifacts: where checkpoints and weights lie; None: where the study says.
+        workers_per_gpu: those that share one, where ``n`` is None.
+    """
+    n_gpus = count_gpus() if device in ("auto", "cuda") else 0
+    n_workers = n or suitable(n_gpus, workers_per_gpu)
+    if (total := study.budget().trials) is not None:
+        n_left = max(1, total - sum(trial.state.counts for trial in study.trials()))
+        if n is not None and n_left < n:
+            log.warning("%d of the %d workers are started: no more trials are left", n_left, n)
+        n_workers = min(n_workers, n_left)
     base = Order(
-        place,
-        study,
+        study.database.place,
+        study.name,
         device,
         None,
-        threads or cores.share(n),
+        threads or cores.share(n_workers),
         data_dir,
         artifacts,
         logging.getLogger("lrsearch").getEffectiveLevel(),
         json_log.installed() is not None,
     )
-    if gpus == 0 or device not in ("auto", "cuda"):
-        return [base] * n
-    return [replace(base, gpu=i % gpus, device="cuda") for i in range(n)]
-
-
-def how_many(gpus: int, workers_per_gpu: int) -> int:
-    """Return the workers that suit this machine: so many a GPU, else one a core.
-
-    On a CPU one process with one thread for each core beats one with many threads, for models of this size
-    (docs/benchmarks.md).
-    """
-    return gpus * workers_per_gpu if gpus else cores.available()
-
-
-def count_gpus() -> int:
-    """Return the CUDA devices of this machine; PyTorch is imported only where there may be one."""
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        named = [word for word in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if word.strip()]
-        if not named:
-            return 0
-    if sys.platform == "linux" and not any(Path(p).exists() for p in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
+    if n_gpus == 0:
+        return [base] * n_workers
+    return [replace(base, gpu=i % n_gpus, device="cuda") for i in range(n_workers)]
 
 
 def warm_up() -> None:
