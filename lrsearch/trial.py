@@ -284,7 +284,7 @@ class Reason(StrEnum):
 
         Overflowing does not: gradients leave the range of fp16 at any rate.
         """
-        return self in (Reason.NOT_FINITE, Reason.LOSS_ABOVE_INITIAL, Reason.COLLAPSED)
+        return self is not Reason.OVERFLOWING
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,3 +371,24 @@ class Refused:
     """As they were enqueued, in the names of Optuna's parameters."""
     message: str
     """Why, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class RangeTest:
+    """One sweep: a short training whose learning rate rises exponentially, with the loss of every update."""
+
+    optimizer: OptimizerName
+    seed: int
+    """Of the initial weights and the order of the batches."""
+    batch_size: int
+    """[examples]"""
+    rates: tuple[float, ...]
+    """Learning rate of every update that was made."""
+    losses: tuple[float, ...]
+    """Of the batch before that update [nats/example]; may be infinite or not a number."""
+    seconds: float
+    """Wall time."""
+    worker: str = ""
+    device: str = ""
+    versions: str = ""
+    started_at: datetime | None = None
