@@ -568,6 +568,31 @@ def test_a_loop_that_is_wrong_leaves_nothing_behind(loop_file: Path, tmp_path: P
     assert sorted(path.name for path in Path.cwd().iterdir() if path.suffix == ".db") == []
 
 
+LENGTHS = {"--n-train": ("600", "500"), "--steps-per-epoch": ("12", "10")}
+"""Wrong ones, and what is right of batches of 50."""
+
+
+@pytest.mark.parametrize("option", LENGTHS)
+def test_a_corrected_length_of_an_epoch_takes_the_place_of_a_wrong_one(
+    option: str, loop_file: Path, lrsearch: InProcess
+) -> None:
+    wrong, right = LENGTHS[option]
+    words = ("run", "--train", f"{loop_file}:loop", *RUN)
+    refused = lrsearch(*words, option, wrong)
+    assert refused.code == 2
+    assert "made 10 updates in its first epoch" in refused.err
+    (filed,) = lrsearch("list", "--json").document["studies"]
+    assert filed["name"] == "mine"
+    done = lrsearch(*words, option, right, "--json")
+    assert done.code == 0, done.err
+    said = f"loop.{option[2:].replace('-', '_')} is {wrong} there and {right} here), and no trial of it came as far as "
+    assert done.err.count(said) == 1, done.err
+    assert done.document["counts"]["complete"] + done.document["counts"]["pruned"] == 2
+    assert len(lrsearch("trials", "mine", "--json").document["trials"]) == 2
+    again = lrsearch(*words, option, wrong)
+    assert again.code == IdentityError.exit_code, "now there is something to be lost"
+
+
 def test_the_file_of_a_loop_is_known_by_its_content(loop_file: Path, lrsearch: InProcess) -> None:
     words = ("run", "--train", f"{loop_file}:loop", "--n-train", "500", *RUN)
     assert lrsearch(*words).code == 0

@@ -1,16 +1,19 @@
 """File a study, or find it again and bring its budget up to date."""
 
+import logging
 import uuid
 from collections.abc import Collection
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
 
+import sqlalchemy as sa
 from optuna.study import StudyDirection
 
 from lrsearch.errors import IdentityError, UsageError
 from lrsearch.spec.study import BudgetSpec, StudySpec, differences
-from lrsearch.store import homes, leftovers, optuna_rows, portfolio, tables
+from lrsearch.store import budget as budgets
+from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts, default_for
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
@@ -19,7 +22,10 @@ from lrsearch.store.places import Place
 from lrsearch.store.storage import PATIENCE_SECONDS, Database
 from lrsearch.store.study import Study, find
 from lrsearch.store.tables import now
+from lrsearch.trial import State
 from lrsearch.version import __version__
+
+log = logging.getLogger(__name__)
 
 METRIC_NAMES_ATTR = "study:metric_names"
 """Optuna's own: where ``Study.set_metric_names`` keeps them."""
@@ -48,21 +54,67 @@ def check_free(place: Place, spec: StudySpec) -> None:
 
 
 def check_identity(study: Study, spec: StudySpec) -> None:
-    """Make sure that a spec is that of the study.
+    """Make sure that a spec is that of the study, or that the study came to nothing, so that it may take its place.
 
     Raises:
         IdentityError: it is another one under the same name; with the differences and a free name.
     """
-    changed = differences(study.spec, spec)
-    if not changed:
+    changed = _changed(study, spec)
+    if not changed or study.database.read(lambda connection: _came_to_nothing(connection, study)):
         return
     free = _free_name(study.name, study_names(study.database.place))
-    shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
-    more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
     raise IdentityError(
-        f"the study '{study.spec.name}' in {study.database.place} is another one: {shown}{more}. "
+        f"the study '{study.spec.name}' in {study.database.place} is another one: {changed}. "
         f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
     )
+
+
+def _changed(study: Study, spec: StudySpec) -> str:
+    """Return in words what makes a spec another study; empty where it is the same."""
+    changed = differences(study.spec, spec)
+    shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
+    return shown + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
+
+
+def _came_to_nothing(connection: sa.Connection, study: Study) -> bool:
+    """Whether trials of a study were begun, and nothing of any of them is kept, in work, or asked for.
+
+    So stands what a training loop of one's own could not be trained with, for example as an epoch of it is longer than
+    was said. A study for which nothing was begun waits for its workers.
+    """
+    slots, epochs = tables.slots, tables.epochs
+    begun = connection.execute(sa.select(slots.c.outcome, slots.c.checkpoint).where(slots.c.study_id == study.id)).all()
+    return (
+        bool(begun)
+        and not any(row.checkpoint or (row.outcome is not None and State(row.outcome).counts) for row in begun)
+        and connection.execute(sa.select(epochs.c.epoch).where(epochs.c.study_id == study.id).limit(1)).first() is None
+        and not lease.held(connection, study.id)
+        and not optuna_rows.waiting(connection, study.optuna_id)
+    )
+
+
+def _make_room(found: Study, spec: StudySpec) -> bool:
+    """Delete a study that came to nothing and is another one than the spec; return whether it was."""
+    changed = _changed(found, spec)
+
+    def work(connection: sa.Connection) -> bool:
+        # First, for SQLite: a transaction begins with what writes.
+        there = budgets.lock(connection, found.id) is not None
+        if not (there and found.home.check(connection) and _came_to_nothing(connection, found)):
+            return False
+        homes.sweep(connection, found.id)
+        optuna_rows.delete_study(connection, found.optuna_id)
+        return True
+
+    if not (changed and found.copy_of is None and found.database.write(work)):
+        return False
+    log.warning(
+        "the study '%s' in %s was another one (%s), and no trial of it came as far as an epoch: this one takes its place",
+        found.spec.name,
+        found.database.place,
+        changed,
+    )
+    return True
 
 
 def create(database: Database, spec: StudySpec, artifacts: str | None = None) -> Study:
@@ -73,7 +125,7 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
         UsageError: a study that is not lrsearch's has the name.
     """
     found = find(database, spec.name)
-    if found is None:
+    if found is None or _make_room(found, spec):
         # In one transaction: several processes may file the same study at once, and any of them may be killed.
         with database.writing() as connection:
             study_id = str(uuid.uuid4())
