@@ -356,6 +356,9 @@ class Trial:
     """Test images of each class that were right [examples]; none where nobody has counted."""
     interruptions: tuple[Interruption, ...] = ()
     """Attempts before this one, the first first."""
+    val_right: bytes = b""
+    """Which validation images a complete trial gets right, a bit each, class by class (``numpy.packbits``); empty where
+    nobody knows."""
     weights_sha256: str = ""
     """Of the last weights of a complete trial, as ``Training.weights`` writes them."""
     params: dict[str, object] = field(default_factory=dict)

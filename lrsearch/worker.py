@@ -401,14 +401,14 @@ class _Attempt:
         yield TrialInterrupted(self._number, reason, message)
 
     def _end(self, outcome: Outcome) -> Generator[Event]:
-        weights, digest = None, None
+        weights, digest, right = None, None, None
         if outcome.state == State.COMPLETE and self._training is not None:
-            content = self._training.weights()
+            content, right = self._training.weights(), self._training.validation_right()
             digest = None if content is None else hashlib.sha256(content).hexdigest()
             if content is not None and self._claims.would_be_best(outcome):
                 weights = self._artifacts.put(content, self._claims.study.id, "safetensors")
         claim = replace(self._claim, checkpoint=self._checkpoint)
-        told = self._claims.end(claim, outcome, weights, digest)
+        told = self._claims.end(claim, outcome, weights, digest, right)
         self._held = False
         for name in told.unused if told.accepted else (weights,):
             if name is not None:

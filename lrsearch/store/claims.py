@@ -273,7 +273,12 @@ class Claims:
         return self.study.database.write(lambda c: lease.renew(c, claim.slot, claim.token, self.lease_seconds))
 
     def end(
-        self, claim: Claim, outcome: Outcome, weights: str | None = None, weights_sha256: str | None = None
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        weights: str | None = None,
+        weights_sha256: str | None = None,
+        val_right: bytes | None = None,
     ) -> Told:
         """Tell how a trial ended; a failure that may be tried again gives it back instead.
 
@@ -282,6 +287,7 @@ class Claims:
             outcome: how it ended.
             weights: the artifact with its last weights, to be kept if it is the best trial.
             weights_sha256: their hash.
+            val_right: which validation images they get right, see ``Training.validation_right``.
         """
 
         def work(connection: sa.Connection) -> Told:
@@ -301,7 +307,7 @@ class Claims:
                 past = progress.of_slot(connection, claim.slot)
                 if exhausted(past, self.study.spec.workers.retries) is None:
                     return Told(accepted=True, starts_again=True)
-            endings.write(connection, claim.slot, trial.trial_id, outcome, claim.token, weights_sha256)
+            endings.write(connection, claim.slot, trial.trial_id, outcome, claim.token, weights_sha256, val_right)
             unused = [] if claim.checkpoint is None else [claim.checkpoint]
             if weights is not None:
                 unused += endings.keep_best(

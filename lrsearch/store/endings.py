@@ -58,6 +58,7 @@ def write(
     outcome: Outcome,
     token: str = "",
     weights_sha256: str | None = None,
+    val_right: bytes | None = None,
 ) -> None:
     """Write an ending.
 
@@ -68,8 +69,9 @@ def write(
         outcome: how it ended.
         token: of the lease under which it ended, by which a commit whose answer was lost is known again.
         weights_sha256: of the last weights of a complete trial.
+        val_right: which validation images these get right.
     """
-    write_slot(connection, slot, outcome, token, weights_sha256)
+    write_slot(connection, slot, outcome, token, weights_sha256, val_right)
     attrs = {OUTCOME_ATTR: outcome.state.value}
     if outcome.state in (State.DIVERGED, State.FAILED):
         attrs[MESSAGE_ATTR] = outcome.message
@@ -77,7 +79,12 @@ def write(
 
 
 def write_slot(
-    connection: sa.Connection, slot: str, outcome: Outcome, token: str = "", weights_sha256: str | None = None
+    connection: sa.Connection,
+    slot: str,
+    outcome: Outcome,
+    token: str = "",
+    weights_sha256: str | None = None,
+    val_right: bytes | None = None,
 ) -> None:
     """Write an ending into our slot only: Optuna's trial has ended already."""
     values = {
@@ -91,6 +98,7 @@ def write_slot(
         "ended_token": token,
         "checkpoint": None,
         "weights_sha256": weights_sha256,
+        "val_right": val_right,
     }
     connection.execute(_END, {"slot": slot, **values})
 

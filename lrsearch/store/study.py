@@ -495,6 +495,7 @@ def _trial(
         test_score=row.test_score,
         test_right=() if row.test_right is None else tuple(json.loads(row.test_right)),
         interruptions=tuple(interruptions),
+        val_right=row.val_right or b"",
         weights_sha256=row.weights_sha256 or "",
         params=dict(params),
     )

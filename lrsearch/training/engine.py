@@ -75,6 +75,14 @@ class Training(Protocol):
         """Return the current raw weights and buffers in the safetensors format; None where nobody knows the model."""
         ...
 
+    def validation_right(self) -> bytes | None:
+        """Return which validation images the weights of the last epoch get right; None where nobody knows the images.
+
+        A bit an image, the first the highest of its byte (``numpy.packbits``): class by class, within a class in the
+        order of the data. Ask when the training is through.
+        """
+        ...
+
 
 class Engine(Protocol):
     """Trains one trial at a time; knows nothing of studies and storages."""

@@ -3,12 +3,13 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -36,6 +37,9 @@ CHECK_EVERY_STEPS = 50
 """Most updates between two looks at what was recorded: one device synchronisation each."""
 LOOKS_PER_EPOCH = 2
 """At least."""
+
+BLOCK = 20
+"""Updates between two looks at their losses, where a learning rate rises until they explode."""
 
 CHUNK_ELEMENTS = 1 << 20
 """Pixels that are gathered and normalised at once: several batches where they are small, so that the cost of a
@@ -282,6 +286,7 @@ class SerialTraining:
         self._look_every = min(CHECK_EVERY_STEPS, -(-self.steps_per_epoch // LOOKS_PER_EPOCH))
         # Of the epoch under way; see Checkpoint.
         self._order = torch.Generator().manual_seed(config.seed).get_state()
+        self._right: torch.Tensor | None = None  # of the last epoch: which validation images are right
         self._losses: list[torch.Tensor] = []
         self._outputs: list[torch.Tensor] = []  # of the updates that nobody has looked at ...
         self._spreads: list[torch.Tensor] = []  # ... and of those before, which a checkpoint holds
@@ -329,6 +334,30 @@ class SerialTraining:
             yield metrics
         if (found := self._settled()) is not None:
             yield found
+
+    def losses_at(self, rates: Sequence[float]) -> Generator[list[float]]:
+        """Make an update at each of these learning rates instead of the schedule's; yield their losses in blocks.
+
+        Nobody judges them: the training has diverged when whoever asks says so. A block is one wait for the device.
+        """
+        order, made = torch.Generator(), 0
+        order.set_state(self._order)
+        networks.to_training(self.model)
+        parameters = list(self.model.parameters())
+        while made < len(rates):
+            for images, labels in islice(self._batches(order, 0), len(rates) - made):
+                for group, share in zip(self._optimizer.param_groups, self._groups.shares, strict=True):
+                    group["lr"] = rates[made] * share
+                loss, _ = self._gradients.of(self._step, images, labels)
+                self._update()
+                for parameter in parameters:
+                    parameter.grad = None
+                self._losses.append(loss.detach())
+                self._step += 1
+                made += 1
+                if len(self._losses) == BLOCK or made == len(rates):
+                    yield torch.stack(self._losses).tolist()
+                    self._losses = []
 
     def checkpoint(self) -> bytes:
         """Return everything that the rest of the training depends on."""
@@ -378,6 +407,19 @@ class SerialTraining:
     def weights(self) -> bytes:
         """Return the current raw weights and buffers in the safetensors format."""
         return encode_weights(self.model)
+
+    def validation_right(self) -> bytes | None:
+        """Return which validation images the last weights get right, as ``Training.validation_right`` says."""
+        labels = self._splits.validation.labels
+        if not len(labels):
+            return None
+        if self._right is None:
+            # The last epoch was measured before an interruption.
+            keep: list[torch.Tensor] = []
+            self._score(self.model, self._splits.validation, keep=keep)
+            self._right = torch.cat(keep)
+        by_class = self._right[labels.argsort(stable=True)]
+        return np.packbits(by_class.cpu().numpy()).tobytes()
 
     def evaluate(self, images: ImageSet, *, by_class: bool = False) -> Scores:
         """Return what the current weights come to; ``by_class`` counts the images of each class that are right too."""
@@ -589,9 +631,12 @@ class SerialTraining:
     def _measure(self) -> EpochMetrics:
         begun = time.perf_counter() - self._seconds
         val = self._splits.validation
-        scores = [torch.stack(self._losses).to(self._sum_dtype).mean().unsqueeze(0), self._score(self.model, val)]
+        keep: list[torch.Tensor] | None = [] if self._step == self.n_steps else None
+        raw_scores = self._score(self.model, val, keep=keep)
+        scores = [torch.stack(self._losses).to(self._sum_dtype).mean().unsqueeze(0), raw_scores]
         if self._average is not None:
             scores.append(self._score(self._average.model, val))
+        self._right = None if not keep else torch.cat(keep)
         # The one wait for the device in this epoch, watch apart.
         train_loss, *measured = torch.cat(scores).tolist()
         n = len(scores[1])
@@ -612,22 +657,28 @@ class SerialTraining:
             averaged_val_score=averaged.score if averaged else None,
         )
 
-    def _score(self, model: nn.Module, images: ImageSet, *, by_class: bool = False) -> torch.Tensor:
+    def _score(
+        self, model: nn.Module, images: ImageSet, *, by_class: bool = False, keep: list[torch.Tensor] | None = None
+    ) -> torch.Tensor:
         """Return what ``_scored`` does, of as many images at once as memory holds."""
 
         def scored(size: int) -> torch.Tensor:
-            return self._scored(model, images, size, by_class=by_class)
+            if keep is not None:
+                keep.clear()
+            return self._scored(model, images, size, by_class=by_class, keep=keep)
 
         found, self._room.evaluation = as_memory_allows(scored, self._room.evaluation)
         return found
 
     @torch.no_grad()
-    def _scored(self, model: nn.Module, images: ImageSet, size: int, *, by_class: bool) -> torch.Tensor:
+    def _scored(
+        self, model: nn.Module, images: ImageSet, size: int, *, by_class: bool, keep: list[torch.Tensor] | None
+    ) -> torch.Tensor:
         """Return mean loss, accuracy and what the study's metric needs, float64, on the device.
 
         The confusion of the C classes, where a metric needs it, follows as ``C * C`` counts; then, where asked for
         ``by_class``, how many images of each are right: from ``[2]`` to ``[2 + C * C + C]``. Without images all are
-        NaN.
+        NaN. Which images are right goes into ``keep``, bool ``[n]`` in parts.
         """
         n = self._splits.n_classes
         n_counts = 0 if self._rules.metric is None else n * n
@@ -642,11 +693,14 @@ class SerialTraining:
         for x, y in images.batches(size):
             loss, logits = self._judge.summed(forward(self._splits.normalize(x)), y)
             found = logits.argmax(1)
-            total += torch.stack((loss, (found == y).sum())).to(total.dtype)
+            hits = found == y
+            total += torch.stack((loss, hits.sum())).to(total.dtype)
+            if keep is not None:
+                keep.append(hits)
             if n_counts:
                 confusion += torch.bincount(y * n + found, minlength=n * n).to(total.dtype)
             if n_right:
-                right += torch.bincount(y[found == y], minlength=n).to(total.dtype)
+                right += torch.bincount(y[hits], minlength=n).to(total.dtype)
         mean = total / len(images)
         return torch.cat((mean, confusion, right))
 

@@ -139,6 +139,10 @@ class LoopTraining:
         model = self.run.model
         return None if model is None else encode_weights(model)
 
+    def validation_right(self) -> None:
+        """Return nothing: only the loop knows its images."""
+        return
+
     def _told(self) -> Generator[EpochMetrics]:
         """Yield what the loop tells."""
         states.seed_everything(self.run.config.seed)

@@ -1,0 +1,150 @@
+"""What people asked to have confirmed: plans, and the trials of role confirm, which are no units of the budget."""
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy import bindparam
+
+from lrsearch.paired import Strata
+from lrsearch.spec.metrics import METRICS
+from lrsearch.spec.study import StudySpec
+from lrsearch.store import budget, endings, optuna_rows
+from lrsearch.store import space as spaces
+from lrsearch.store.study import Study
+from lrsearch.store.tables import confirmations, now, slots
+from lrsearch.strategy.confirming import ConfirmRun, Entrant, Part, Plan, Race
+from lrsearch.trial import Role, State, TrialConfig
+
+_PLAN = TypeAdapter(Plan)
+_CONFIG = TypeAdapter(TrialConfig)
+
+_NEWEST = (
+    sa.select(confirmations)
+    .where(confirmations.c.study_id == bindparam("study"))
+    .order_by(confirmations.c.created_at.desc(), confirmations.c.id)
+    .limit(1)
+)
+_RUNS = (
+    sa.select(slots)
+    .where(
+        slots.c.study_id == bindparam("study"),
+        slots.c.role == Role.CONFIRM.value,
+        slots.c.setting.in_(bindparam("settings", expanding=True)),
+    )
+    .order_by(slots.c.position.desc())
+)
+_BASELINE = sa.select(slots.c.number).where(
+    slots.c.study_id == bindparam("study"), slots.c.origin == "baseline", slots.c.outcome == State.COMPLETE.value
+)
+
+
+def setting_json(config: TrialConfig) -> str:
+    """Return a setting as it is stored; its seed is none of it."""
+    return _CONFIG.dump_json(replace(config, seed=0)).decode()
+
+
+def config_of(setting: str, seed: int) -> TrialConfig:
+    """Return the configuration of a stored setting with a seed."""
+    return replace(_CONFIG.validate_json(setting), seed=seed)
+
+
+def file(study: Study, plan: Plan) -> Plan:
+    """Ask the workers of a study for a confirmation; what was asked for before and is the same goes on.
+
+    Raises:
+        UnknownNameError: the study has been deleted.
+    """
+    study.check_original()
+
+    def work(connection: sa.Connection) -> Plan | None:
+        if budget.lock(connection, study.id) is None:
+            return None
+        before = newest(connection, study.id)
+        if before is not None and (before.top, before.seeds, before.against) == (plan.top, plan.seeds, plan.against):
+            return before
+        filed = replace(plan, id=str(uuid.uuid4()))
+        text = _PLAN.dump_json(filed).decode()
+        row = {"id": filed.id, "study_id": study.id, "plan": text, "created_at": now()}
+        connection.execute(confirmations.insert().values(**row))
+        return filed
+
+    filed = study.database.write(work)
+    if filed is None:
+        raise study.gone()
+    return filed
+
+
+def newest(connection: sa.Connection, study: str) -> Plan | None:
+    """Return the confirmation that was asked for last, or None."""
+    row = connection.execute(_NEWEST, {"study": study}).first()
+    return None if row is None else replace(_PLAN.validate_json(row.plan), id=row.id)
+
+
+def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
+    """Choose the settings of a plan among what the search found, and write them down; under the lock of the budget."""
+    entrants: list[Entrant] = []
+
+    def add(config: TrialConfig, part: Part, parent: int | None) -> None:
+        known = [one for one in entrants if one.config == config]
+        if not known:
+            entrants.append(Entrant(config, part, parent))
+        elif part != Part.FOUND:
+            entrants[entrants.index(known[0])] = replace(known[0], part=part)
+
+    for number in endings.best_numbers(connection, study.id, maximize=study.maximize):
+        if len(entrants) == plan.top:
+            break
+        add(_config(connection, study, number), Part.FOUND, number)
+    if plan.against is not None:
+        add(replace(plan.against, seed=0), Part.AGAINST, None)
+    elif (number := connection.scalar(_BASELINE, {"study": study.id})) is not None:
+        add(_config(connection, study, number), Part.BASELINE, number)
+    chosen = replace(plan, entrants=tuple(entrants))
+    mine = confirmations.c.id == plan.id
+    connection.execute(confirmations.update().where(mine).values(plan=_PLAN.dump_json(chosen).decode()))
+    return chosen
+
+
+def _config(connection: sa.Connection, study: Study, number: int) -> TrialConfig:
+    (trial,) = optuna_rows.numbered(connection, study.optuna_id, number)
+    return replace(spaces.config(study.spec, trial.params), seed=0)
+
+
+def race(connection: sa.Connection, study: Study, plan: Plan) -> Race:
+    """Return a confirmation as it stands."""
+    settings = [setting_json(one.config) for one in plan.entrants]
+    rows = connection.execute(_RUNS, {"study": study.id, "settings": settings}).all()
+    return race_of(study.spec, plan, [_run(row, settings) for row in rows])
+
+
+def race_of(spec: StudySpec, plan: Plan, runs: Sequence[ConfirmRun]) -> Race:
+    """Return a confirmation of a study with these trainings."""
+    return Race(plan, tuple(runs), spec.metric.maximize, _strata(spec), _guess(spec))
+
+
+def _run(row: Any, settings: Sequence[str]) -> ConfirmRun:
+    state = State(row.outcome) if row.state == "ended" else State.RUNNING
+    return ConfirmRun(settings.index(row.setting), row.seed, state, row.number, row.value, row.val_right or b"")
+
+
+def _strata(spec: StudySpec) -> Strata:
+    """Return how the validation images weigh in the study's metric; nothing where it is no share of images."""
+    facts = spec.facts
+    if spec.metric is METRICS["accuracy"]:
+        return Strata(facts.validation_counts or (facts.n_validation,))
+    if spec.metric is METRICS["balanced_accuracy"] and facts.validation_counts:
+        return Strata(facts.validation_counts, alike=True)
+    return Strata(())
+
+
+def _guess(spec: StudySpec) -> float:
+    """Return the score of a guess; not a number where nobody knows it."""
+    n_classes = len(spec.facts.classes)
+    if not n_classes or not (spec.metric.is_share or spec.metric is METRICS["loss"]):
+        return math.nan
+    return 1 / n_classes if spec.metric.is_share else math.log(n_classes)
