@@ -122,6 +122,25 @@ def run_process(argv: Sequence[str], folder: Path, **environment: str) -> Result
     return Running(argv, folder, **environment).result()
 
 
+def whole_and_resumed(words: Sequence[str], folder: Path, sent: signal.Signals, where: str) -> tuple[Path, Path]:
+    """Run a command through in one folder; in another send it a signal when ``where`` stands on stderr, and go on.
+
+    Returns the two folders.
+    """
+    whole, cut = folder / "whole", folder / "cut"
+    for one in (whole, cut):
+        one.mkdir()
+    assert run_process(words, whole).code == 0
+    first = Running(words, cut)
+    assert first.wait_for(lambda one: where in one.read("stderr"))
+    first.send(sent)
+    first.result()
+    again = run_process(words, cut)
+    assert again.code == 0, again.err
+    assert "resumed" in again.err, again.err
+    return whole, cut
+
+
 def run_python(code: str, folder: Path) -> Result:
     """Run a program in a fresh interpreter."""
     done = subprocess.run(

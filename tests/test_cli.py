@@ -37,6 +37,7 @@ from conftest import wait_until
 
 from lrsearch import __version__
 from lrsearch.cli import app, searching
+from lrsearch.errors import EXIT_USAGE
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import StudySpec
 
@@ -688,3 +689,25 @@ def test_optuna_dashboard_shows_the_study(finished: Finished, tmp_path: Path) ->
             detail = json.load(reply)
     assert len(detail["trials"]) == N_TRIALS
     assert {trial["state"] for trial in detail["trials"]} <= {"Complete", "Pruned"}
+
+
+OUTPUTS: dict[tuple[str, ...], str | None] = {
+    ("export", "digits"): None,
+    ("report", "digits", "--format", "json"): None,
+    ("train", "digits"): "-o takes the name of a file or folder here, got '-'",
+    ("log", "digits", "--to", "csv"): "-o takes the name of a file or folder here, got '-'",
+    ("compare", "digits#best", "0"): "-o takes a file whose name ends in .png, .svg, .html, got '-'",
+}
+"""Commands that write, and why they do not write to stdout; None: they do."""
+
+
+@pytest.mark.parametrize("words", OUTPUTS, ids=lambda words: words[0])
+def test_a_dash_is_stdout_and_never_a_file(words: tuple[str, ...], study: InProcess, tmp_path: Path) -> None:
+    done = study(*words, "-o", "-")
+    if OUTPUTS[words] is None:
+        assert done.code == 0, done.err
+        assert done.out.splitlines()[:2] == study(*words).out.splitlines()[:2] != []
+    else:
+        assert (done.code, done.out) == (EXIT_USAGE, "")
+        assert OUTPUTS[words] in one_line(done)
+    assert not (tmp_path / "-").exists()

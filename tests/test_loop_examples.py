@@ -10,6 +10,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Result, Running, run_process, run_python
-from conftest import wait_until
 
+from lrsearch.report import plain
 from lrsearch.schedules import factors
+from lrsearch.store import study as studies
+from lrsearch.store.places import SqliteFile
+from lrsearch.store.storage import Database
 from lrsearch.trial import ScheduleConfig
 
 pytest_plugins = ["command_line"]
@@ -50,9 +54,8 @@ def asked(name: str, n_trials: int, n_epochs: int, *more: str) -> list[str]:
 
 def trials_of(name: str, folder: Path) -> list[dict[str, Any]]:
     """Return the trials of an example's study, without the seconds that they took."""
-    done = run_process(["trials", f"{name}_loop", "--json"], folder)
-    assert done.code == 0, done.err
-    found: list[dict[str, Any]] = done.document["trials"]
+    with closing(Database(SqliteFile(folder / "lrsearch.db"))) as database:
+        found = [plain.nested(trial) for trial in studies.get(database, f"{name}_loop").trials()]
     for trial in found:
         for row in trial["metrics"]:
             del row["seconds"]
@@ -109,23 +112,54 @@ def watched(name: str, folder: Path, words: list[str]) -> tuple[Result, list[Any
 LINE = re.compile(r"\d+\.\ds [>.<x=~!] ")
 
 
+N_TRIALS, N_EPOCHS = 3, 6
+KEPT = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1")
+ALIKE = ("--set", "pruner=none", "--set", "sampler=random")
+"""So that what is trained does not depend on what has ended before."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A search with an example that nobody has interrupted, watched at every update."""
+
+    said: Result
+    left: set[str]
+    """What it left in its folder."""
+    rates: list[Any]
+    """``[updates, groups, (lr, lr_scale)]`` of each optimizer, in order."""
+    trials: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def whole_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
+    """Return the whole search of an example, made once."""
+
+    @cache
+    def searched(name: str) -> Whole:
+        folder = tmp_path_factory.mktemp(name)
+        done, rates = watched(name, folder, asked(name, N_TRIALS, N_EPOCHS, *ALIKE))
+        left = {path.name for path in folder.iterdir()} - {".keras"}  # what Keras keeps of a person in their home
+        return Whole(done, left, rates, trials_of(name, folder))
+
+    return searched
+
+
 @EVERY
-def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, tmp_path: Path) -> None:
-    done, (looked_at, *seen) = watched(name, tmp_path, asked(name, 4, 2))
-    left = {path.name for path in tmp_path.iterdir()} - {".keras"}  # what Keras keeps of a person in their home
-    assert left == {"lrsearch.db", "lrsearch.artifacts", "rates.json"}
-    trials = trials_of(name, tmp_path)
-    assert len(trials) == len(seen) == 4
-    assert max(trial["value"] or 0.0 for trial in trials) > 0.3
+def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, whole_of: Callable[[str], Whole]) -> None:
+    whole = whole_of(name)
+    looked_at, *seen = whole.rates
+    assert whole.left == {"lrsearch.db", "lrsearch.artifacts", "rates.json"}
+    assert len(whole.trials) == len(seen) == N_TRIALS
+    assert max(trial["value"] or 0.0 for trial in whole.trials) > 0.3
     assert {3, 4} >= {len(looked_at)}, "before anything is filed, a few updates are tried"
-    for trial, rates in zip(trials, seen, strict=True):
+    for trial, rates in zip(whole.trials, seen, strict=True):
         config = trial["config"]
         n_examples, size = 1437, config["batch_size"]
         n_steps = n_examples // size if name == "timm" else -(-n_examples // size)
         assert [row["step"] for row in trial["metrics"]] == [n_steps * row["epoch"] for row in trial["metrics"]]
         assert len(rates) == n_steps * len(trial["metrics"])
         schedule = {key: tuple(v) if isinstance(v, list) else v for key, v in config["schedule"].items()}
-        wanted = factors(ScheduleConfig(**schedule), 2 * n_steps)[: len(rates)] * config["optimizer"]["peak_lr"]
+        wanted = factors(ScheduleConfig(**schedule), N_EPOCHS * n_steps)[: len(rates)] * config["optimizer"]["peak_lr"]
         lrs, scales = rates[..., 0], rates[..., 1]
         if name == "keras":
             # Its own optimizers keep the rate as a number of 32 bits.
@@ -133,67 +167,61 @@ def test_an_example_trains_with_the_searched_rate_at_every_update(name: str, tmp
         else:
             np.testing.assert_allclose(lrs, wanted[:, None] * scales, rtol=0, atol=1e-12)
         assert (scales.min() < 0.9) == (name == "timm"), "its layers learn at rates of their own"
-    said = [line for line in done.err.splitlines() if not LINE.match(line)]
+    said = [line for line in whole.said.err.splitlines() if not LINE.match(line)]
     assert said == [], "the framework is quiet"
-    assert done.out.startswith("The best of 4 trials of ")
+    assert whole.said.out.startswith(f"The best of {N_TRIALS} trials of ")
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 
-def trainers_in(database: Path) -> list[int]:
-    """Return the processes of the workers that hold a trial."""
-    query = "SELECT pid FROM lrsearch_workers JOIN lrsearch_leases ON worker_id = lrsearch_workers.id"
+HOLDERS = "SELECT pid FROM lrsearch_workers JOIN lrsearch_leases ON worker_id = lrsearch_workers.id"
+BEHIND = "(SELECT max(epoch) FROM lrsearch_epochs e WHERE e.slot_id = lrsearch_leases.slot_id)"
+
+
+def trainers_in(database: Path, n_epochs: int = 0) -> list[int]:
+    """Return the processes of the workers that hold a trial of which so many epochs, and not all, are behind."""
+    query = f"{HOLDERS} WHERE coalesce({BEHIND}, 0) BETWEEN ? AND ?"
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return [int(pid) for (pid,) in connection.execute(query)]
+        return [int(pid) for (pid,) in connection.execute(query, (n_epochs, N_EPOCHS - 1))]
+
+
+def alike(trials: list[dict[str, Any]]) -> list[tuple[str, Any, str, str]]:
+    """Return what is the same of trials whoever trained them: setting, epochs, end and weights."""
+    found = [(json.dumps(one["config"]), one["metrics"], one["state"], one["weights_sha256"]) for one in trials]
+    return sorted(found, key=lambda one: one[0])
 
 
 @EVERY
-def test_an_example_ends_with_the_exact_budget_though_a_worker_is_killed(name: str, tmp_path: Path) -> None:
-    often = ("--set", "workers.checkpoint_seconds=0", "--workers", "2")
-    process = Running(asked(name, 5, 4, *often), tmp_path)
-    assert process.wait_for(lambda one: re.search(r"\. \d epoch 2/4", one.read("stderr")) is not None)
-    wait_until(lambda: trainers_in(tmp_path / "lrsearch.db") != [])
-    victim = trainers_in(tmp_path / "lrsearch.db")[0]
+def test_an_example_whose_worker_is_killed_ends_with_the_exact_budget_and_the_same_weights(
+    name: str, tmp_path: Path, whole_of: Callable[[str], Whole]
+) -> None:
+    process = Running(asked(name, N_TRIALS, N_EPOCHS, *ALIKE, *KEPT, "--workers", "2"), tmp_path)
+    database = tmp_path / "lrsearch.db"
+    # An epoch is accepted, then the state is kept: of the second accepted one the first is kept for sure.
+    assert process.wait_for(lambda one: " epoch 2/" in one.read("stderr") and trainers_in(database, 2) != [])
+    victim = trainers_in(database, 2)[0]
     os.kill(victim, signal.SIGKILL)
     done = process.result()
     assert done.code == 0, done.err
     assert f"worker process {victim} was killed by SIGKILL; process " in done.err
     assert "Traceback" not in done.err
-    trials = trials_of(name, tmp_path)
-    assert [trial["number"] for trial in trials] == list(range(5))
-    assert {trial["state"] for trial in trials} <= {"complete", "pruned", "diverged"}
-    assert trainers_in(tmp_path / "lrsearch.db") == []
+    assert done.err.count("(resumed)") == 1, done.err
+    found, whole = trials_of(name, tmp_path), whole_of(name).trials
+    assert sorted(trial["number"] for trial in found) == list(range(N_TRIALS))
+    assert alike(found) == alike(whole)
+    assert {trial["state"] for trial in found} <= {"complete", "diverged"}
+    assert trainers_in(database) == []
 
 
-SENT = [(name, signal.SIGKILL) for name in NEEDS]
-SENT += [("lightning", sent) for sent in (signal.SIGINT, signal.SIGTERM)]
-EPOCHS = 6
-ALONE = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1", "--set", "pruner=none")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
-    """Return the one trial of an example that nobody has interrupted."""
-
-    @cache
-    def trained(name: str) -> dict[str, Any]:
-        folder = tmp_path_factory.mktemp(name)
-        done = run_process(asked(name, 1, EPOCHS, *ALONE), folder)
-        assert done.code == 0, done.err
-        (trial,) = trials_of(name, folder)
-        return trial
-
-    return trained
-
-
-@pytest.mark.parametrize(("name", "sent"), SENT, indirect=["name"], ids=lambda one: getattr(one, "name", one))
-def test_an_example_that_is_killed_and_resumed_equals_the_uninterrupted_one(
-    name: str, sent: signal.Signals, tmp_path: Path, uninterrupted: Callable[[str], dict[str, Any]]
+@pytest.mark.parametrize("name", ["lightning"], indirect=True)
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_framework_that_is_ended_and_goes_on_equals_one_that_was_not(
+    name: str, sent: signal.Signals, tmp_path: Path, whole_of: Callable[[str], Whole]
 ) -> None:
-    words = asked(name, 1, EPOCHS, *ALONE)
+    words = asked(name, 1, N_EPOCHS, *ALIKE, *KEPT)
     first = Running(words, tmp_path)
-    assert first.wait_for(lambda one: f". 0 epoch 3/{EPOCHS}" in one.read("stderr"))
+    assert first.wait_for(lambda one: f". 0 epoch 3/{N_EPOCHS}" in one.read("stderr"))
     first.send(sent)
     ended = first.result()
     assert ended.code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[sent], ended.err
@@ -202,10 +230,10 @@ def test_an_example_that_is_killed_and_resumed_equals_the_uninterrupted_one(
     assert again.code == 0, again.err
     assert "resumed" in again.err
     assert "epoch 1/" not in again.err
-    (resumed,), whole = trials_of(name, tmp_path), uninterrupted(name)
-    assert len(whole["metrics"]) == EPOCHS
-    assert resumed["metrics"] == whole["metrics"]
-    assert resumed["weights_sha256"] == whole["weights_sha256"] != ""
+    (resumed,), (whole, *_) = trials_of(name, tmp_path), whole_of(name).trials
+    assert len(whole["metrics"]) == N_EPOCHS
+    assert alike([resumed]) == alike([whole])
+    assert resumed["weights_sha256"] != ""
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import torch
 from command_line import InProcess
 from hypothesis import given
 from hypothesis import strategies as st
+from trainings import Lrs, trained, unclocked
 
 from lrsearch.spec.training import AugmentSpec
 from lrsearch.training import device, micro_batches, preflight
@@ -20,7 +21,7 @@ from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Paused
 from lrsearch.training.micro_batches import Gradients, Room, as_memory_allows, part_sizes
 from lrsearch.training.models import ModelConfig
-from lrsearch.training.serial import Rules, SerialEngine, SerialTraining
+from lrsearch.training.serial import Rules, SerialEngine
 from lrsearch.trial import Arithmetic, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
 
 pytest_plugins = ["command_line", "ones_own"]
@@ -134,15 +135,6 @@ def engine_of(
     return made
 
 
-def trained(training: SerialTraining) -> tuple[list[object], bytes]:
-    told = [unclocked(one) for one in training.epochs()]
-    return told, training.weights()
-
-
-def unclocked(told: object) -> object:
-    return replace(told, seconds=0.0) if isinstance(told, EpochMetrics) else told
-
-
 def losses_of(told: list[object]) -> list[float]:
     rows = [one for one in told if isinstance(one, EpochMetrics)]
     return [number for row in rows for number in (row.train_loss, row.val_loss, row.averaged_val_loss or 0.0)]
@@ -221,22 +213,6 @@ def test_a_loss_that_does_not_add_up_is_said_once(nets: str, caplog: pytest.LogC
             list(made.start(replace(CONFIG, epochs=1)).epochs())
         said = [record.message for record in caplog.records if "model.loss is not the mean" in record.message]
         assert len(said) == is_said, name
-
-
-class Lrs:
-    """Looks before every update at the learning rate to come."""
-
-    def __init__(self) -> None:
-        self.training: SerialTraining | None = None
-        self.seen: list[float] = []
-
-    def is_set(self) -> bool:
-        assert self.training is not None
-        self.seen.append(self.training.lr)
-        return False
-
-    def ends(self) -> bool:
-        return False
 
 
 def test_the_schedule_counts_updates_and_sees_no_parts(nets: str) -> None:
@@ -417,6 +393,7 @@ def tight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: Path) -> tu
     return ("run", "--dataset", f"folder:{pictures}", "--model", f"{tmp_path / 'tight.py'}:build", *options)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_a_search_beyond_memory_keeps_its_batch_sizes_and_files_what_fits(
     lrsearch: InProcess, tight: tuple[str, ...], tmp_path: Path

@@ -435,8 +435,10 @@ def test_unknown_pictures_are_told_by_a_line_each(own: InProcess, unknown: Path,
         said = [(row[f"{nth}class"], float(row[f"{nth}probability"])) for nth in ("", "second_", "third_")]
         assert [name for name, _ in said] == [one["class"] for one in order]
         assert [p for _, p in said] == pytest.approx([one["probability"] for one in order], rel=1e-4, abs=1e-6)
-    again = own("predict", "--folder", "new", "--device", "cpu")
-    assert again.out == (tmp_path / "out.csv").read_text()
+    for stdout in ((), ("-o", "-")):
+        again = own("predict", "--folder", "new", "--device", "cpu", *stdout)
+        assert again.out == (tmp_path / "out.csv").read_text()
+    assert not (tmp_path / "-").exists()
 
 
 def test_pictures_that_cannot_be_read_are_listed_and_the_others_are_told(

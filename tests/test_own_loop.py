@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import InProcess, Running, run_process
+from command_line import InProcess, Running, run_process, whole_and_resumed
 from conftest import wait_until
 from torch import nn
 
@@ -645,18 +645,8 @@ def test_a_killed_loop_goes_on_and_ends_as_if_it_had_not_been(
 ) -> None:
     often = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1")
     words = ["run", "--train", f"{loop_file}:loop", "--n-train", "500", *KILLED, *often]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-    assert run_process(words, whole).code == 0
-    first = Running(words, cut)
-    wait_until(lambda: "epoch 5/40" in first.read("stderr"))
-    first.send(sent)
-    first.result()
-    again = run_process(words, cut)
-    assert again.code == 0, again.err
-    assert "resumed" in again.err
-    found = [run_process(["trials", "mine", "--json"], folder).document["trials"][0] for folder in (whole, cut)]
+    folders = whole_and_resumed(words, tmp_path, sent, "epoch 5/40")
+    found = [run_process(["trials", "mine", "--json"], folder).document["trials"][0] for folder in folders]
     assert found[0]["weights_sha256"] == found[1]["weights_sha256"] != ""
 
 

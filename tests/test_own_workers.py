@@ -6,8 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from command_line import Running, run_process
-from conftest import wait_until
+from command_line import Running, run_process, whole_and_resumed
 
 pytest_plugins = ["command_line", "ones_own"]
 pytestmark = pytest.mark.slow
@@ -76,17 +75,7 @@ def test_a_trial_that_is_killed_and_resumed_ends_with_the_weights_of_one_that_wa
     """Dropout and batch norm, in another process, after a checkpoint."""
     words = [*asked(pictures, net, "--epochs", "40", "--trials", "1", "--threads", "1")]
     words += ["--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1"]
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        folder.mkdir()
-    assert run_process(words, whole).code == 0
-    first = Running(words, cut)
-    wait_until(lambda: "epoch 5/40" in first.read("stderr"))
-    first.send(killed)
-    first.result()
-    again = run_process(words, cut)
-    assert again.code == 0, again.err
-    assert "resumed" in again.err or "goes on" in again.err, again.err
+    whole, cut = whole_and_resumed(words, tmp_path, killed, "epoch 5/40")
     assert weights_of(cut) == weights_of(whole)
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from test_export import Program, loaded, of, study
 from torch import nn
 from torch.nn import functional
+from trainings import Lrs, trained, unclocked
 
 from lrsearch import run
 from lrsearch.errors import EXIT_DEVICE, DeviceError, UsageError
@@ -50,7 +51,7 @@ from lrsearch.training.engine import CheckpointError, Paused
 from lrsearch.training.loss_scale import LossScale, Skips
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.precision import forward_of, in_fp32, resolved
-from lrsearch.training.serial import Rules, SerialEngine, SerialTraining
+from lrsearch.training.serial import Rules, SerialEngine
 from lrsearch.trial import Arithmetic, Divergence, EpochMetrics, OptimizerConfig, Precision, ScheduleConfig, TrialConfig
 
 pytest_plugins = ["command_line", "ones_own"]
@@ -124,15 +125,6 @@ def engine(model: ModelConfig = CNN, how: Arithmetic | None = None, rules: Rules
     if how is not None:
         made.follow(how)
     return made
-
-
-def trained(training: SerialTraining) -> tuple[list[object], bytes]:
-    told = [unclocked(one) for one in training.epochs()]
-    return told, training.weights()
-
-
-def unclocked(told: object) -> object:
-    return replace(told, seconds=0.0) if isinstance(told, EpochMetrics) else told
 
 
 class BeforeEach:
@@ -337,22 +329,6 @@ def test_what_is_found_does_not_depend_on_when_somebody_looked(skipped: list[boo
 def test_more_than_one_in_twenty_after_the_first_fifty_are_too_many(skipped: list[bool], first: int | None) -> None:
     found = Skips().after(skipped)[1]
     assert (None if found is None else found.n - 1) == first
-
-
-class Lrs:
-    """Looks before every update at the learning rate to come."""
-
-    def __init__(self) -> None:
-        self.training: SerialTraining | None = None
-        self.seen: list[float] = []
-
-    def is_set(self) -> bool:
-        assert self.training is not None
-        self.seen.append(self.training.lr)
-        return False
-
-    def ends(self) -> bool:
-        return False
 
 
 def test_an_update_that_is_left_out_is_one_of_the_schedule_and_no_divergence(nets: str) -> None:

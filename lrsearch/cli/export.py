@@ -17,7 +17,7 @@ from lrsearch.cli.options import (
 )
 from lrsearch.errors import EXIT_OK
 from lrsearch.report.targets import Framework, Target
-from lrsearch.report.text_file import check_free, write
+from lrsearch.report.text_file import check_free, file_or_stdout, write
 
 if TYPE_CHECKING:
     from lrsearch.report.own_split import OwnSplit
@@ -36,15 +36,17 @@ def export(
         ),
     ] = "torch",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; stdout if not given.")
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write it, - for stdout; stdout if not given."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
     data_dir: DataDirOption = None,
 ) -> int:
     """Print a program that trains with the setting of a trial, the options of another's, or its learning rates."""
-    if output is not None:
-        check_free(output, force=force)
+    path = file_or_stdout(output)
+    if path is not None:
+        check_free(path, force=force)
     with opened(storage) as database:
         from lrsearch.store import study as studies
 
@@ -52,24 +54,24 @@ def export(
         wanted, spec = chosen(found, trial), found.spec
     split_file = None
     is_program = to in get_args(Framework)
-    if output is not None and is_program and spec.dataset.own is not None:
-        split_file = output.with_suffix(".split.json")
+    if path is not None and is_program and spec.dataset.own is not None:
+        split_file = path.with_suffix(".split.json")
         check_free(split_file, force=force)
     split = _split(spec, data_dir) if split_file is not None else None
     from lrsearch.gather import exported
 
     text = exported(wanted, spec, to, split, "" if split_file is None else split_file.name)
-    if output is None:
+    if path is None:
         print(text, end="")
         return EXIT_OK
     if split is not None and split_file is not None:
         import json
 
         write(split_file, json.dumps(split.document(spec), ensure_ascii=False) + "\n")
-    write(output, text)
-    run = f"; run it with: python {output}" if is_program else ""
+    write(path, text)
+    run = f"; run it with: python {path}" if is_program else ""
     beside = f" and {split_file}" if split_file is not None else ""
-    print(f"wrote {output}{beside}{run}")
+    print(f"wrote {path}{beside}{run}")
     return EXIT_OK
 
 

@@ -25,7 +25,7 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_FAILURE, EXIT_OK, UsageError
-from lrsearch.report.text_file import check_free, write
+from lrsearch.report.text_file import check_free, file_or_stdout, write
 from lrsearch.text import counted, shown
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def predict(
         typer.Option("--folder", metavar="PICTURES", help="Folder of pictures: what each is taken for, as CSV."),
     ] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where the CSV goes; stdout if not given."),
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where the CSV goes, - for stdout; stdout if not given."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     image_set: Annotated[
@@ -74,7 +74,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> int:
     """Show layer by layer what the weights of a trial make of an image; or say what each picture of a folder is."""
-    _check(image, image_set, folder, output, invert=invert, force=force, as_json=as_json)
+    path = _check(image, image_set, folder, output, invert=invert, force=force, as_json=as_json)
     console = stderr()
     live = console.is_terminal and not console.is_dumb_terminal
     with opened(storage) as database:
@@ -100,7 +100,7 @@ def predict(
                 seen = predicting.predict(found, wanted, weights, asked, engine)
         if folder is not None:
             judged = unknown.judged(model, engine.splits, folder, pictures, engine.arithmetic.precision)
-            return _written(judged, engine.splits.n_classes, len(pictures), output)
+            return _written(judged, engine.splits.n_classes, len(pictures), path)
         if as_json:
             print_json(report.to_json(seen))
         else:
@@ -113,13 +113,13 @@ def _check(
     image: str | None,
     image_set: str | None,
     folder: Path | None,
-    output: Path | None,
+    output: str | None,
     *,
     invert: bool,
     force: bool,
     as_json: bool,
-) -> None:
-    """Refuse options that do not go together, and a file that is there already."""
+) -> Path | None:
+    """Refuse options that do not go together, and a file that is there already; return where the CSV goes."""
     given = {
         "--image": image is not None,
         "--set": image_set is not None,
@@ -131,8 +131,10 @@ def _check(
     if folder is None and (output is not None or force):
         name = "--output" if output is not None else "--force"
         raise UsageError(f"{name} goes with a folder of pictures (--folder)")
-    if output is not None:
-        check_free(output, force=force)
+    path = file_or_stdout(output)
+    if path is not None:
+        check_free(path, force=force)
+    return path
 
 
 def _written(judged: "Iterator[Answered | Unread]", n_classes: int, n_pictures: int, output: Path | None) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, opened
 from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.report.text_file import named_path
 from lrsearch.text import counted, file_name
 
 Tracker = Literal["tensorboard", "mlflow", "csv"]
@@ -31,6 +32,7 @@ def log(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> int:
     """Write every trial as a run of another tracker: its setting, its epochs with their learning rate, its outcome."""
+    named = named_path(output)
     if to is None:
         raise UsageError("log needs the tracker: --to tensorboard, --to mlflow or --to csv")
     with opened(storage) as database:
@@ -46,7 +48,7 @@ def log(
         case "tensorboard":
             from lrsearch.report.records_tensorboard import write_tensorboard
 
-            folder = Path(output) if output else Path("runs") / name
+            folder = named or Path("runs") / name
             write_tensorboard(folder, records)
             said += f" to {folder}; look at them with: tensorboard --logdir {folder}"
         case "mlflow":
@@ -62,7 +64,7 @@ def log(
         case "csv":
             from lrsearch.report.records_csv import write_csv
 
-            folder = Path(output or f"{name}-csv")
+            folder = named or Path(f"{name}-csv")
             write_csv(folder, trials, refused, force=force)
             said += f" to {folder / 'trials.csv'} and {folder / 'epochs.csv'}"
     print(f"wrote {said}", file=sys.stderr)

@@ -9,6 +9,7 @@ import typer
 from lrsearch.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument, opened
 from lrsearch.errors import EXIT_OK, NothingFeasibleError, UsageError
 from lrsearch.report import words
+from lrsearch.report.text_file import STDOUT, file_or_stdout
 from lrsearch.text import counted, file_name
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def report(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is no report of lrsearch.")] = False,
 ) -> int:
     """Write a report of a study that one can send: a page that needs nothing but itself, or its charts as pictures."""
-    if output == "":
-        raise UsageError("-o takes the name of a file, or - for stdout")
+    file_or_stdout(output)  # what is no name is refused before anything else
     as_what = form or ENDINGS.get(Path(output or "").suffix.lower(), "html")
     if as_what in ("png", "svg"):
         return _charts(study, storage, output, as_what, force=force)
@@ -64,7 +64,7 @@ def report(
         found = studies.get(database, study)
         if output is None and as_what == "html":
             output = f"{file_name(found.name)}.html"
-        path = None if output in (None, "-") else Path(str(output))
+        path = file_or_stdout(output)
         if path is not None:
             report_file.check(path, force=force)
         text = _written(gather(found), as_what)
@@ -78,7 +78,7 @@ def report(
 
 def _charts(study: str | None, storage: str, output: str | None, form: "ImageForm", *, force: bool) -> int:
     """Write every chart of the report into a folder, a file each."""
-    if output == "-" or (output or "").lower().endswith((".png", ".svg")):
+    if output == STDOUT or (output or "").lower().endswith((".png", ".svg")):
         raise UsageError(f"every chart is a file of its own: name a folder with -o, and add --format {form}")
     with opened(storage) as database:
         from lrsearch.gather import gather

@@ -25,6 +25,7 @@ from lrsearch.cli.options import (
     stdout,
 )
 from lrsearch.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED
+from lrsearch.report.text_file import named_path
 from lrsearch.text import counted, file_name
 from lrsearch.trial import EpochMetrics, Reason, State
 
@@ -48,7 +49,7 @@ def train(
         typer.Option("--on", help="Images to train on: all of them, or as searched, to the same weights."),
     ] = "train+validation",
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", metavar="FOLDER", help="Where the weights go; ./STUDY-trial-N if not given."),
     ] = None,
     seed: Annotated[
@@ -65,6 +66,7 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
 ) -> int:
     """Train the setting of a trial for keeps: write the weights and judge them once on the test images."""
+    named = named_path(output)
     with opened(storage) as database:
         from lrsearch.report.study_words import name
         from lrsearch.retrain import run as retrain
@@ -77,7 +79,7 @@ def train(
     from lrsearch.store.keeper import Leave
 
     order = job.order
-    folder = TrainingFolder(output or Path(f"{file_name(order.study)}-trial-{order.trial}"))
+    folder = TrainingFolder(named or Path(f"{file_name(order.study)}-trial-{order.trial}"))
     before = None if force else record.finished(folder, order)
     if before is not None:
         return _result(before, folder.path, already=True, as_json=as_json)

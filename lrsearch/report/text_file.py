@@ -6,6 +6,34 @@ from pathlib import Path
 
 from lrsearch.errors import UsageError
 
+STDOUT = "-"
+"""What is typed for a file where stdout is meant."""
+
+
+def file_or_stdout(named: str | None) -> Path | None:
+    """Return the file that somebody names for what is written; None: it goes to stdout.
+
+    >>> [str(file_or_stdout(named)) for named in ("a.csv", "-", None)]
+    ['a.csv', 'None', 'None']
+
+    Raises:
+        UsageError: the name is empty.
+    """
+    if named == "":
+        raise UsageError(f"-o takes the name of a file, or {STDOUT} for stdout")
+    return None if named in (None, STDOUT) else Path(str(named))
+
+
+def named_path(named: str | None) -> Path | None:
+    """Return the file or folder that somebody names for what is too large, or too many files, for stdout.
+
+    Raises:
+        UsageError: the name is empty, or stands for stdout.
+    """
+    if named in ("", STDOUT):
+        raise UsageError(f"-o takes the name of a file or folder here, got {named!r}")
+    return None if named is None else Path(named)
+
 
 def check_free(path: Path, *, force: bool) -> None:
     """Make sure that a file may be written there; ``force`` allows one that is there already.

@@ -15,7 +15,7 @@ NOTHING = "-"
 """Stands where there is no value."""
 
 UNKNOWN_IMAGES = 10_000
-"""On so many an accuracy is drawn as measured where nobody knows on how many it was [examples]."""
+"""On so many an accuracy is said and drawn as measured where nobody knows on how many it was [examples]."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -43,14 +43,14 @@ def rate(value: float | None) -> str:
 
 
 def accuracy(value: float | None, n_images: int) -> str:
-    """Return an accuracy [0..1] to as many digits as that many images can show, at most four.
+    """Return an accuracy [0..1] to as many digits as that many images can show, at most four; 0 where nobody knows.
 
-    >>> accuracy(0.97, 200), accuracy(0.97, 12000), accuracy(float("nan"), 200)
-    ('0.970', '0.9700', 'nan')
+    >>> accuracy(0.97, 200), accuracy(0.97, 12000), accuracy(0.97, 0), accuracy(float("nan"), 200)
+    ('0.970', '0.9700', '0.9700', 'nan')
     """
     if value is None:
         return NOTHING
-    return f"{value:.{3 if n_images <= 1000 else 4}f}"
+    return f"{value:.{3 if (n_images or UNKNOWN_IMAGES) <= 1000 else 4}f}"
 
 
 def objective_value(value: float | None, spec: StudySpec) -> str:
