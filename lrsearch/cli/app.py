@@ -15,6 +15,7 @@ from lrsearch.cli import (
     data,
     doctor,
     export,
+    find,
     log,
     model,
     operate,
@@ -47,6 +48,7 @@ app.command("worker")(worker.worker)
 app.command("init")(start.init)
 app.command("data")(data.data)
 app.command("model")(model.model)
+app.command("find")(find.find)
 app.command("trials")(review.trials)
 app.command("best")(review.best)
 app.command("show")(review.show)

@@ -1,7 +1,7 @@
 """Small charts of characters: a line in one row, and curves with axes. Nothing is told by colour alone."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -120,8 +120,12 @@ def epoch_ticks(epochs: int, width: int) -> list[int]:
     return list(range(step, epochs + 1, step))
 
 
-def draw(charts: Sequence[Chart], *, width: int, ticks: Sequence[int], x_label: str) -> list[Text]:
+def draw(
+    charts: Sequence[Chart], *, width: int, ticks: Sequence[int] | Mapping[float, str], x_label: str
+) -> list[Text]:
     """Return charts under each other, their x axes aligned, one Text a line; ``width`` is that of whole lines.
+
+    ``ticks`` are the values that stand under the axes, or where there stands what.
 
     Two different marks in one cell become ``BOTH``.
     """
@@ -198,12 +202,12 @@ def _join(canvas: _Canvas, begin: tuple[int, int], end: tuple[int, int], style: 
         canvas.dot(round(begin[0] + part * (end[0] - begin[0])), round(begin[1] + part * (end[1] - begin[1])), style)
 
 
-def _ticks(ticks: Sequence[int], x_high: float, columns: int) -> str:
-    """Return the numbers under an axis, each ending where it belongs, those left out that would touch another."""
+def _ticks(ticks: Sequence[int] | Mapping[float, str], x_high: float, columns: int) -> str:
+    """Return what stands under an axis, each ending where it belongs, those left out that would touch another."""
     line = [" "] * (columns + 1)
     free = 0
-    for tick in ticks:
-        text = str(tick)
+    texts = ticks if isinstance(ticks, Mapping) else {tick: str(tick) for tick in ticks}
+    for tick, text in texts.items():
         at = round(tick / x_high * (2 * columns - 1)) // 2
         begin = min(max(at - len(text) // 2, 0), columns - len(text))
         if begin >= free:

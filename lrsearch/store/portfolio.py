@@ -51,9 +51,12 @@ def initial(spec: StudySpec) -> list[Initial]:
     return out[: n_baseline + room]
 
 
-def neutral(space: SearchSpace) -> dict[str, Any]:
-    """Return the parameters of a setting that is likely to train: of the first optimizer and schedule of the space."""
-    optimizer, schedule = next(iter(space.optimizers)), next(iter(space.schedules))
+def neutral(space: SearchSpace, optimizer: OptimizerName | None = None) -> dict[str, Any]:
+    """Return the parameters of a setting that is likely to train: of the first schedule of the space.
+
+    ``optimizer`` is one of the space's; None: the first.
+    """
+    optimizer, schedule = optimizer or next(iter(space.optimizers)), next(iter(space.schedules))
     starts = OPTIMIZERS[optimizer].starts
     return _near(space, optimizer, schedule, starts[0].peak_lr if starts else 1e-3)
 
