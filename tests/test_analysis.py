@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from trials_by_hand import EPOCHS, STEPS, config, epoch, of_loss, spec, trial
 
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
-from lrsearch.analysis.edges import edge, touched
+from lrsearch.analysis.edges import edge
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import accuracy_error, tolerance
+from lrsearch.analysis.safe_interval import ZoneKind
 from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.spec import file as study_file
+from lrsearch.spec.bounds import touched
 from lrsearch.training import data
 from lrsearch.trial import Reason, ScheduleConfig, State, Trial
 
@@ -288,80 +290,46 @@ TYPICAL = line(
 def test_what_overflowed_in_fp16_is_no_evidence_of_a_rate() -> None:
     overflowed = [overflowing(8 + i, lr) for i, lr in enumerate((2.0, 3.0, 5.0))]
     found = one([*line((0.03, 0.96), (0.1, 0.97), (0.3, 0.94)), *overflowed])
-    assert (found.too_high, found.diverged, found.n_overflowing) == (None, None, 3)
+    assert (found.safe.zone(ZoneKind.DIVERGED), found.n_overflowing) == (None, 3)
     said = sentences(found)
     assert "3 trials overflowed in fp16, which says nothing of the learning rate" in said[1]
-    assert not any("Too high" in one or "Diverged" in one for one in said)
-    # Those that diverged are evidence, up to where one overflowed that might have gone well.
-    found = one([*TYPICAL, overflowing(8, 1.5)])
-    assert found.diverged is not None
-    assert found.diverged.lr == 2.0
-    assert found.too_high == found.diverged
+    assert not any("diverged" in one.lower() for one in said if "Safe" not in one)
     # All of them: nothing says that the range should begin lower.
     assert one(overflowed).edges == ()
     assert one(line((2.0, None), (3.0, None), (5.0, None))).edges
     assert not any("learning rate" in said for said in observe(replace(overflowed[0], metrics=TYPICAL[0].metrics), 10))
 
 
-def test_the_typical_search_has_a_good_range_and_both_edges() -> None:
-    found = one(TYPICAL)
+def test_the_typical_search_has_a_safe_interval_with_zones_around_it() -> None:
+    found = one([*TYPICAL, trial(8, accuracy=0.96, lr=0.05), trial(9, accuracy=0.95, lr=0.15)])
     assert (found.best_lr, found.best_value, found.best_number) == (0.1, 0.97, 4)
-    assert (found.good_low, found.good_high, found.n_good, found.n_between) == (0.03, 0.1, 2, 2)
-    assert found.too_high is not None
-    assert (found.too_high.lr, found.too_high.n, found.too_high.n_diverged) == (1.0, 2, 1)
-    assert found.diverged is not None
-    assert (found.diverged.lr, found.diverged.n) == (2.0, 1)
-    assert found.too_low is not None
-    assert (found.too_low.lr, found.too_low.n) == (0.003, 2)
     assert found.edges == ()
-    assert sentences(found) == [
-        (
-            "Best accuracy 0.97 at lr 0.1 (trial 4); good from lr 0.03 to 0.1: 2 of 2 complete trials there lie "
-            "within one standard error (0.012 on 200 validation images)."
-        ),
-        "Too high from lr 1: of 2 trials 1 diverged and 1 fell short by more than 3 standard errors.",
-        "Diverged: the one trial from lr 2 up.",
-        "Too low up to lr 0.003: both trials fell short by more than 3 standard errors.",
-    ]
-
-
-def test_a_trial_that_is_not_bad_ends_what_is_too_high() -> None:
-    found = one([*TYPICAL, trial(9, lr=2.5, accuracy=0.94)])
-    assert found.too_high is None
-    assert found.diverged is None
-    assert "Above 0.1 nothing was clearly too high (4 trials)." in sentences(found)
-
-
-def test_the_same_lr_tried_twice_is_too_high_only_if_both_are_bad() -> None:
-    found = one([*TYPICAL, trial(9, lr=1.0, accuracy=0.94)])
-    assert found.too_high is not None
-    assert found.too_high.lr == 2.0
-
-
-def test_pruned_trials_count_only_where_they_are_far_behind_at_the_same_epoch() -> None:
-    good = trial(20, accuracy=[0.8, 0.9, *[0.97] * 8], lr=0.1)
-    doubtful, behind = trial(21, State.PRUNED, [0.8, 0.88], lr=0.4), trial(22, State.PRUNED, [0.1, 0.1], lr=1.5)
-    found = one([*TYPICAL[:3], good, doubtful, behind])
-    assert found.too_high is not None
-    assert (found.too_high.lr, found.too_high.n_pruned) == (1.5, 1)
-    assert any("(1 pruned: compared at the same epoch)" in text for text in sentences(found))
+    best, safe, *zones = sentences(found)
+    assert best == "Best accuracy 0.97 at lr 0.1 (trial 4)."
+    assert safe.startswith("Safe from lr 0.0")
+    assert "at most 0.025 below the best (accuracy 0.945 or more), diverging with a probability of at most 5 %." in safe
+    assert found.safe.low is not None
+    assert found.safe.high is not None
+    assert 0.01 < found.safe.low <= 0.03
+    assert 0.1 <= found.safe.high < 0.3
+    assert [text.split()[0] for text in zones] == ["Too", "Unstable", "Diverged"]
 
 
 @pytest.mark.parametrize(
     ("trials", "said"),
     [
         ([], "No trial yet."),
-        (TYPICAL[:4], "Too few trials to say what is too high or too low (4 finished, 4 of them complete)."),
-        ([*TYPICAL[:1], *line(*[(1.0, None)] * 6)], "(7 finished, 1 of them complete)."),
-        ([trial(0, State.FAILED), trial(1, State.RUNNING)], "(0 finished, 0 of them complete)."),
+        (TYPICAL[:4], "No safe interval: 4 finished, 5 are needed."),
+        ([*TYPICAL[:1], *line(*[(1.0, None)] * 6)], "No safe interval: 1 complete, 2 are needed."),
+        ([*TYPICAL[:3], *line(*[(1.0, None)] * 6)], "No safe interval: 1 close to the best, 3 are needed."),
+        ([trial(0, State.FAILED), trial(1, State.RUNNING)], "No safe interval: no trial was trained through."),
     ],
 )
-def test_with_too_few_trials_nothing_is_claimed(trials: list[Trial], said: str) -> None:
-    found = one(trials)
-    assert (found.enough, found.too_high, found.too_low) == (False, None, None)
-    text = " ".join(sentences(found))
-    assert said in text
-    assert "Too high" not in text
+def test_with_too_few_trials_no_interval_is_claimed(trials: list[Trial], said: str) -> None:
+    made = [replace(t, number=i, config=replace(t.config, seed=i)) for i, t in enumerate(trials)]
+    found = one(made)
+    assert found.safe.low is None
+    assert said in sentences(found)
 
 
 def test_where_everything_diverged_the_space_lies_too_high() -> None:
@@ -369,30 +337,35 @@ def test_where_everything_diverged_the_space_lies_too_high() -> None:
     assert found.best_value is None
     text = " ".join(sentences(found))
     assert "No complete trial (3 diverged)." in text
-    assert "Diverged: all 3 trials from lr 0.5 up." in text
+    assert "Diverged from lr 0.5: all 3 trials diverged." in text
     assert "--set 'space.optimizer.sgd.peak_lr={low=0.0001,high=3,log=true}'" in text
 
 
-def test_a_good_range_at_the_edge_of_the_space_asks_to_widen_it() -> None:
+def test_a_rate_that_was_tried_twice_and_once_did_not_diverge_is_not_among_those_that_always_do() -> None:
+    found = one([*line((0.01, 0.9), (1.0, None), (2.0, None)), trial(9, lr=1.0, accuracy=0.9)])
+    zone = found.safe.zone(ZoneKind.DIVERGED)
+    assert zone is not None
+    assert (zone.low, zone.n, zone.n_diverged) == (2.0, 1, 1)
+
+
+def test_a_best_trial_at_the_edge_of_the_space_asks_to_widen_it() -> None:
     rows = line((0.01, 0.3), (0.1, 0.8), (0.3, 0.9), (1.0, 0.95), (2.9, 0.97))
     found = one(rows)
     assert [e.side for e in found.edges] == ["upper"]
     assert sentences(found)[-1] == (
-        "Good trials touch the upper edge of the search space (lr 3): widen it, as a study of its own: --name NEW "
+        "The best trial touches the upper edge of the search space (lr 3): widen it, as a study of its own: --name NEW "
         "--set 'space.optimizer.sgd.peak_lr={low=0.001,high=30,log=true}'"
     )
 
 
-def test_divergence_above_the_good_range_is_evidence_even_at_the_edge() -> None:
+def test_divergence_above_the_best_trial_is_evidence_even_at_the_edge() -> None:
     rows = line((0.01, 0.3), (0.1, 0.8), (0.3, 0.9), (2.8, 0.97), (2.9, None))
     assert one(rows).edges == ()
 
 
-def test_bad_luck_between_a_good_trial_and_the_edge_is_not_too_low() -> None:
-    rows = line((0.001, 0.3), (0.0011, 0.97), (0.1, 0.5), (0.3, 0.4), (2.9, None))
-    found = one(rows)
-    assert found.too_low is None
-    assert [e.side for e in found.edges] == ["lower"]
+def test_a_good_trial_at_the_edge_is_none_to_widen_it_for_where_the_best_lies_within() -> None:
+    rows = line((0.01, 0.3), (0.1, 0.8), (0.3, 0.97), (1.0, 0.95), (2.9, 0.965))
+    assert one(rows).edges == ()
 
 
 @pytest.mark.parametrize("file", ["", "[space.optimizer.sgd]\nmomentum = 0.8\n[space.optimizer.adamw]\nbeta1 = 0.8\n"])
@@ -469,25 +442,21 @@ def test_the_order_of_the_trials_does_not_matter() -> None:
     st.lists(st.tuples(st.sampled_from([0.002, 0.01, 0.05, 0.2, 1.0, 2.5]), st.none() | st.floats(0, 1)), max_size=14),
     st.randoms(use_true_random=False),
 )
-def test_what_is_called_too_high_holds_no_trial_that_did_well(
+def test_a_safe_interval_lies_within_what_was_tried_and_its_zones_do_not_overlap(
     rows: list[tuple[float, float | None]], shuffled: random.Random
 ) -> None:
     made = line(*rows)
     shuffled.shuffle(made)
     found = one(made)
-    judged = verdicts(made, spec())
-    bad = {Verdict.FAR, Verdict.DIVERGED}
-    for t in made:
-        lr = t.config.optimizer.peak_lr
-        assert found.too_high is None or lr < found.too_high.lr or judged[t.number] in bad
-        assert found.too_low is None or lr > found.too_low.lr or judged[t.number] in bad
-        assert found.diverged is None or lr < found.diverged.lr or t.state == State.DIVERGED
-        if judged[t.number] == Verdict.GOOD and not found.learned:
-            assert found.good_low is None  # the best is no better than a guess
-        elif judged[t.number] == Verdict.GOOD:
-            assert found.good_low is not None
-            assert found.good_high is not None
-            assert found.good_low <= lr <= found.good_high
+    safe = found.safe
+    if safe.low is not None:
+        assert safe.high is not None
+        assert found.tried_low is not None
+        assert found.tried_high is not None
+        assert found.tried_low * 0.999 <= safe.low <= safe.high <= found.tried_high * 1.001
+        assert found.learned
+    ends = [rate for zone in safe.zones for rate in (zone.low, zone.high)]
+    assert ends == sorted(ends)
     assert not any("nan" in text or "None" in text for text in sentences(found))
     json.dumps(asdict(found), allow_nan=False)
 

@@ -192,7 +192,7 @@ def test_an_optimizer_that_learned_nothing_has_no_good_range() -> None:
     spec = make_spec(space={"optimizer": {"sgd": {"peak_lr": {"low": 1e-311, "high": 1e-300, "log": True}}}})
     (diagnosis,) = diagnose(trials, spec)
     said = " ".join(sentences(diagnosis))
-    assert "good from lr" not in said
+    assert "Safe from lr" not in said
     assert "no better than a guess, so no learning rate that was tried is good" in said
 
 

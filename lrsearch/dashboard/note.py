@@ -9,6 +9,7 @@ from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import Material
 from lrsearch.report import answer
 from lrsearch.report.status import counts_words
+from lrsearch.report.zones import plain_axis
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.trial import State, Trial
 
@@ -27,6 +28,8 @@ def markdown(material: Material, report_url: str) -> str:
     for one in found.diagnosis:
         parts.append(f"**{one.optimizer}**: {counts_words(Counter(one.counts))}")
         parts.append("\n".join(f"- {sentence}" for sentence in sentences(one)))
+        if axis := plain_axis(one):
+            parts.append(f"```text\n{axis}\n```")
     if found.winner is not None:
         parts += ["### In PyTorch", f"```python\n{found.snippet.strip()}\n```"]
     parts.append(f"[The whole report]({report_url})")

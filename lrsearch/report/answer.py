@@ -22,6 +22,7 @@ from lrsearch.report.next_steps import Step, next_steps, storage_words
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
+from lrsearch.report.zones import zone_axis
 from lrsearch.spec.study import BudgetSpec, StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import Reason, State, Trial
@@ -178,6 +179,7 @@ class Answer:
             counts = counts_words(Counter(one.counts))
             parts.append(_indented(Text.assemble((one.optimizer, "bold"), f": {counts}")))
             parts += [part for text in sentences(one) for part in _diagnosed(text)]
+            parts += [_whole(Text("    ") + line) for line in zone_axis(one)]
         parts.append("")
         if self.winner is not None:
             # Not indented: it is there to be pasted.

@@ -16,6 +16,7 @@ from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
 from lrsearch.report.tables import by_layer_fields
+from lrsearch.report.zones import plain_axis
 from lrsearch.text import counted
 from lrsearch.version import __version__
 
@@ -46,6 +47,8 @@ def markdown(material: Material) -> str:
     for found in answer.diagnosis:
         lines = [f"**{found.optimizer}** ({counts_words(Counter(found.counts))})", "", _list(sentences(found))]
         parts.append("\n".join(lines))
+        if axis := plain_axis(found):
+            parts.append(_code(axis, "text"))
     if said.order:
         parts += [
             f"### The best {min(SHOWN, len(said.order))} of {counted(len(said.order), 'complete trial')}",

@@ -22,6 +22,7 @@ from lrsearch.report.contents import Contents, contents
 from lrsearch.report.figure import N_COLOURS, families
 from lrsearch.report.status import counts_words
 from lrsearch.report.trial_rows import trial_rows
+from lrsearch.report.zones import plain_axis
 from lrsearch.trial import State
 from lrsearch.version import __version__
 
@@ -92,7 +93,10 @@ def _update(said: Contents) -> dict[str, Any]:
         "answer": written.get_template("answer.html").render(
             answer=said.answer,
             levels_header=study_words.HEADER,
-            diagnosis=[(d.optimizer, counts_words(Counter(d.counts)), sentences(d)) for d in said.answer.diagnosis],
+            diagnosis=[
+                (d.optimizer, counts_words(Counter(d.counts)), sentences(d), plain_axis(d))
+                for d in said.answer.diagnosis
+            ],
         ),
         "run": written.get_template("run.html").render(run=said.run, study_file=said.study_file),
     }

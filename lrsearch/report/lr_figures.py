@@ -7,6 +7,7 @@ from typing import Any
 from lrsearch import domain
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.material import Material
+from lrsearch.analysis.safe_interval import ZoneKind
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, families, grouped, hover, marker, meta, short
 from lrsearch.spec.study import StudySpec
@@ -85,13 +86,19 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
         },
         n_marks=n_marks,
         empty="" if n_marks else f"No trial of {name} has completed an epoch or ended.",
-        header=("too low up to", "good from", "good to", "too high from", "best at", "trials"),
+        header=(
+            *("too low up to", "safe from", "safe to", "middle", "octaves"),
+            *("unstable from", "diverged from", "best at", "trials"),
+        ),
         rows=(
             (
-                words.rate(found.too_low.lr if found.too_low else None),
-                words.rate(found.good_low),
-                words.rate(found.good_high),
-                words.rate(found.too_high.lr if found.too_high else None),
+                words.rate(_end(found, ZoneKind.TOO_LOW)),
+                words.rate(found.safe.low),
+                words.rate(found.safe.high),
+                words.rate(found.safe.centre),
+                words.NOTHING if found.safe.octaves is None else f"{found.safe.octaves:.1f}",
+                words.rate(_begin(found, ZoneKind.UNSTABLE)),
+                words.rate(_begin(found, ZoneKind.DIVERGED)),
                 words.rate(found.best_lr),
                 str(len(mine)),
             ),
@@ -106,18 +113,29 @@ def _figure(material: Material, found: OptimizerDiagnosis, winner: Trial | None)
     )
 
 
+def _end(found: OptimizerDiagnosis, kind: ZoneKind) -> float | None:
+    zone = found.safe.zone(kind)
+    return None if zone is None else zone.high
+
+
+def _begin(found: OptimizerDiagnosis, kind: ZoneKind) -> float | None:
+    zone = found.safe.zone(kind)
+    return None if zone is None else zone.low
+
+
 def _finding(found: OptimizerDiagnosis, spec: StudySpec) -> str:
     """Say in short what ``sentences`` says at length beside the answer."""
-    if found.best_value is None or not found.enough:
+    safe = found.safe
+    if found.best_value is None or safe.low is None:
         return " ".join(sentences(found))
     best = words.objective_value(found.best_value, spec)
     said = [f"Best {best} at lr {words.rate(found.best_lr)}"]
-    if found.n_good > 1:
-        said.append(f"good from {words.rate(found.good_low)} to {words.rate(found.good_high)}")
-    if found.too_high is not None:
-        said.append(f"too high from {words.rate(found.too_high.lr)}")
-    if found.too_low is not None:
-        said.append(f"too low up to {words.rate(found.too_low.lr)}")
+    said.append(f"safe from {words.rate(safe.low)} to {words.rate(safe.high)}")
+    if (end := _end(found, ZoneKind.TOO_LOW)) is not None:
+        said.append(f"too low up to {words.rate(end)}")
+    for kind in (ZoneKind.UNSTABLE, ZoneKind.DIVERGED):
+        if (begin := _begin(found, kind)) is not None:
+            said.append(f"{kind} from {words.rate(begin)}")
     return f"{'; '.join(said)}."
 
 
@@ -145,14 +163,17 @@ def _ends(spec: StudySpec, name: OptimizerName, trials: Sequence[Trial]) -> tupl
     return low - room, high + room
 
 
+def _spans(found: OptimizerDiagnosis, low: float, high: float) -> list[tuple[float, float, ZoneKind]]:
+    """Return where each zone is drawn: the lowest from the left edge of the chart on, the highest to the right one."""
+    zones = found.safe.zones
+    begins = [low if zone.kind == ZoneKind.TOO_LOW else zone.low for zone in zones]
+    ends = [zone.high for zone in zones]
+    if zones and zones[-1].kind in (ZoneKind.UNSTABLE, ZoneKind.DIVERGED):
+        ends[-1] = high
+    return [(begin, end, zone.kind) for begin, end, zone in zip(begins, ends, zones, strict=True)]
+
+
 def _shades(found: OptimizerDiagnosis, low: float, high: float) -> list[dict[str, Any]]:
-    spans = []
-    if found.too_low is not None:
-        spans.append((low, found.too_low.lr, "@bad-fill"))
-    if found.enough and found.good_low is not None and found.good_high is not None:
-        spans.append((found.good_low, found.good_high, "@good-fill"))
-    if found.too_high is not None:
-        spans.append((found.too_high.lr, high, "@bad-fill"))
     return [
         {
             "type": "rect",
@@ -162,23 +183,21 @@ def _shades(found: OptimizerDiagnosis, low: float, high: float) -> list[dict[str
             "x1": short(x1),
             "y0": 0,
             "y1": 1,
-            "fillcolor": fill,
+            "fillcolor": "@good-fill" if kind == ZoneKind.GOOD else "@bad-fill",
             "line": {"width": 0},
             "layer": "below",
         }
-        for x0, x1, fill in spans
+        for x0, x1, kind in _spans(found, low, high)
     ]
 
 
 def _labels(found: OptimizerDiagnosis, low: float, high: float) -> list[dict[str, Any]]:
     # An annotation on a logarithmic axis stands at the power of ten.
-    said: list[tuple[float, str, str]] = []
-    if found.too_low is not None:
-        said.append((low, "too low", "left"))
-    if found.enough and found.good_low is not None and found.good_high is not None:
-        said.append(((math.log10(found.good_low) + math.log10(found.good_high)) / 2, "good", "center"))
-    if found.too_high is not None:
-        said.append((high, "too high", "right"))
+    anchors = {ZoneKind.TOO_LOW: "left", ZoneKind.DIVERGED: "right"}
+    said = [
+        (low if kind == ZoneKind.TOO_LOW else high if kind == ZoneKind.DIVERGED else _middle(x0, x1), kind)
+        for x0, x1, kind in _spans(found, 10**low, 10**high)
+    ]
     return [
         {
             "xref": "x",
@@ -186,10 +205,14 @@ def _labels(found: OptimizerDiagnosis, low: float, high: float) -> list[dict[str
             "x": short(x),
             "y": 1,
             "yanchor": "bottom",
-            "xanchor": anchor,
-            "text": text,
+            "xanchor": anchors.get(kind, "center"),
+            "text": kind.value,
             "showarrow": False,
             "font": {"size": 12, "color": "@muted"},
         }
-        for x, text, anchor in said
+        for x, kind in said
     ]
+
+
+def _middle(begin: float, end: float) -> float:
+    return (math.log10(begin) + math.log10(end)) / 2

@@ -18,6 +18,7 @@ from lrsearch.report.chart import sparkline
 from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import LiveState, Running, eta_seconds, progress
 from lrsearch.report.status import counts_words
+from lrsearch.report.zones import plain_axis
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import Trial
@@ -59,7 +60,9 @@ def line(state: LiveState, now: float, said: str = "") -> str:
 
 def answer(found: Answer) -> str:
     """Return what ``lrsearch best`` says."""
-    diagnosis = [(one.optimizer, counts_words(Counter(one.counts)), sentences(one)) for one in found.diagnosis]
+    diagnosis = [
+        (one.optimizer, counts_words(Counter(one.counts)), sentences(one), plain_axis(one)) for one in found.diagnosis
+    ]
     return _templates().get_template("notebook_answer.html").render(answer=found, diagnosis=diagnosis)
 
 

@@ -131,6 +131,8 @@ class SearchSpace(Strict):
     """The same said by its step: the learning rate of a level over that of the next."""
     backbone_ratio: Annotated[Domain, number(0, 1, low_open=True)] | None = None
     """Factor upon the learning rates of all levels but the head."""
+    auto_extend: bool | None = None
+    """Whether a range of learning rates moves outwards where the best trial lies at its edge; None: no."""
     optimizer: OptimizerSpace = OptimizerSpace.model_validate({name: {} for name in DEFAULT_OPTIMIZERS})  # type: ignore[valid-type]
     schedule: ScheduleSpace = ScheduleSpace.model_validate({name: {} for name in DEFAULT_SCHEDULES})  # type: ignore[valid-type]
 
@@ -143,6 +145,11 @@ class SearchSpace(Strict):
     @classmethod
     def _schedule_names(cls, raw: object) -> object:
         return _named(raw, tuple(FAMILIES), "schedule")
+
+    @field_validator("auto_extend", mode="before")
+    @classmethod
+    def _unsaid(cls, raw: object) -> object:
+        return None if raw is False else raw  # a study that says no is the same as one that says nothing
 
     @model_validator(mode="after")
     def _rates_by_layer(self) -> Self:

@@ -1,0 +1,353 @@
+"""How far one may stray from the best learning rate: the safe interval of an optimizer, and the zones around it.
+
+Each trial is one answer to one question: did it end close enough to the best? Two edges on the logarithmic axis explain
+the answers: below the lower one a learning rate is too low, above the upper one too high; a third edge says where
+trainings begin to diverge. Edges are soft, other settings of a trial may have spoilt it wherever it lies, and a larger
+batch may move all edges upwards. How well each place of the edges explains the trials is computed on a grid, and what
+is said of a learning rate is the mean over all places, weighted so (Bayes' rule with even priors).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsearch.analysis.precision import tolerance
+from lrsearch.analysis.ranking import best
+from lrsearch.analysis.verdicts import Verdict, verdicts
+from lrsearch.spec.study import StudySpec
+from lrsearch.trial import State, Trial
+
+Floats = NDArray[np.float64]
+
+ERRORS = 2.0
+"""Standard errors of the best score that a training inside may end below it."""
+LEAST_POINTS = 0.01
+"""What it may end below it at least, of a share of images: nobody minds less."""
+PROBABILITY = 0.05
+"""Of divergence, at most, inside."""
+CERTAINTY = 0.75
+"""Of being between the edges, at least, at either end of the interval; inside it is higher."""
+
+ENOUGH_FINISHED = 5
+"""Complete, pruned and diverged trials of an optimizer below which nothing is claimed about it."""
+ENOUGH_COMPLETE = 2
+"""Complete ones likewise."""
+ENOUGH_GOOD = 3
+"""Trials close enough to the best, that among them, below which there is no interval."""
+
+STEP = 0.5
+"""Between two places of an edge [octaves]."""
+BEYOND = 3.0
+"""How far beyond the trials an edge is looked for [octaves]."""
+FINE = 8
+"""Learning rates in an octave at which zones may begin."""
+SOFTNESS = (0.2, 0.5, 1.0)
+"""How far from an edge three of four trials lie on their side of it, over ln 3 [octaves]."""
+SPOILT = (0.02, 0.1, 0.25, 0.5)
+"""Trials between the edges that other settings have spoilt [parts of all]."""
+BATCH_EXPONENTS = (0.0, 0.5, 1.0)
+"""By which power of the batch size edges move: not at all, the square root (Krizhevsky 2014), in proportion (Goyal et
+al. 2017)."""
+PRUNED_RIGHT = 0.8
+"""Pruned trials that would have ended as they stood at their last epoch, good or short [parts of all]."""
+STRAY = 0.005
+"""Trainings that diverge whatever the rate [parts of all]."""
+
+
+class ZoneKind(StrEnum):
+    """What learning rates of a zone do."""
+
+    TOO_LOW = "too low"
+    GOOD = "good"
+    UNSTABLE = "unstable"
+    DIVERGED = "diverged"
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Neighbouring learning rates of one kind, with the trials that lie there."""
+
+    kind: ZoneKind
+    low: float
+    """The learning rate where it begins; at the end of the axis that where trials begin."""
+    high: float
+    n: int
+    """Trials there that ended as complete, pruned or diverged."""
+    n_good: int
+    """Of them close enough to the best; those that were pruned by their scores at that epoch."""
+    n_short: int
+    """Too far from it, likewise."""
+    n_pruned: int
+    """Of the short ones those that were pruned."""
+    n_diverged: int
+
+
+@dataclass(frozen=True, slots=True)
+class SafeInterval:
+    """The learning rates that end close to the best and seldom diverge, and what lies around them."""
+
+    distance: float | None
+    """How far from the best a training inside may end, in the study's metric; None where none was trained through."""
+    floor: float | None
+    """What a training inside therefore comes to at least (at most, of a loss)."""
+    probability: float
+    """Of divergence, at most, inside."""
+    low: float | None
+    """None where there is no interval; ``why_none`` says why."""
+    high: float | None
+    centre: float | None
+    """The learning rate that is equally many octaves from both ends: the robust choice."""
+    octaves: float | None
+    """Its width: how often a learning rate doubles from one end to the other."""
+    open_low: bool
+    """Whether it ends only because no lower learning rate was tried."""
+    open_high: bool
+    why_none: str
+    zones: tuple[Zone, ...]
+    """By learning rate, lowest first; what lies between two of them is not known. Without an interval at most that from
+    which on every trial diverged."""
+
+    def zone(self, kind: ZoneKind) -> Zone | None:
+        """Return the zone of a kind, or None where there is none."""
+        return next((one for one in self.zones if one.kind == kind), None)
+
+
+def allowed_distance(spec: StudySpec, score: float) -> float:
+    """Return how far from the best ``score`` a safe learning rate may end.
+
+    Two standard errors of a share of images, and a point at least; or twice what is close of another metric.
+    """
+    distance = ERRORS * tolerance(spec).width(score)
+    return max(distance, LEAST_POINTS) if spec.metric.is_share else distance
+
+
+def safe_interval(trials: Sequence[Trial], spec: StudySpec) -> SafeInterval:
+    """Return the safe interval of one optimizer, whose finished trials these are, each setting and seed once.
+
+    It is that of the best trial's other settings: those of the others are allowed to have spoilt their trials.
+    """
+    top = best(trials, spec.metric.direction)
+    if top is None or top.outcome is None or top.outcome.value is None:
+        return _none(_evidence(trials, spec, math.nan), "no trial was trained through", None, None)
+    value = top.outcome.value
+    distance = allowed_distance(spec, value)
+    floor = value - distance if spec.metric.maximize else value + distance
+    seen = _evidence(trials, spec, floor)
+    if tolerance(spec).is_guess(value):
+        return _none(seen, "the best trial is no better than a guess", distance, floor)
+    have = {
+        "finished": (len(seen.x), ENOUGH_FINISHED),
+        "complete": (int(np.sum(seen.complete)), ENOUGH_COMPLETE),
+        "close to the best": (int(np.sum(seen.kind == _GOOD)), ENOUGH_GOOD),
+    }
+    for what, (n, needed) in have.items():
+        if n < needed:
+            return _none(seen, f"{n} {what}, {needed} are needed", distance, floor)
+    return _found(seen, top, distance, floor)
+
+
+_GOOD, _SHORT, _DIVERGED, _UNDECIDED = range(4)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Finished trials, lowest learning rate first."""
+
+    x: Floats
+    """Learning rates [octaves]."""
+    batch: Floats
+    """Batch sizes [octaves]."""
+    kind: NDArray[np.int64]
+    complete: NDArray[np.bool_]
+    pruned: NDArray[np.bool_]
+    stayed: NDArray[np.bool_]
+    """Whether the trial has shown that it does not diverge: its learning rate has been at its peak."""
+
+
+def _evidence(trials: Sequence[Trial], spec: StudySpec, floor: float) -> _Evidence:
+    judged = verdicts(trials, spec)
+    reached = [t for t in trials if t.state == State.COMPLETE and _reaches(_score(t), floor, spec)]
+    rows = []
+    for trial in trials:
+        if trial.number not in judged:
+            continue
+        complete, pruned = trial.state == State.COMPLETE, trial.state == State.PRUNED
+        kind = _UNDECIDED
+        if judged[trial.number] == Verdict.DIVERGED:
+            kind = _DIVERGED
+        elif complete:
+            kind = _GOOD if _reaches(_score(trial), floor, spec) else _SHORT
+        elif judged[trial.number] == Verdict.FAR:
+            kind = _SHORT
+        elif pruned and _keeps_up(trial, reached, spec):
+            kind = _GOOD
+        stayed = complete or (pruned and any(row.comparable for row in trial.metrics))
+        octave, batch = math.log2(trial.config.optimizer.peak_lr), math.log2(trial.config.batch_size)
+        rows.append((octave, batch, kind, complete, pruned, stayed))
+    columns = list(zip(*sorted(rows), strict=True)) or [()] * 6
+    x, batches, kinds = np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64)
+    return _Evidence(x, batches, kinds, *(np.array(column, bool) for column in columns[3:]))
+
+
+def _keeps_up(pruned: Trial, reached: Sequence[Trial], spec: StudySpec) -> bool:
+    """Whether a trial was, when it was pruned, as close to the best of the good ones as it would have to end."""
+    if not pruned.metrics or pruned.metrics[-1].rung_score is None:
+        return False
+    last = pruned.metrics[-1]
+    at_that_epoch = [row for other in reached for row in other.metrics if row.epoch == last.epoch and row.comparable]
+    scores = [row.rung_score for row in at_that_epoch if row.rung_score is not None]
+    if not scores or last.rung_score is None:
+        return False
+    ahead = max(scores) if spec.metric.maximize else min(scores)
+    distance = allowed_distance(spec, ahead)
+    return _reaches(last.rung_score, ahead - distance if spec.metric.maximize else ahead + distance, spec)
+
+
+def _reaches(score: float, floor: float, spec: StudySpec) -> bool:
+    # Accuracies are multiples of 1/n: without the slack, rounding would decide at the edge.
+    return score >= floor - 1e-9 if spec.metric.maximize else score <= floor + 1e-9
+
+
+def _score(trial: Trial) -> float:
+    return math.nan if trial.outcome is None or trial.outcome.value is None else trial.outcome.value
+
+
+def _none(seen: _Evidence, why: str, distance: float | None, floor: float | None) -> SafeInterval:
+    others = np.flatnonzero(seen.kind != _DIVERGED)
+    # A learning rate that was tried twice, and once did not diverge, is none from which on every trial did.
+    above = seen.x > seen.x[others[-1]] if len(others) else np.ones(len(seen.x), bool)
+    zones = (_zone(seen, ZoneKind.DIVERGED, float(seen.x[above][0]), float(seen.x[-1])),) if above.any() else ()
+    return SafeInterval(
+        distance,
+        floor,
+        PROBABILITY,
+        low=None,
+        high=None,
+        centre=None,
+        octaves=None,
+        open_low=False,
+        open_high=False,
+        why_none=why,
+        zones=zones,
+    )
+
+
+def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeInterval:
+    moved = seen.batch - math.log2(top.config.batch_size)
+    first, last = float(seen.x[0]), float(seen.x[-1])
+    at = np.linspace(first, last, max(math.ceil((last - first) * FINE), 1) + 1)
+    too_low, between = _between_edges(seen, moved, at)
+    diverging = _diverging(seen, moved, at)
+    inside = (between >= CERTAINTY) & (diverging <= PROBABILITY)
+    if not inside.any():
+        return _none(seen, "good and bad learning rates lie too close together", distance, floor)
+    begin, end = _longest(inside)
+    low, high = float(at[begin]), float(at[end])
+    marks: list[tuple[ZoneKind, float, float]] = []
+    below = at[:begin][too_low[:begin] >= CERTAINTY]
+    if len(below):
+        marks.append((ZoneKind.TOO_LOW, first, float(below[-1])))
+    marks.append((ZoneKind.GOOD, low, high))
+    above, breaks = at[end + 1 :], diverging[end + 1 :]
+    bad = 1 - between[end + 1 :] >= CERTAINTY
+    broken = breaks >= 0.5
+    until = float(above[broken][0]) if broken.any() else last
+    unstable = above[(bad | (breaks > PROBABILITY)) & (above < until)]
+    if len(unstable):
+        marks.append((ZoneKind.UNSTABLE, float(unstable[0]), until))
+    if broken.any():
+        marks.append((ZoneKind.DIVERGED, until, last))
+    zones = tuple(_zone(seen, *mark) for mark in marks)
+    return SafeInterval(
+        distance,
+        floor,
+        PROBABILITY,
+        low=2**low,
+        high=2**high,
+        centre=2 ** ((low + high) / 2),
+        octaves=high - low,
+        open_low=begin == 0,
+        open_high=end == len(at) - 1,
+        why_none="",
+        zones=zones,
+    )
+
+
+def _between_edges(seen: _Evidence, moved: Floats, at: Floats) -> tuple[Floats, Floats]:
+    """Return how probably each learning rate is below the lower edge, and how probably between the edges.
+
+    For every pair of edges, softness, part that is spoilt and exponent of the batch size the probability of what was
+    seen is computed; the answers are their means, weighted by it.
+    """
+    places = np.arange(seen.x[0] - BEYOND, seen.x[-1] + BEYOND + STEP, STEP)
+    lower, upper = (places[index] for index in np.triu_indices(len(places), 1))
+    weights, below, inside = [], [], []
+    for exponent in BATCH_EXPONENTS:
+        x = seen.x - exponent * moved
+        for softness in SOFTNESS:
+            over_lower = _sigmoid((x - lower[:, None]) / softness)
+            under_upper = _sigmoid((upper[:, None] - x) / softness)
+            for spoilt in SPOILT:
+                good = (1 - spoilt) * over_lower * under_upper
+                # Nothing diverges for a learning rate that is too low.
+                held = (1 - spoilt) * under_upper
+                right = np.where(seen.pruned, PRUNED_RIGHT, 1.0)
+                as_good = right * good + (1 - right) * (1 - good)
+                told = np.choose(seen.kind, (as_good, 1 - as_good, 1 - held, np.ones_like(good)))
+                weights.append(np.log(np.maximum(told, 1e-300)).sum(axis=1))
+            reach_lower = _sigmoid((at - lower[:, None]) / softness)
+            below.append(1 - reach_lower)
+            inside.append(reach_lower * _sigmoid((upper[:, None] - at) / softness))
+    shape = (len(BATCH_EXPONENTS) * len(SOFTNESS), len(SPOILT), len(lower))
+    weight = np.exp(np.array(weights) - np.max(weights)).reshape(shape).sum(axis=1)
+    weight /= weight.sum()
+    return np.einsum("ap,apx->x", weight, np.array(below)), np.einsum("ap,apx->x", weight, np.array(inside))
+
+
+def _diverging(seen: _Evidence, moved: Floats, at: Floats) -> Floats:
+    """Return how probably a training diverges at each learning rate, by the same rule with one edge."""
+    places = np.arange(seen.x[0] - BEYOND, seen.x[-1] + 2 * BEYOND + STEP, STEP)[:, None]
+    broke = seen.kind == _DIVERGED
+    known = broke | seen.stayed
+    weights, diverging = [], []
+    for exponent in BATCH_EXPONENTS:
+        x = (seen.x - exponent * moved)[known]
+        for softness in SOFTNESS:
+            over = STRAY + (1 - STRAY) * _sigmoid((x - places) / softness)
+            told = np.where(broke[known], over, 1 - over)
+            weights.append(np.log(np.maximum(told, 1e-300)).sum(axis=1))
+            diverging.append(STRAY + (1 - STRAY) * _sigmoid((at - places) / softness))
+    weight = np.exp(np.array(weights) - np.max(weights))
+    return np.einsum("ap,apx->x", weight / weight.sum(), np.array(diverging))
+
+
+def _sigmoid(z: Floats) -> Floats:
+    found: Floats = 0.5 * (1 + np.tanh(0.5 * z))
+    return found
+
+
+def _longest(inside: NDArray[np.bool_]) -> tuple[int, int]:
+    """Return the first and the last index of the longest run of true values; there is one."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], inside, [False])).astype(np.int8)))
+    begins, ends = edges[::2], edges[1::2] - 1
+    index = int(np.argmax(ends - begins))
+    return int(begins[index]), int(ends[index])
+
+
+def _zone(seen: _Evidence, kind: ZoneKind, low: float, high: float) -> Zone:
+    there = (seen.x >= low - 1e-9) & (seen.x <= high + 1e-9)
+    short = there & (seen.kind == _SHORT)
+    return Zone(
+        kind,
+        2**low,
+        2**high,
+        n=int(there.sum()),
+        n_good=int((there & (seen.kind == _GOOD)).sum()),
+        n_short=int(short.sum()),
+        n_pruned=int((short & seen.pruned).sum()),
+        n_diverged=int((there & (seen.kind == _DIVERGED)).sum()),
+    )

@@ -1,0 +1,271 @@
+"""What was wrong with one training, in words that a person acts on, and the learning rate to try next."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+import numpy as np
+
+from lrsearch.spec.bounds import HIGHEST, LOWEST
+from lrsearch.spec.study import StudySpec
+from lrsearch.trial import EpochMetrics, Reason, State, Trial
+
+FEWEST = 3
+"""Epochs below which a loss that falls is not judged."""
+BOUNCE = 0.10
+"""Part by which a loss rises from one epoch to the next where it bounces."""
+LEAST_BOUNCE = 0.01
+"""Part of the loss of a guess that a bounce has at least: near 0 every loss jumps by parts of itself."""
+BOUNCES = 0.15
+"""Part of the epochs, and two at least, in which an unstable training bounces."""
+RISE = 0.10
+"""Part by which the validation loss has risen above its lowest where a training overfits."""
+SLOW = 0.25
+"""Part of all that the training loss fell which it fell in the second half of the learning, where it is too slow."""
+LEARNED = 0.15
+"""Part of the loss of a guess below which a training loss is not called too high."""
+STILL = 0.05
+"""Part by which the training loss falls over the last part of the epochs, at most, where it stands still."""
+STILL_OF_ALL = 0.02
+"""Likewise, of all that it fell: what has hardly begun to fall falls by small parts of itself."""
+LAST = 0.4
+"""That last part."""
+ANNEALED = 0.3
+"""Part of the peak below which a learning rate is called annealed."""
+UNMOVED = 0.02
+"""Part of the loss of a guess that a loss has to move to be called moved."""
+
+
+class Condition(StrEnum):
+    """How a training went."""
+
+    DIVERGED = "diverged"
+    UNSTABLE = "unstable"
+    """Its loss bounces."""
+    TOO_SLOW = "too slow"
+    """Its loss was still falling, from far above, when the training ended."""
+    PLATEAUED = "plateaued"
+    """Its loss stands still before it is low."""
+    OVERFITTING = "overfitting"
+    """Its validation loss rises while its training loss falls."""
+    AT_CHANCE = "stuck at chance"
+    HEALTHY = "healthy"
+    UNKNOWN = "unknown"
+    """Too few epochs to say, or none of the numbers that it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialDiagnosis:
+    """One training, judged by its epochs."""
+
+    condition: Condition
+    sentence: str
+    """What was seen, and what to do."""
+    next_lr: float | None
+    """The peak learning rate to try next, that of the trial where it is not to blame; None where nothing is known."""
+
+
+def diagnose_trial(trial: Trial, spec: StudySpec) -> TrialDiagnosis:
+    """Return how a trial went; a running one as it stands."""
+    counts = spec.facts.validation_counts
+    n_classes = len(spec.facts.classes)
+    chance = max(counts) / sum(counts) if counts and sum(counts) else 1 / n_classes if n_classes else 0.0
+    return judge(trial, chance, n_classes)
+
+
+def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
+    """Return the same, of ``n_classes`` of which the largest makes up the part ``chance``; 0: nobody knows."""
+    reason = None if trial.outcome is None else trial.outcome.reason
+    if reason == Reason.OVERFLOWING:
+        said = "Gradients left the range of fp16, which says nothing of the learning rate: train in bf16 or fp32."
+        return TrialDiagnosis(Condition.UNKNOWN, said, None)
+    peak, rows = trial.config.optimizer.peak_lr, trial.metrics
+    if trial.state == State.DIVERGED or any(math.isinf(row.train_loss) for row in rows):
+        return _diverged(trial)
+    told = [row for row in rows if math.isfinite(row.train_loss) and math.isfinite(row.val_loss)]
+    if not told or len(told) < len(rows):
+        what = "no epoch was completed" if not rows else "it tells no losses, or not of every epoch"
+        return TrialDiagnosis(Condition.UNKNOWN, f"Nothing can be said: {what}.", None)
+    guess = math.log(n_classes) if n_classes > 1 else told[0].train_loss
+    seen = _Seen(trial, told, guess, chance)
+    for rule in (_at_chance, _unstable, _overfitting, _plateaued, _too_slow):
+        found = rule(seen)
+        if found is not None:
+            return found
+    if len(told) < FEWEST:
+        said = f"Too early to say: {len(told)} of {trial.config.epochs} epochs."
+        return TrialDiagnosis(Condition.UNKNOWN, said, None)
+    best = min(told, key=lambda row: row.val_loss)
+    said = f"Healthy: the loss fell to {best.val_loss:.3g} without bouncing; keep lr {_lr(peak)}."
+    return TrialDiagnosis(Condition.HEALTHY, said, peak)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    trial: Trial
+    rows: Sequence[EpochMetrics]
+    guess: float
+    """The loss of a guess [nats/example]."""
+    chance: float
+
+    @property
+    def peak(self) -> float:
+        return self.trial.config.optimizer.peak_lr
+
+    @property
+    def last(self) -> EpochMetrics:
+        return self.rows[-1]
+
+
+def _diverged(trial: Trial) -> TrialDiagnosis:
+    peak, outcome, rows = trial.config.optimizer.peak_lr, trial.outcome, trial.metrics
+    step = None if outcome is None else outcome.step
+    # The watch may say so epochs later, of an update long before.
+    at_once = len(rows) < 2 or (step is not None and step < rows[0].step)
+    begun = outcome.lr if outcome is not None and outcome.lr else peak
+    rate = _clipped(min(peak, begun) / (10 if at_once else 3))
+    where = "" if step is None else f" at step {step}, lr {_lr(begun)}"
+    said = f"Diverged{where}: the learning rate is too high; try lr {_lr(rate)}."
+    return TrialDiagnosis(Condition.DIVERGED, said, rate)
+
+
+def _at_chance(seen: _Seen) -> TrialDiagnosis | None:
+    rows, chance, guess = seen.rows, seen.chance, seen.guess
+    accuracies = [row.val_accuracy for row in rows]
+    if not chance or not math.isfinite(accuracies[-1]) or accuracies[-1] > _hardly_above(chance):
+        return None
+    said = f"Stuck at chance (accuracy {accuracies[-1]:.3g}, a guess has {chance:.3g})"
+    lost = max(accuracies) > 2 * _hardly_above(chance)
+    exploded = max(row.train_loss for row in rows) > 1.15 * guess and rows[-1].train_loss < 3 * guess
+    moved = rows[0].train_loss - rows[-1].train_loss
+    if lost or (exploded and abs(moved) > UNMOVED * guess):
+        rate = _clipped(seen.peak / 10)
+        why = "what was learned was lost" if lost else f"its loss rose to {max(r.train_loss for r in rows):.3g} first"
+        return TrialDiagnosis(
+            Condition.AT_CHANCE, f"{said}: {why}, so that the learning rate is too high; try lr {_lr(rate)}.", rate
+        )
+    if abs(moved) > 2 * UNMOVED * guess:
+        return None  # it moves, and is judged by how fast
+    rate = _clipped(seen.peak * 100)
+    why = f"the loss has not moved from {rows[0].train_loss:.3g} in {_epochs(len(rows))}"
+    return TrialDiagnosis(
+        Condition.AT_CHANCE, f"{said}: {why}, so that the learning rate is too low; try lr {_lr(rate)}.", rate
+    )
+
+
+def _hardly_above(chance: float) -> float:
+    """Return the accuracy up to which a training is at chance: half as much again, and half-way to 1 at most."""
+    return min(1.5 * chance, (1 + chance) / 2)
+
+
+def _unstable(seen: _Seen) -> TrialDiagnosis | None:
+    rows = seen.rows
+    worst = max(rows, key=lambda row: row.train_loss)
+    exploded = worst.train_loss > (3 if worst is rows[0] else 1.5) * seen.guess
+    steady = [(a, b) for a, b in pairwise(rows) if b.lr <= 1.05 * a.lr]
+    least = LEAST_BOUNCE * seen.guess
+    jumps = [b.train_loss / a.train_loss - 1 for a, b in steady if _jumped(a.train_loss, b.train_loss, least)]
+    # A validation loss that rises for good is overfitting; one that bounces comes back.
+    losses = [row.val_loss for row in rows]
+    returned = sum(
+        _jumped(a, b, least) and c < b - least and _falls_back(a, b, c)
+        for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)
+    )
+    enough = max(2.0, BOUNCES * (len(rows) - 1))
+    if not exploded and len(jumps) < enough and returned < enough:
+        return None
+    rate = _clipped(seen.peak / (10 if exploded else 3))
+    if exploded:
+        times = worst.train_loss / seen.guess
+        what = f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times a guess's"
+    elif len(jumps) >= enough:
+        what = f"the training loss rose in {len(jumps)} of {_epochs(len(rows))}, once by {100 * max(jumps):.0f} %"
+    else:
+        what = f"the validation loss jumped up and came back {returned} times in {_epochs(len(rows))}"
+    said = f"Unstable: {what}; the learning rate is too high, try {_lr(rate)}."
+    return TrialDiagnosis(Condition.UNSTABLE, said, rate)
+
+
+def _jumped(before: float, now: float, least: float) -> bool:
+    return now - before > max(BOUNCE * before, least)
+
+
+def _falls_back(before: float, top: float, after: float) -> bool:
+    """Whether half of a rise is gone an epoch later."""
+    return after <= before + 0.5 * (top - before)
+
+
+def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
+    rows = seen.rows
+    lowest = min(range(len(rows)), key=lambda i: rows[i].val_loss)
+    low, last = rows[lowest], seen.last
+    since = len(rows) - 1 - lowest
+    if since < 2 or last.val_loss <= (1 + RISE) * low.val_loss or last.train_loss >= low.train_loss:
+        return None
+    if last.val_loss <= 1.5 * last.train_loss:
+        return None
+    said = (
+        f"Overfitting: the validation loss is {100 * (last.val_loss / low.val_loss - 1):.0f} % above that of epoch "
+        f"{low.epoch}, while the training loss fell to {last.train_loss:.2g}; train for {_epochs(low.epoch)}, or with "
+        f"more weight decay, augmentation or images. The learning rate is not to blame: keep {_lr(seen.peak)}."
+    )
+    return TrialDiagnosis(Condition.OVERFITTING, said, seen.peak)
+
+
+def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
+    rows = seen.rows
+    if len(rows) < 2 or seen.last.train_loss < LEARNED * seen.guess:
+        return None
+    # What was learned is held against the area under the learning rate, which is how far a small rate could go.
+    rates = np.array([row.lr for row in rows])
+    area = np.cumsum((rates + np.concatenate(([rates[0]], rates[:-1]))) / 2)
+    losses = [row.train_loss for row in rows]
+    begin = max(seen.guess, losses[0])
+    half = float(np.interp(area[-1] / 2, np.concatenate(([0.0], area)), [begin, *losses]))
+    fell, late = begin - losses[-1], half - losses[-1]
+    if fell <= 0 or late < SLOW * fell:
+        return None
+    rate = _clipped(seen.peak * (10 if late > 0.4 * fell else 3))
+    said = (
+        f"Too slow: the training loss was still falling when it ended, at {losses[-1]:.3g} (a guess has "
+        f"{seen.guess:.3g}); the learning rate is too low, try {_lr(rate)}."
+    )
+    return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
+
+
+def _plateaued(seen: _Seen) -> TrialDiagnosis | None:
+    rows = seen.rows
+    n = math.ceil(LAST * len(rows))
+    if n < FEWEST or seen.last.train_loss < 0.02 * seen.guess:
+        return None
+    tail = rows[-n:]
+    half = n // 2
+    early = float(np.mean([row.train_loss for row in tail[:half]]))
+    late = float(np.mean([row.train_loss for row in tail[-half:]]))
+    all_of_it = max(seen.guess, rows[0].train_loss) - late
+    if early - late > min(STILL * early, STILL_OF_ALL * all_of_it):
+        return None
+    if min(row.val_loss for row in tail) < (1 - STILL) * min(row.val_loss for row in rows[:-n]):
+        return None
+    what = f"the training loss has stood at {late:.3g} for {_epochs(n)}"
+    if tail[0].lr < ANNEALED * seen.peak:
+        rate = _clipped(seen.peak * 3)
+        do = f"the learning rate was small too early: let it fall later, or try lr {_lr(rate)}"
+    else:
+        rate = _clipped(seen.peak / 3)
+        do = f"the learning rate keeps it there: let it fall (cosine, step), or try lr {_lr(rate)}"
+    return TrialDiagnosis(Condition.PLATEAUED, f"Plateaued: {what}; {do}.", rate)
+
+
+def _clipped(rate: float) -> float:
+    return float(min(max(rate, LOWEST), HIGHEST))
+
+
+def _lr(rate: float) -> str:
+    return f"{rate:.3g}"
+
+
+def _epochs(n: int) -> str:
+    return "1 epoch" if n == 1 else f"{n} epochs"
