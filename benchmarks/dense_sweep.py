@@ -3,9 +3,10 @@
     python benchmarks/dense_sweep.py --data FOLDER --out FILE.jsonl [--problems mnist_mlp mnist_cnn emoji_resnet9]
                                      [--optimizers sgd adam] [--rates 25] [--seeds 3] [--threads 1] [--schedule cosine]
 
-FOLDER holds MNIST/raw and emoji/pictures. The rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9)
-and from 1e-6 to 1 for adam. A line for each training, in the format of the recorded DeepOBS curves: source, problem,
-optimizer, schedule, lr, seed, n_seeds, batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not
+Other problems: digits_mlp, digits_cnn; other optimizers: adamw, rmsprop. FOLDER holds MNIST/raw and emoji/pictures. The
+rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9) and from 1e-6 to 1 for the others. A line for
+each training, in the format of the recorded DeepOBS curves: source, problem, optimizer, schedule, lr, seed, n_seeds,
+batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not
 finite), and diverged, the update at which the watch called it so. Run again it goes on where it stopped.
 """
 
@@ -23,17 +24,23 @@ from lrsearch.spec import file as study_file
 from lrsearch.training.serial import SerialEngine
 from lrsearch.trial import Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
 
-RATES = {"sgd": (1e-4, 10.0), "adam": (1e-6, 1.0)}
+RATES = {"sgd": (1e-4, 10.0), "adam": (1e-6, 1.0), "adamw": (1e-6, 1.0), "rmsprop": (1e-6, 1.0)}
 OPTIMIZERS = {
     "sgd": {"weight_decay": 5e-4, "momentum": 0.9, "dampening": 0.0, "nesterov": False},
     "adam": {"weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "adamw": {"weight_decay": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8},
+    "rmsprop": {"weight_decay": 0.0, "alpha": 0.99, "momentum": 0.0, "eps": 1e-8},
 }
 PROBLEMS: dict[str, tuple[dict[str, Any], int]] = {
     "mnist_mlp": ({"dataset": {"name": "mnist", "limit": 2500}, "model": {"name": "mlp"}}, 10),
     "mnist_cnn": ({"dataset": {"name": "mnist", "limit": 2500}, "model": {"name": "cnn"}}, 10),
     "emoji_resnet9": ({"dataset": {"name": "folder:EMOJI", "image_size": 32}, "model": {"name": "resnet9"}}, 6),
+    "digits_mlp": ({"dataset": {"name": "digits"}, "model": {"name": "mlp"}}, 10),
+    "digits_cnn": ({"dataset": {"name": "digits"}, "model": {"name": "cnn"}}, 10),
 }
 """What is trained, and for how many epochs."""
+FIRST_PROBLEMS, FIRST_OPTIMIZERS = ("mnist_mlp", "mnist_cnn", "emoji_resnet9"), ("sgd", "adam")
+"""Of these where none is named."""
 BATCH = 64
 
 
@@ -70,8 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--problems", nargs="+", choices=[*PROBLEMS], default=[*PROBLEMS])
-    parser.add_argument("--optimizers", nargs="+", choices=[*OPTIMIZERS], default=[*OPTIMIZERS])
+    parser.add_argument("--problems", nargs="+", choices=[*PROBLEMS], default=[*FIRST_PROBLEMS])
+    parser.add_argument("--optimizers", nargs="+", choices=[*OPTIMIZERS], default=[*FIRST_OPTIMIZERS])
     parser.add_argument("--rates", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)

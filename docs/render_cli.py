@@ -137,6 +137,8 @@ MEANINGS: dict[str, str] = {
     "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
     "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end "
     "the search.",
+    "budget.stop": "`converged`: the search ends before its budget does, once the rest of it is expected to gain less than "
+    "noise hides ([when to stop](guide.md#when-to-stop)).",
     "sampler.name": "Who proposes settings. `gp` and `qmc` need a space with one optimizer and one schedule.",
     "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first trials count.",
     "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that "
@@ -283,6 +285,7 @@ UNSET: dict[str, str] = {
     "space.backbone_ratio": "none",
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
+    "budget.stop": "the budget alone ends it",
     "space.seed": "the study's `seed`",
     "pruner.min_resource": "a fifth of `epochs`",
     "workers.trial_seconds": "no limit",

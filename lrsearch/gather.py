@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from lrsearch.analysis.confirmation import Confirmation, confirmation
 from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.study import StudySpec
+from lrsearch.store import range_tests
 from lrsearch.store.importance import importances
 from lrsearch.store.study import Study
-from lrsearch.trial import State, Trial
+from lrsearch.trial import Role, State, Trial
 
 if TYPE_CHECKING:
     from lrsearch.report.own_split import OwnSplit
@@ -28,8 +30,18 @@ def gather(study: Study) -> Material:
         str(study.database.place),
         of_ended=importances(complete, ended_early, study.spec),
         of_complete=importances(complete, (), study.spec),
+        confirmation=confirmed(study),
+        range_tests=range_tests.of(study),
         read_at=datetime.now(UTC),
     )
+
+
+def confirmed(study: Study) -> Confirmation | None:
+    """Return what the newest confirmation of a study says; None where none was asked for, or its search goes on."""
+    race = study.race()
+    if race is None or not race.plan.entrants:
+        return None
+    return confirmation(race, study.trials(*Role))
 
 
 def exported(trial: Trial, spec: StudySpec, to: "Target", split: "OwnSplit | None", split_name: str) -> str:

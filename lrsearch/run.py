@@ -23,6 +23,7 @@ from lrsearch.store.keeper import Keeper, Leave
 from lrsearch.store.places import Place
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
+from lrsearch.strategy.strategy import ConfirmOnly
 
 if TYPE_CHECKING:
     from lrsearch.training.engine import Engine
@@ -138,18 +139,22 @@ class Session:
 
         self.study = worker.settle(self.study, self.engine)
 
-    def attend(self, leave: Leave | None = None, *, wait: bool = False) -> Generator[Event]:
+    def attend(
+        self, leave: Leave | None = None, *, wait: bool = False, only_confirm: bool = False
+    ) -> Generator[Event]:
         """Train trials until the budget is used up, then have the winner judged on the test images, once per study.
 
         Args:
             leave: whether to leave.
             wait: whether to stay for what others train.
+            only_confirm: whether to train for a confirmation and to search no further.
         """
         from lrsearch import worker
         from lrsearch.training import device
 
         study, engine = self.study, self.engine
-        claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions)
+        strategy = ConfirmOnly() if only_confirm else None
+        claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions, strategy)
 
         def take_share() -> None:
             others = at_work.on_this_machine(study.database, without=claims.worker)

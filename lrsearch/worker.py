@@ -405,7 +405,7 @@ class _Attempt:
         if outcome.state == State.COMPLETE and self._training is not None:
             content, right = self._training.weights(), self._training.validation_right()
             digest = None if content is None else hashlib.sha256(content).hexdigest()
-            if content is not None and self._claims.would_be_best(outcome):
+            if content is not None and self._claims.would_be_best(self._claim, outcome):
                 weights = self._artifacts.put(content, self._claims.study.id, "safetensors")
         claim = replace(self._claim, checkpoint=self._checkpoint)
         told = self._claims.end(claim, outcome, weights, digest, right)

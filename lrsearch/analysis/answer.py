@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lrsearch.analysis.by_class import ClassScore, balanced, class_scores
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose
 from lrsearch.analysis.levels import is_unbalanced
 from lrsearch.analysis.precision import accuracy_error, as_many, tolerance
@@ -32,7 +33,7 @@ class Findings:
     spec: StudySpec
     trials: tuple[Trial, ...]
     winner: Trial | None
-    """The best of those that were trained through."""
+    """The best of those that were trained through: the confirmed one where the best were confirmed."""
     n_others: int
     """Other complete trials, each setting and seed counted once."""
     close: tuple[int, ...]
@@ -47,12 +48,20 @@ class Findings:
     baseline: Trial | None
     """The trial of the user's setting, once it has ended."""
     diagnosis: tuple[OptimizerDiagnosis, ...]
+    confirmation: Confirmation | None = None
+    """What was confirmed with fresh seeds; None where nothing was, or the search has found a better trial since."""
 
 
-def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
-    """Return what the trials say as they stand."""
+def find(trials: Sequence[Trial], spec: StudySpec, confirmed: Confirmation | None = None) -> Findings:
+    """Return what the trials of the search say as they stand, and what was confirmed of it."""
     order = ranked(once(trials), spec.metric.direction)
     winner = order[0] if order else None
+    if confirmed is not None and (winner is None or not _holds(confirmed, winner)):
+        confirmed = None
+    if confirmed is not None and confirmed.is_decided and confirmed.winner is not None:
+        number = confirmed.settings[confirmed.winner].trial
+        order.sort(key=lambda trial: trial.number != number)  # a stable one: the others stay in their order
+        winner = order[0]
     near = tolerance(spec)
     best = 0.0 if winner is None else value_of(winner)
     return Findings(
@@ -66,7 +75,13 @@ def find(trials: Sequence[Trial], spec: StudySpec) -> Findings:
         by_class=() if winner is None else class_scores(winner, spec.facts),
         baseline=next((t for t in trials if t.origin == "baseline" and t.outcome is not None), None),
         diagnosis=diagnose(trials, spec),
+        confirmation=confirmed,
     )
+
+
+def _holds(confirmed: Confirmation, best: Trial) -> bool:
+    """Whether the best trial of the search is among the settings that were confirmed."""
+    return any(one.config == replace(best.config, seed=one.config.seed) for one in confirmed.settings)
 
 
 def shown_metrics(spec: StudySpec) -> tuple[Metric, ...]:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.trial import Trial
+from lrsearch.trial import RangeTest, Trial
 
 
 class ImportanceRow(Protocol):
@@ -58,5 +59,9 @@ class Material:
     """Importance over complete, pruned and diverged trials; None where nobody has asked."""
     of_complete: ImportanceTable | None = None
     """Importance over complete trials only."""
+    confirmation: Confirmation | None = None
+    """What was confirmed with fresh seeds; None where nothing was asked for."""
+    range_tests: tuple[RangeTest, ...] = ()
+    """Sweeps that were made before it was filed."""
     read_at: datetime | None = None
     """When the study was read, in UTC; not part of what ``update`` returns."""

@@ -26,6 +26,8 @@ FIRST = 10
 """Updates whose mean loss is that of the start, at rates that move nothing yet."""
 DESCENT = 0.75
 """Part of the descent that has been made at the lowest useful rate."""
+AT_ONCE = 0.25
+"""Part of the descent that is made in the first updates where it has begun before them."""
 LOST = 0.5
 """Part of the descent that is lost again, for good, from the edge of divergence on."""
 LEAST_DESCENT = 0.1
@@ -119,11 +121,12 @@ def read(sweep: RangeTest) -> Reading:
     if not (math.isfinite(start) and descent > max(LEAST_DESCENT * start, NOISE * scatter)):
         return nothing
     made = int(np.argmax(losses <= start - DESCENT * descent))
+    begins = float(losses[0] - losses[FIRST]) < AT_ONCE * descent
     falls = losses[: least + 1 - octave] - losses[octave : least + 1]
     steepest = None if not len(falls) else sweep.rates[int(np.argmax(falls)) + octave // 2]
     kept = np.flatnonzero(losses < start - LOST * descent)
     return Reading(
-        lowest_useful=sweep.rates[made] if made >= octave else None,
+        lowest_useful=sweep.rates[made] if begins and made >= octave else None,
         steepest=steepest,
         divergence=sweep.rates[int(kept[-1]) + 1] if kept[-1] + 1 < len(losses) else None,
         learned=True,

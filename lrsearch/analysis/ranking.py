@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from lrsearch.trial import State, Trial, TrialConfig
+from lrsearch.trial import Role, State, Trial, TrialConfig
 
 
 def once(trials: Iterable[Trial]) -> list[Trial]:
@@ -21,10 +21,18 @@ def once(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
-    """Return the complete trials, best first; equal values: the lower validation loss, then the earlier trial."""
+    """Return the complete trials of the search, best first; equal values: the lower validation loss, then the earlier.
+
+    A training with a fresh seed is none of them: it confirms what the search has found.
+    """
     sign = -1.0 if direction == "maximize" else 1.0
     complete = [
-        t for t in trials if t.state == State.COMPLETE and t.outcome is not None and t.outcome.value is not None
+        t
+        for t in trials
+        if t.role == Role.SEARCH
+        and t.state == State.COMPLETE
+        and t.outcome is not None
+        and t.outcome.value is not None
     ]
     return sorted(complete, key=lambda t: (sign * _value(t), last_val_loss(t), t.number))
 

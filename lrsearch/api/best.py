@@ -5,6 +5,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lrsearch.analysis.answer import Score, value_of
+from lrsearch.analysis.safe_interval import SafeInterval
+from lrsearch.analysis.trial_diagnosis import TrialDiagnosis, diagnose_trial
 from lrsearch.api.words import in_python
 from lrsearch.trial import Trial, TrialConfig
 
@@ -74,6 +76,20 @@ class Best:
     def test_accuracy(self) -> float | None:
         """[0..1] on the untouched test images; None where they have not been judged."""
         return self.trial.test_accuracy
+
+    @property
+    def safe(self) -> SafeInterval:
+        """How far the learning rate may stray with this optimizer: ``safe.low``, ``safe.high``, ``safe.centre``, zones.
+
+        ``low`` is None where the trials do not say, and ``why_none`` then says why.
+        """
+        mine = self.trial.config.optimizer.name
+        return next(one.safe for one in self.answer.diagnosis if one.optimizer == mine)
+
+    @property
+    def diagnosis(self) -> TrialDiagnosis:
+        """How its training went, in words, and the learning rate to try next."""
+        return diagnose_trial(self.trial, self.answer.spec)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from lrsearch import given
 from lrsearch.analysis import ranking
+from lrsearch.analysis.trial_diagnosis import TrialDiagnosis, diagnose_trial
 from lrsearch.api import process
 from lrsearch.api.best import Best
 from lrsearch.api.words import in_python
@@ -80,6 +81,18 @@ class Search:
         """What the best complete trial says; None where none is complete yet."""
         found = self._answer()
         return None if found.winner is None else Best(found, found.winner, self._weights)
+
+    @in_python
+    def diagnosis(self, trial: int) -> TrialDiagnosis:
+        """Return how a trial's training went: its ``condition``, a ``sentence``, and the ``next_lr`` to try.
+
+        Args:
+            trial: its number.
+
+        Raises:
+            UnknownNameError: there is no such trial.
+        """
+        return diagnose_trial(self._chosen(trial), self.spec)
 
     @in_python
     def table(self) -> "pd.DataFrame":
@@ -179,10 +192,12 @@ class Search:
         return trials[number]
 
     def _answer(self) -> "Answer":
+        from lrsearch.gather import confirmed
         from lrsearch.report import answer
 
         with self._study() as study:
-            return answer.build(study.trials(), study.spec, str(self._place), budget=study.budget())
+            found, place = confirmed(study), str(self._place)
+            return answer.build(study.trials(), study.spec, place, budget=study.budget(), confirmed=found)
 
     def _spec(self) -> StudySpec:
         """Return the spec with the names by which this process finds functions and pictures."""

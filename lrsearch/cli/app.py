@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from lrsearch.cli import (
     compare,
+    confirm,
     dashboard,
     data,
     doctor,
@@ -58,6 +59,7 @@ app.command("dashboard")(dashboard.dashboard)
 app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("confirm")(confirm.confirm)
 app.command("compare")(compare.compare)
 app.command("log")(records.log)
 app.command("show-schedule")(schedule.show_schedule)

@@ -40,6 +40,7 @@ def extend(
             trials=stands.trials if trials is None else int(_more("--trials", trials, stands.trials, whole=True)),
             hours=stands.hours if hours is None else _more("--hours", hours, stands.hours, whole=False),
             max_failures=stands.max_failures,
+            stop=stands.stop,
         )
         found.set_budget(new)
         found.stop(None)

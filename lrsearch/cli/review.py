@@ -43,23 +43,30 @@ def trials(
 ) -> int:
     """Print all trials of a study."""
     with opened(storage) as database:
-        from lrsearch.report import tables
+        from lrsearch.analysis.range_test import findings
+        from lrsearch.report import range_words, tables
+        from lrsearch.store import range_tests
         from lrsearch.store import study as studies
+        from lrsearch.trial import Role
 
         found = studies.get(database, study)
-        rows, refused = found.trials(), found.refused()
+        rows, refused = found.trials(*Role), found.refused()
         if as_json or output == "json":
-            print_json(tables.trials_json(rows, found.spec, refused))
+            print_json(tables.trials_json(rows, found.spec, refused, range_tests.of(found)))
         elif output == "csv":
             print(tables.trials_csv(rows, refused), end="")
         else:
-            stdout().print(tables.trials_table(rows, found.spec, refused))
+            console = stdout()
+            console.print(tables.trials_table(rows, found.spec, refused))
+            if swept := findings(range_tests.of(found)):
+                console.print(*("", *map(range_words.line, swept)), sep="\n", markup=False)
     return EXIT_OK
 
 
 def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> int:
     """Print the answer of a study as it stands: the winner, how sure, what was too high and too low."""
     with opened(storage) as database:
+        from lrsearch.gather import confirmed
         from lrsearch.report import answer
         from lrsearch.store import study as studies
 
@@ -71,6 +78,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
             budget=found.budget(),
             tools=tools(),
             storage_option=storage_option(storage),
+            confirmed=confirmed(found),
         )
         if as_json:
             print_json(result.to_json())
@@ -90,9 +98,10 @@ def show(
     with opened(storage) as database:
         from lrsearch.report import trace
         from lrsearch.store import study as studies
+        from lrsearch.trial import Role
 
         found = studies.get(database, study)
-        known = {t.number: t for t in found.trials()}
+        known = {t.number: t for t in found.trials(*Role)}
         refused = {one.number: one for one in found.refused()}
         if number in refused:
             if as_json:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch.cli import searching
+from lrsearch.cli import ranging, searching
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
@@ -35,6 +35,16 @@ from lrsearch.workers import number
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
 
+WorkersOption = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        envvar="LRSEARCH_WORKERS",
+        metavar="N|auto",
+        help="Worker processes on this machine, or with --ray; auto: one per GPU, else one per core.",
+    ),
+]
+
 
 def run(
     context: typer.Context,
@@ -50,6 +60,15 @@ def run(
     trials: Annotated[
         int | None,
         typer.Option("--trials", envvar="LRSEARCH_TRIALS", help="Total of trials of the study; may grow later."),
+    ] = None,
+    stop: Annotated[
+        str | None,
+        typer.Option(
+            "--stop",
+            envvar="LRSEARCH_STOP",
+            metavar="converged",
+            help="End before the budget does, once the rest of it is expected to gain less than noise hides.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", help="Epochs of every trial.")
@@ -111,15 +130,7 @@ def run(
     artifacts: ArtifactsOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers",
-            envvar="LRSEARCH_WORKERS",
-            metavar="N|auto",
-            help="Worker processes on this machine, or with --ray; auto: one per GPU, else one per core.",
-        ),
-    ] = "1",
+    workers: WorkersOption = "1",
     workers_per_gpu: Annotated[
         int, typer.Option("--workers-per-gpu", min=1, help="Workers that share a GPU, with --workers auto.")
     ] = 1,
@@ -139,8 +150,16 @@ def run(
             help="GPUs of a worker, with --ray: 1 if the cluster has any; .5: two share one.",
         ),
     ] = None,
+    confirm: Annotated[
+        bool,
+        typer.Option("--confirm", help="Then train the best settings with fresh seeds, and name the confirmed winner."),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="File the study for workers elsewhere, print its name and return.")
+    ] = False,
+    range_test: Annotated[
+        bool,
+        typer.Option("--range-test", help="First bound the learning rates by sweeps, as lrsearch find does."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved study and its search space; do nothing.")
@@ -152,6 +171,7 @@ def run(
     given: dict[str, object] = {
         "name": name,
         "trials": trials,
+        "stop": stop,
         "epochs": epochs,
         "dataset": dataset,
         "model": model,
@@ -175,8 +195,13 @@ def run(
     options = {_key(path): option for path, _, option in overrides}
     spec = named.resolved(study, [(path, value) for path, value, _ in overrides], options, where)
     if dry_run:
+        if range_test:
+            raise UsageError(
+                "--range-test trains and --dry-run does not: leave one of them out; `lrsearch find` tests, and files "
+                "nothing"
+            )
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
-    n = _workers(workers, workers_per_gpu, ray)
+    n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
         spec=spec,
@@ -194,8 +219,11 @@ def run(
         gpus_per_worker=gpus_per_worker,
         as_json=as_json,
         quiet=quiet,
+        confirm=confirm,
     )
     quiet_optuna()
+    if range_test:
+        asked = ranging.bounded(asked)
     return _detach(asked) if detach else searching.search(asked)
 
 
@@ -218,7 +246,12 @@ def _key(key: str) -> str:
     return f"{key}.name" if key in KINDS else key
 
 
-def _workers(text: str, per_gpu: int, ray: str | None) -> int | None:
+def workers_of(text: str, per_gpu: int = 1, ray: str | None = None) -> int | None:
+    """Return the number of workers that is asked for; None: as many as suit the machine.
+
+    Raises:
+        UsageError: it is no number, or more than can be started.
+    """
     if text == "auto":
         return None
     if not text.isdecimal() or int(text) < 1:

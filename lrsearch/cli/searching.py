@@ -62,6 +62,10 @@ class Asked:
     gpus_per_worker: float | None
     as_json: bool
     quiet: bool
+    confirm: bool = False
+    """Whether the best settings are trained with fresh seeds when the search is over."""
+    only_confirm: bool = False
+    """Whether nothing else is done: what is to be confirmed is filed."""
 
 
 def file(asked: Asked) -> "Study":
@@ -139,7 +143,13 @@ def search(asked: Asked) -> int:
                         doing=doing,
                     )
                 )
-            return _watch(asked, session.study, lambda: session.attend(leave), leave, console, begun, live=live)
+            if asked.confirm:
+                _ask_to_confirm(session.study)
+
+            def here_alone() -> "Generator[Event]":
+                return session.attend(leave, only_confirm=asked.only_confirm)
+
+            return _watch(asked, session.study, here_alone, leave, console, begun, live=live)
     spec = known(spec, asked.threads, asked.data_dir, quiet=asked.quiet)
     asked = replace(asked, spec=spec)
     if asked.ray is None:
@@ -157,6 +167,8 @@ def search(asked: Asked) -> int:
         with interrupts.raised():
             study = file(asked)
             study_open.callback(study.database.close)
+            if asked.confirm:
+                _ask_to_confirm(study)
 
         def events() -> "Generator[Event]":
             if cluster is None:
@@ -164,6 +176,14 @@ def search(asked: Asked) -> int:
             return _by_ray(asked, cluster, filing.artifacts_of(study, asked.artifacts).where, leave)
 
         return _watch(asked, study, events, leave, console, begun, live=live, before_answer=joined.close)
+
+
+def _ask_to_confirm(study: "Study") -> None:
+    """File that the best settings are to be trained with fresh seeds when the search is over."""
+    from lrsearch.cli import confirm
+    from lrsearch.store import confirmations
+
+    confirmations.file(study, confirm.plan_of(study, confirm.TOP, confirm.SEEDS, None))
 
 
 def _watch(
@@ -246,6 +266,7 @@ def _by_several(asked: Asked, leave: "Leave", study: "Study") -> "Generator[Even
         data_dir=asked.data_dir,
         artifacts=asked.artifacts,
         workers_per_gpu=asked.workers_per_gpu,
+        only_confirm=asked.only_confirm,
     )
     return local.search(orders, leave)
 
@@ -258,7 +279,13 @@ def _left(study: "Study", leave: "Leave") -> int:
 
 
 def _answer(study: "Study", asked: Asked) -> int:
+    from lrsearch.gather import confirmed
     from lrsearch.report import answer
+
+    if asked.only_confirm:
+        from lrsearch.cli import confirm
+
+        return confirm.told(study, as_json=asked.as_json)
 
     found = answer.build(
         study.trials(),
@@ -268,6 +295,7 @@ def _answer(study: "Study", asked: Asked) -> int:
         run_command=_again(sys.argv[1:]),
         tools=tools(),
         storage_option=asked.storage_option,
+        confirmed=confirmed(study),
     )
     if asked.as_json:
         print_json(found.to_json())

@@ -18,7 +18,9 @@ SYMBOLS: dict[State, str] = {State.COMPLETE: "circle", State.PRUNED: "triangle-d
 
 def markdown(material: Material, report_url: str) -> str:
     """Return the answer of the study as it stands."""
-    found = answer.build(material.trials, material.spec, material.place, budget=material.budget)
+    found = answer.build(
+        material.trials, material.spec, material.place, budget=material.budget, confirmed=material.confirmation
+    )
     parts = [f"**{found.headline}**", "\n".join(f"- {name}: {value}" for name, value in found.facts.items())]
     if found.against_baseline:
         parts += ["### Your setting", found.against_baseline]

@@ -13,9 +13,10 @@ from rich.text import Text
 from lrsearch import schedules
 from lrsearch.analysis.answer import Findings, Score, find, value_of
 from lrsearch.analysis.by_class import balanced
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
 from lrsearch.analysis.precision import tolerance
-from lrsearch.report import study_words, words
+from lrsearch.report import confirmation, study_words, words
 from lrsearch.report.group_code import group_code
 from lrsearch.report.model_code import has_auxiliary_heads
 from lrsearch.report.next_steps import Step, next_steps, storage_words
@@ -171,6 +172,8 @@ class Answer:
             parts += [_heading("Your setting"), _indented(self.against_baseline), ""]
         if self.winner is not None:
             parts += [_heading("How sure"), *(_indented(text) for text in self.how_sure()), ""]
+        if self.found.confirmation is not None:
+            parts += [confirmation.render(self.found.confirmation, self.spec), ""]
         if self.winner is not None and (table := study_words.level_table(self.spec, self.winner.config)) is not None:
             heading = Text.assemble(("Learning rates by level", "bold"), f"; weight decay acts on {self.decay}")
             parts += [heading, _indented(table), ""]
@@ -205,6 +208,9 @@ class Answer:
             "how_sure": self.how_sure(),
             "against_baseline": self.against_baseline or None,
             "not_distinguishable": list(self.found.close),
+            "confirmation": None
+            if self.found.confirmation is None
+            else confirmation.to_json(self.found.confirmation, self.spec),
             "diagnosis": [plain(asdict(d)) | {"sentences": sentences(d)} for d in self.diagnosis],
             "snippet": self.snippet or None,
             "next": [asdict(step) for step in self.next_steps],
@@ -240,11 +246,12 @@ def build(
     run_command: str = "",
     tools: str = "",
     storage_option: str | None = None,
+    confirmed: Confirmation | None = None,
 ) -> Answer:
     """Return the answer of a study as it stands.
 
     Args:
-        trials: all its trials.
+        trials: all trials of its search.
         spec: the study.
         place: the database: a path, or the URL of a PostgreSQL server, its password masked.
         budget: the one that stands now; the spec's where it is left out.
@@ -252,8 +259,9 @@ def build(
         tools: what stands before ``lrsearch`` where it is not on the path: ``.venv/bin/``.
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.
+        confirmed: what was confirmed with fresh seeds.
     """
-    found = find(trials, spec)
+    found = find(trials, spec, confirmed)
     steps = next_steps(
         trials, spec, found.winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
     )

@@ -14,6 +14,7 @@ from lrsearch.report.loss_figure import loss_figure
 from lrsearch.report.lr_figures import lr_figures
 from lrsearch.report.next_steps import Step, storage_words
 from lrsearch.report.parallel_figure import parallel_figure
+from lrsearch.report.range_figure import range_figures
 from lrsearch.report.schedule_figure import schedule_figure
 from lrsearch.trial import Trial
 
@@ -29,7 +30,7 @@ class Contents:
     of_optimizers: tuple[Figure, ...]
     """Score against peak learning rate, one an optimizer."""
     others: tuple[Figure, ...]
-    """Losses, schedules, importance, all settings, cost."""
+    """Losses, schedules, importance, all settings, cost, range tests."""
     run: dict[str, str]
     """How it was run."""
     study_file: str
@@ -51,6 +52,7 @@ def contents(material: Material) -> Contents:
             importance_figure(material),
             parallel_figure(material, order),
             cost_figure(trials),
+            *range_figures(material.range_tests),
         ),
         run=provenance.facts(material),
         study_file=provenance.study_file(spec),
@@ -61,7 +63,14 @@ def _answer(material: Material) -> Answer:
     """Return the answer, its commands as they go on with a study whose first command nobody remembers."""
     name, where = shlex.quote(material.spec.name), storage_words(material.place, None)
     extend = f"lrsearch extend {name}{where}"
-    said = answer.build(material.trials, material.spec, material.place, budget=material.budget, run_command=extend)
+    said = answer.build(
+        material.trials,
+        material.spec,
+        material.place,
+        budget=material.budget,
+        run_command=extend,
+        confirmed=material.confirmation,
+    )
     steps: list[Step] = []
     for step in said.next_steps:
         steps.append(step)

@@ -10,14 +10,18 @@ from typing import Any
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import ImportanceTable, Material
-from lrsearch.report import study_words, words
+from lrsearch.analysis.range_test import findings
+from lrsearch.analysis.trial_diagnosis import diagnose_trial
+from lrsearch.report import range_words, study_words, words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
 from lrsearch.report.status import counts_words
 from lrsearch.report.tables import by_layer_fields
 from lrsearch.report.zones import plain_axis
+from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
+from lrsearch.trial import Trial
 from lrsearch.version import __version__
 
 SCHEMA = "lrsearch/report/1"
@@ -57,6 +61,9 @@ def markdown(material: Material) -> str:
     importance = next(figure for figure in said.others if figure.key == "importance")
     parts += ["### Which parameters matter", _text(importance.finding or importance.empty)]
     parts += ["### What it cost", _text(finding(costs(material.trials)))]
+    if swept := findings(material.range_tests):
+        told = [f"{one.name}: {range_words.sentence(one)}" for one in swept]
+        parts += ["### Range test", _list([*told, f"{range_words.cost(swept)}. {range_words.CAUTION}"])]
     parts += ["### How it was run", _table(("", ""), said.run.items())]
     parts.append(_folded("The study file, all defaults filled in", said.study_file, "toml"))
     if answer.snippet:
@@ -81,8 +88,13 @@ def to_json(material: Material) -> dict[str, Any]:
         "run": said.run,
         "budget": material.budget.model_dump(mode="json"),
         "spec": material.spec.to_plain(),
-        "trials": [nested(trial) for trial in material.trials],
+        "trials": [_trial(trial, material.spec) for trial in material.trials],
+        "range_tests": [range_words.finding_json(one) for one in findings(material.range_tests)],
     }
+
+
+def _trial(trial: Trial, spec: StudySpec) -> dict[str, Any]:
+    return nested(trial) | {"diagnosis": plain(asdict(diagnose_trial(trial, spec)))}
 
 
 def _importance(table: ImportanceTable | None) -> dict[str, Any] | None:

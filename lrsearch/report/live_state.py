@@ -18,7 +18,7 @@ from lrsearch.events import (
 )
 from lrsearch.report.status import trained_seconds
 from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.trial import EpochMetrics, State, Trial
+from lrsearch.trial import EpochMetrics, Role, State, Trial
 
 RECENT = 4
 """Ended trials that are shown."""
@@ -105,6 +105,9 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
 def _ended(state: LiveState, event: TrialEnded, now: float) -> LiveState:
     found = next((r for r in state.running if r.trial.number == event.number), None)
     outcome = event.outcome
+    if found is not None and found.trial.role != Role.SEARCH:
+        again = replace(found.trial, state=outcome.state, outcome=outcome)
+        return replace(state, running=_without(state, event.number), recent=(again, *state.recent)[:RECENT])
     counts = state.counts + Counter([outcome.state])
     state = replace(state, counts=counts, running=_without(state, event.number))
     if found is None:

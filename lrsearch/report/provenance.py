@@ -5,7 +5,8 @@ from collections import Counter
 import tomlkit
 
 from lrsearch.analysis.material import Material
-from lrsearch.report import study_words, words
+from lrsearch.analysis.range_test import findings
+from lrsearch.report import range_words, study_words, words
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
 from lrsearch.spec.study import AshaSpec, StudySpec
@@ -39,6 +40,8 @@ def facts(material: Material) -> dict[str, str]:
         "interruptions": _interrupted(material),
         "database": material.place,
     }
+    if swept := findings(material.range_tests):
+        out["range test"] = f"{range_words.cost(swept)}, before the search and within its hours"
     out |= dict(study_words.about(spec))
     if computes := study_words.arithmetic(spec, on_gpu=any(t.device.startswith("cuda") for t in trials)):
         out["computing"] = computes

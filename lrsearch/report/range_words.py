@@ -13,7 +13,10 @@ from lrsearch.text import counted
 from lrsearch.trial import RangeTest
 
 SCHEMA: Final = "lrsearch/range-test/1"
-CAUTION: Final = "A range test bounds the search; it is not its answer: a sweep knows neither the schedule nor the end of a training."
+CAUTION: Final = (
+    "A range test bounds the search; it is not its answer: a sweep knows neither the schedule nor the end of "
+    "a training."
+)
 NAMES: Final = {
     "lowest_useful": "lowest useful",
     "steepest": "steepest",
@@ -49,6 +52,11 @@ def sentence(finding: Finding) -> str:
     found = ", ".join(f"{name} {spread(getattr(finding, field))}" for field, name in NAMES.items())
     said = conclusion(finding)
     return f"{found[0].upper()}{found[1:]}, over {counted(finding.n_sweeps, 'seed')}. {said[0].upper()}{said[1:]}."
+
+
+def line(finding: Finding) -> str:
+    """Say in a line below a table of trials what the sweeps of one optimizer were, which are none of its trials."""
+    return f"range test of {finding.name} ({cost([finding])}): {conclusion(finding)}"
 
 
 def narrowing(found: Narrowing) -> str:

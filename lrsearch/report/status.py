@@ -60,7 +60,7 @@ def status_json(
         spec: the study.
         budget: the one that stands now.
         workers: those that live.
-        stopped: how a person asked the study to stop, ``drain`` or ``now``, or None.
+        stopped: how a person asked the study to stop, ``drain`` or ``now``; ``enough``: it converged; or None.
         crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
         refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
     """
@@ -123,7 +123,9 @@ def status_table(
     grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget))
     if stopped is not None:
-        how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"
+        how = {"now": "its trials under way are kept and released", "enough": "the search has converged"}.get(
+            stopped, "its trials under way are finished"
+        )
         name = shlex.quote(spec.name)
         grid.add_row("stopped", Text(f"{how}; `lrsearch run {name}` or `lrsearch extend {name}` goes on"))
     grid.add_row("trials", counts_words(_counts(trials, refused), sum(t.interrupted for t in trials)))

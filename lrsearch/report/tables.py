@@ -18,7 +18,7 @@ from lrsearch.report import study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import BY_LAYER, attempts, flat, nested, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.trial import OptimizerConfig, Reason, Refused, ScheduleConfig, State, Trial, TrialConfig
+from lrsearch.trial import OptimizerConfig, RangeTest, Reason, Refused, Role, ScheduleConfig, State, Trial, TrialConfig
 
 TRIALS_SCHEMA = "lrsearch/trials/1"
 STUDIES_SCHEMA = "lrsearch/studies/1"
@@ -103,13 +103,16 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     by_layer = by_layer_fields(trials)
     for field in by_layer:
         table.add_column(SHORT_FIELDS[field], gives_way=8, justify="right", no_wrap=True)
+    repeats = any(trial.role == Role.CONFIRM for trial in trials)
+    if repeats:
+        table.add_column("repeats", gives_way=9, justify="right", no_wrap=True)
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
     winner, n = best(trials, spec.metric.direction), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
-            cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again)
+            cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again + repeats)
             table.add_row("", str(trial.number), Text("refused", STYLES[State.FAILED]), *cells)
             continue
         last = trial.metrics[-1] if trial.metrics else None
@@ -125,10 +128,18 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
             trial.config.schedule.family,
             str(trial.config.batch_size),
             *(words.rate(getattr(trial.config, field)) for field in by_layer),
+            *([_repeated(trial)] if repeats else []),
             *([str(attempts(trial))] if again else ()),
             style="bold" if won else None,
         )
     return table
+
+
+def _repeated(trial: Trial) -> str:
+    """Return the number of the trial that one repeats with a fresh seed."""
+    if trial.role != Role.CONFIRM:
+        return ""
+    return "yours" if trial.parent is None else str(trial.parent)
 
 
 def by_layer_fields(trials: Sequence[Trial]) -> list[str]:
@@ -136,13 +147,19 @@ def by_layer_fields(trials: Sequence[Trial]) -> list[str]:
     return [field for field in BY_LAYER if any(getattr(trial.config, field) is not None for trial in trials)]
 
 
-def trials_json(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> dict[str, Any]:
-    """Return the trials with their epochs as JSON."""
+def trials_json(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    refused: Sequence[Refused] = (),
+    range_tests: Sequence[RangeTest] = (),
+) -> dict[str, Any]:
+    """Return the trials with their epochs as JSON; range tests stand apart."""
     winner = best(trials, spec.metric.direction)
     about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.metric.direction}}
     rows = [nested(trial) for trial in trials]
     out = {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
-    return out | {"refused": [plain(asdict(one)) for one in refused]}
+    swept = [{"role": Role.RANGE_TEST.value, **plain(asdict(one))} for one in range_tests]
+    return out | {"refused": [plain(asdict(one)) for one in refused], "range_tests": swept}
 
 
 def trials_csv(trials: Sequence[Trial], refused: Sequence[Refused] = ()) -> str:

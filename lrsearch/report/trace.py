@@ -14,6 +14,7 @@ from lrsearch import families, schedules
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.schedule_curve import planned_lrs
+from lrsearch.analysis.trial_diagnosis import diagnose_trial
 from lrsearch.report import study_words, words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.fitted import FittedTable
@@ -43,7 +44,8 @@ def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     steps = spec.steps_per_epoch(trial.config.batch_size)
     about = {"study": spec.name, "steps_per_epoch": steps, "schedule": schedules.describe(trial.config.schedule)}
     levels = study_words.level_json(spec, trial.config)
-    return {"schema": SCHEMA, **about, **({"levels": levels} if levels else {}), "trial": out}
+    diagnosis = plain(asdict(diagnose_trial(trial, spec)))
+    return {"schema": SCHEMA, **about, **({"levels": levels} if levels else {}), "diagnosis": diagnosis, "trial": out}
 
 
 def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool = False) -> RenderableType:
@@ -125,6 +127,7 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         rows["kept for"] = (
             f"`lrsearch predict {shlex.quote(spec.name)} --trial {trial.number}`: what they make of an image"
         )
+    rows["diagnosis"] = diagnose_trial(trial, spec).sentence
     for name, text in rows.items():
         # As Text: a message or a device may hold square brackets, which a string would lose as markup.
         grid.add_row(name, Text(text))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import shown_metrics
+from lrsearch.analysis.trial_diagnosis import diagnose_trial
 from lrsearch.report import words
 from lrsearch.report.figure import short
 from lrsearch.report.lines import ending
@@ -24,6 +25,8 @@ REST: tuple[tuple[str, str], ...] = (
     ("time [s]", "number"),
     ("tries", "count"),
     ("origin", "text"),
+    ("diagnosis", "text"),
+    ("next lr", "number"),
     ("how it ended", "text"),
 )
 """Heading, and how the script writes and sorts what stands below it."""
@@ -46,7 +49,7 @@ def trial_rows(trials: Sequence[Trial], spec: StudySpec, winner: Trial | None) -
 
 def _row(trial: Trial, spec: StudySpec, by_layer: Sequence[str]) -> list[Any]:
     last = trial.metrics[-1] if trial.metrics else None
-    config = trial.config
+    config, diagnosis = trial.config, diagnose_trial(trial, spec)
     return [
         trial.number,
         "interrupted" if trial.interrupted else trial.state.value,
@@ -61,5 +64,7 @@ def _row(trial: Trial, spec: StudySpec, by_layer: Sequence[str]) -> list[Any]:
         short(math.fsum(row.seconds for row in trial.metrics)),
         attempts(trial),
         trial.origin,
+        diagnosis.condition.value,
+        short(diagnosis.next_lr),
         ending(trial.outcome, spec) if trial.outcome else f"under way at {trial.worker or words.NOTHING}",
     ]

@@ -18,6 +18,7 @@ DEFAULT_STUDY = "digits"
 
 OPTIONS: Mapping[str, str] = {
     "trials": "budget.trials",
+    "stop": "budget.stop",
     "dataset": "dataset.name",
     "model": "model.name",
     "weights": "model.weights",

@@ -234,6 +234,8 @@ class BudgetSpec(Strict):
     """Training time of all trials together [hours]."""
     max_failures: Annotated[int, Field(ge=0, le=MOST)] = 5
     """Failed trials (out of memory, crash) do not count as trials; more of them than this end the study."""
+    stop: Literal["converged"] | None = None
+    """``converged``: end before the budget does, once the rest of it is expected to gain less than noise hides."""
 
     @model_validator(mode="before")
     @classmethod

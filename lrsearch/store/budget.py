@@ -6,24 +6,37 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store.tables import epochs, slots, studies
-from lrsearch.strategy.view import Standing
-from lrsearch.trial import Reason, State
+from lrsearch.store.tables import epochs, range_tests, slots, studies
+from lrsearch.strategy.view import ENOUGH, Standing
+from lrsearch.trial import Reason, Role, State
 
 # The lock of the budget: SQLite's write lock, a row lock elsewhere.
 _LOCK = (
     studies.update()
     .where(studies.c.id == bindparam("study"))
     .values(revision=studies.c.revision + 1)
-    .returning(studies.c.budget_trials, studies.c.budget_hours, studies.c.max_failures, studies.c.stopped)
+    .returning(
+        studies.c.budget_trials,
+        studies.c.budget_hours,
+        studies.c.max_failures,
+        studies.c.budget_stop,
+        studies.c.stopped,
+    )
 )
 _COUNTS = (
     sa.select(slots.c.state, slots.c.outcome, slots.c.reason, sa.func.count())
-    .where(slots.c.study_id == bindparam("study"))
+    .where(slots.c.study_id == bindparam("study"), slots.c.role == Role.SEARCH.value)
     .group_by(slots.c.state, slots.c.outcome, slots.c.reason)
 )
 _STOPPED = sa.select(studies.c.stopped).where(studies.c.id == bindparam("study"))
-_SECONDS = sa.select(sa.func.sum(epochs.c.seconds)).where(epochs.c.study_id == bindparam("study"))
+_OF_SEARCH = sa.select(slots.c.id).where(slots.c.study_id == bindparam("study"), slots.c.role == Role.SEARCH.value)
+_OF_TRIALS = sa.select(sa.func.sum(epochs.c.seconds)).where(
+    epochs.c.study_id == bindparam("study"), epochs.c.slot_id.in_(_OF_SEARCH)
+)
+_OF_RANGE_TESTS = sa.select(sa.func.sum(range_tests.c.seconds)).where(range_tests.c.study_id == bindparam("study"))
+_SECONDS = sa.select(
+    sa.func.coalesce(_OF_TRIALS.scalar_subquery(), 0.0) + sa.func.coalesce(_OF_RANGE_TESTS.scalar_subquery(), 0.0)
+)
 _HOURS = sa.select(
     studies.c.budget_hours, sa.case((studies.c.budget_hours.is_not(None), _SECONDS.scalar_subquery())).label("used")
 ).where(studies.c.id == bindparam("study"))
@@ -38,12 +51,29 @@ def lock(connection: sa.Connection, study: str) -> sa.Row[Any] | None:
     return connection.execute(_LOCK, {"study": study}).first()
 
 
+def of(row: Any) -> BudgetSpec:
+    """Return the budget that stands in a row of ours."""
+    return BudgetSpec(
+        trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures, stop=row.budget_stop
+    )
+
+
+def columns(budget: BudgetSpec) -> dict[str, Any]:
+    """Return a budget as the columns of such a row."""
+    return {
+        "budget_trials": budget.trials,
+        "budget_hours": budget.hours,
+        "max_failures": budget.max_failures,
+        "budget_stop": budget.stop,
+    }
+
+
 def standing(connection: sa.Connection, study: str, row: sa.Row[Any]) -> Standing:
     """Count; ``row`` is what ``lock`` returned."""
     counts = connection.execute(_COUNTS, {"study": study}).all()
     used = 0.0 if row.budget_hours is None else seconds(connection, study)
     return Standing(
-        budget=BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures),
+        budget=of(row),
         stopped=row.stopped,
         hours_left=None if row.budget_hours is None else row.budget_hours - used / 3600,
         total=sum(n for *_, n in counts),
@@ -54,6 +84,11 @@ def standing(connection: sa.Connection, study: str, row: sa.Row[Any]) -> Standin
     )
 
 
+def settle(connection: sa.Connection, study: str) -> None:
+    """Write down that the search has converged: the study is over until somebody extends it or runs it again."""
+    connection.execute(studies.update().where(studies.c.id == study).values(stopped=ENOUGH))
+
+
 def stopped(connection: sa.Connection, study: str) -> str | None:
     """Return how a person asked the study to stop (``drain`` or ``now``), or None."""
     asked: str | None = connection.scalar(_STOPPED, {"study": study})
@@ -61,5 +96,5 @@ def stopped(connection: sa.Connection, study: str) -> str | None:
 
 
 def seconds(connection: sa.Connection, study: str) -> float:
-    """Return the training time of all trials [seconds]."""
+    """Return the training time of all trials of the search and of its range tests [seconds]."""
     return float(connection.scalar(_SECONDS, {"study": study}) or 0.0)

@@ -23,16 +23,17 @@ from sqlalchemy import bindparam
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.schedules import comparable_from
-from lrsearch.store import budget, endings, lease, optuna_private, optuna_rows, progress, slots
+from lrsearch.store import budget, confirmations, endings, lease, optuna_private, optuna_rows, progress, slots
 from lrsearch.store import space as spaces
 from lrsearch.store.proposals import Proposals
-from lrsearch.store.slots import Initial, Reserved, Worker
+from lrsearch.store.slots import Initial, Repeat, Reserved, Worker
 from lrsearch.store.study import Study
-from lrsearch.store.tables import SLOT_ATTR, epochs, now
+from lrsearch.store.tables import ROLE_ATTR, SLOT_ATTR, epochs, now
 from lrsearch.store.tables import slots as slot_rows
+from lrsearch.strategy.confirming import Choose, Confirm
 from lrsearch.strategy.strategy import Strategy, exhausted
-from lrsearch.strategy.view import Fail, Resume, Settle
-from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.strategy.view import Begin, Fail, Resume, Settle
+from lrsearch.trial import EpochMetrics, Outcome, Reason, Role, State, Trial
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +196,17 @@ class Claims:
                     slots.settle(connection, self.study, step.slot)
                 case Resume():
                     return slots.take_over(connection, self.study, step.slot, token, me, self._initial)
+                case Choose():
+                    assert view.race is not None
+                    confirmations.choose(connection, self.study, view.race.plan)
+                case Confirm():
+                    assert view.race is not None
+                    return slots.insert_confirm(connection, self.study, slot, token, me, step, view.race)
                 case SearchEnded():
+                    if step.reason == EndReason.CONVERGED:
+                        budget.settle(connection, self.study.id)
                     return step
-                case _:
+                case Begin():
                     position = view.standing.total
                     return slots.insert(connection, self.study, slot, token, me, position, step, self._initial)
 
@@ -362,9 +371,9 @@ class Claims:
 
         return self.study.database.write(work, patience_seconds=0)
 
-    def would_be_best(self, outcome: Outcome) -> bool:
+    def would_be_best(self, claim: Claim, outcome: Outcome) -> bool:
         """Whether a complete trial of this value could be the best one: its weights are worth keeping."""
-        if outcome.state != State.COMPLETE or outcome.value is None:
+        if outcome.state != State.COMPLETE or outcome.value is None or claim.trial.role != Role.SEARCH:
             return False
         stands = self.study.database.read(lambda c: endings.best_value(c, self.study.id, maximize=self.study.maximize))
         return stands is None or outcome.value == stands or (outcome.value > stands) == self.study.maximize
@@ -409,7 +418,7 @@ class Claims:
 
     def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
         spec = self.study.spec
-        if reached.epoch == spec.epochs:
+        if reached.epoch == spec.epochs or claim.trial.role == Role.CONFIRM:
             return Decision("keep", reached)
         found = progress.judged(connection, self.strategy, spec, self.study.id, claim.slot, reached, hours)
         return Decision(found.fate, replace(reached, cut=found.cut, n_compared=found.n_compared))
@@ -430,6 +439,8 @@ class Claims:
                 self._settle(reserved)
                 return None
             return self._restart(reserved, enqueued)
+        if reserved.repeat is not None:
+            return self._start_repeat(reserved, reserved.repeat)
         if reserved.number is not None:
             if enqueued is None:
                 self.study.database.write(lambda c: self._unlink(c, reserved))
@@ -492,6 +503,31 @@ class Claims:
         started = self.study.database.write(work)
         return None if started is None else self._claim(reserved, *started, drawn.params, ())
 
+    def _start_repeat(self, reserved: Reserved, repeat: Repeat) -> Claim | None:
+        """Write the RUNNING trial of a confirmation, beside that of the search which it repeats."""
+        attrs = {SLOT_ATTR: reserved.slot, ROLE_ATTR: Role.CONFIRM.value, "seed": repeat.seed}
+
+        def work(connection: sa.Connection) -> tuple[int, int, FrozenTrial] | None:
+            if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
+                return None
+            drawn = self._proposals.repeated(connection, repeat.parent)
+            if connection.execute(_STATE, {"slot": reserved.slot}).one().state == "running":
+                # A commit whose answer was lost.
+                found = self._find(connection, reserved.slot)
+                return None if found is None else (found.trial_id, found.number, drawn)
+            optuna_rows.lock_numbers(connection, self.study.optuna_id)
+            if not self.study.home.check(connection):
+                return None
+            trial_id, number = optuna_rows.create(connection, self.study.optuna_id, drawn, attrs)
+            self._mark_running(connection, reserved, number)
+            return trial_id, number, drawn
+
+        started = self.study.database.write(work)
+        if started is None:
+            return None
+        trial_id, number, drawn = started
+        return self._claim(reserved, trial_id, number, drawn.params, ())
+
     def _unlink(self, connection: sa.Connection, reserved: Reserved) -> None:
         """Open the slot of an enqueued trial for whatever comes next: another program, or worker, was quicker."""
         if lease.drop(connection, reserved.slot, reserved.token):
@@ -521,9 +557,15 @@ class Claims:
         params: Mapping[str, Any],
         metrics: tuple[EpochMetrics, ...],
     ) -> Claim:
+        repeat = reserved.repeat
+        config = (
+            spaces.config(self.study.spec, params)
+            if repeat is None
+            else confirmations.config_of(repeat.setting, repeat.seed)
+        )
         trial = Trial(
             number=number,
-            config=spaces.config(self.study.spec, params),
+            config=config,
             state=State.RUNNING,
             outcome=None,
             metrics=metrics,
@@ -531,6 +573,8 @@ class Claims:
             device=self.device,
             versions=self._versions,
             origin=reserved.origin,
+            role=Role.SEARCH if repeat is None else Role.CONFIRM,
+            parent=None if repeat is None else repeat.parent,
             params=dict(params),
         )
         return Claim(

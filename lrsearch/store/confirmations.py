@@ -4,7 +4,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -15,10 +15,12 @@ from lrsearch.spec.metrics import METRICS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import budget, endings, optuna_rows
 from lrsearch.store import space as spaces
-from lrsearch.store.study import Study
-from lrsearch.store.tables import confirmations, now, slots
-from lrsearch.strategy.confirming import ConfirmRun, Entrant, Part, Plan, Race
+from lrsearch.store.tables import confirmations, leases, now, slots
+from lrsearch.strategy.confirming import Confirm, ConfirmRun, Entrant, Part, Plan, Race, next_run
 from lrsearch.trial import Role, State, TrialConfig
+
+if TYPE_CHECKING:
+    from lrsearch.store.study import Study
 
 _PLAN = TypeAdapter(Plan)
 _CONFIG = TypeAdapter(TrialConfig)
@@ -38,6 +40,17 @@ _RUNS = (
     )
     .order_by(slots.c.position.desc())
 )
+_FREE = (
+    sa.select(slots.c.id)
+    .outerjoin(leases, leases.c.slot_id == slots.c.id)
+    .where(
+        slots.c.study_id == bindparam("study"),
+        slots.c.role == Role.CONFIRM.value,
+        slots.c.state != "ended",
+        leases.c.slot_id.is_(None),
+    )
+    .limit(1)
+)
 _BASELINE = sa.select(slots.c.number).where(
     slots.c.study_id == bindparam("study"), slots.c.origin == "baseline", slots.c.outcome == State.COMPLETE.value
 )
@@ -53,7 +66,7 @@ def config_of(setting: str, seed: int) -> TrialConfig:
     return replace(_CONFIG.validate_json(setting), seed=seed)
 
 
-def file(study: Study, plan: Plan) -> Plan:
+def file(study: "Study", plan: Plan) -> Plan:
     """Ask the workers of a study for a confirmation; what was asked for before and is the same goes on.
 
     Raises:
@@ -85,7 +98,7 @@ def newest(connection: sa.Connection, study: str) -> Plan | None:
     return None if row is None else replace(_PLAN.validate_json(row.plan), id=row.id)
 
 
-def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
+def choose(connection: sa.Connection, study: "Study", plan: Plan) -> Plan:
     """Choose the settings of a plan among what the search found, and write them down; under the lock of the budget."""
     entrants: list[Entrant] = []
 
@@ -102,24 +115,72 @@ def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
         add(_config(connection, study, number), Part.FOUND, number)
     if plan.against is not None:
         add(replace(plan.against, seed=0), Part.AGAINST, None)
-    elif (number := connection.scalar(_BASELINE, {"study": study.id})) is not None:
-        add(_config(connection, study, number), Part.BASELINE, number)
+    elif (baseline := connection.scalar(_BASELINE, {"study": study.id})) is not None:
+        add(_config(connection, study, baseline), Part.BASELINE, baseline)
     chosen = replace(plan, entrants=tuple(entrants))
     mine = confirmations.c.id == plan.id
+    if not entrants:
+        # There is nothing to confirm, and would be none at the next look.
+        connection.execute(confirmations.delete().where(mine))
+        return chosen
     connection.execute(confirmations.update().where(mine).values(plan=_PLAN.dump_json(chosen).decode()))
     return chosen
 
 
-def _config(connection: sa.Connection, study: Study, number: int) -> TrialConfig:
+def _config(connection: sa.Connection, study: "Study", number: int) -> TrialConfig:
     (trial,) = optuna_rows.numbered(connection, study.optuna_id, number)
     return replace(spaces.config(study.spec, trial.params), seed=0)
 
 
-def race(connection: sa.Connection, study: Study, plan: Plan) -> Race:
+def race(connection: sa.Connection, study: "Study", plan: Plan) -> Race:
     """Return a confirmation as it stands."""
     settings = [setting_json(one.config) for one in plan.entrants]
     rows = connection.execute(_RUNS, {"study": study.id, "settings": settings}).all()
     return race_of(study.spec, plan, [_run(row, settings) for row in rows])
+
+
+def is_open(connection: sa.Connection, study: "Study", *, search_is_over: bool) -> bool:
+    """Whether a worker would find something to do for a confirmation now."""
+    plan = newest(connection, study.id)
+    if plan is None:
+        return False
+    if not plan.entrants:
+        return search_is_over and bool(endings.best_numbers(connection, study.id, maximize=study.maximize))
+    there = race(connection, study, plan)
+    if isinstance(next_run(there), Confirm):
+        return True
+    return connection.scalar(_FREE, {"study": study.id}) is not None
+
+
+def is_undecided(connection: sa.Connection, study: "Study") -> bool:
+    """Whether a confirmation was asked for that is not through."""
+    plan = newest(connection, study.id)
+    return plan is not None and (not plan.entrants or next_run(race(connection, study, plan)) is not None)
+
+
+def winner_slot(connection: sa.Connection, study: "Study") -> str | None:
+    """Return the slot of the confirmed winner: of its trial of the search, else of its first one with a fresh seed."""
+    plan = newest(connection, study.id)
+    there = None if plan is None else race(connection, study, plan)
+    winner = None if there is None else there.standing().leader
+    if there is None or winner is None or not _is_of_now(connection, study, there):
+        return None
+    number = there.plan.entrants[winner].parent
+    if number is None:
+        complete = (run for run in there.runs if run.entrant == winner and run.state == State.COMPLETE)
+        number = next((run.number for run in complete), None)
+    of_number = sa.select(slots.c.id).where(slots.c.study_id == study.id, slots.c.number == number)
+    slot: str | None = connection.scalar(of_number)
+    return slot
+
+
+def _is_of_now(connection: sa.Connection, study: "Study", there: Race) -> bool:
+    """Whether the best trial of the search was among the settings: it has found no better one since."""
+    best = endings.best_numbers(connection, study.id, maximize=study.maximize)[:1]
+    if not best:
+        return True
+    config = _config(connection, study, best[0])
+    return any(entrant.config == config for entrant in there.plan.entrants)
 
 
 def race_of(spec: StudySpec, plan: Plan, runs: Sequence[ConfirmRun]) -> Race:

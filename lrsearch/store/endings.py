@@ -8,10 +8,11 @@ from sqlalchemy import bindparam
 from lrsearch.store import optuna_rows
 from lrsearch.store.homes import MESSAGE_ATTR, OPTUNA_STATES
 from lrsearch.store.tables import OUTCOME_ATTR, epochs, finite, now, slots
-from lrsearch.trial import Outcome, Reason, State
+from lrsearch.trial import Outcome, Reason, Role, State
 
 _COMPLETE = sa.and_(
     slots.c.study_id == bindparam("study"),
+    slots.c.role == Role.SEARCH.value,
     slots.c.state == "ended",
     slots.c.outcome == State.COMPLETE.value,
     slots.c.value.is_not(None),
@@ -31,6 +32,19 @@ _SLOTS: dict[bool, sa.Select[Any]] = {
     .limit(1)
     for maximize, values in _VALUES.items()
 }
+
+_NUMBERS: dict[bool, sa.Select[Any]] = {
+    maximize: sa.select(slots.c.number)
+    .outerjoin(epochs, _LAST)
+    .where(_COMPLETE)
+    .order_by(slots.c.value.desc() if maximize else slots.c.value, *_TIES)
+    for maximize in (True, False)
+}
+
+
+def best_numbers(connection: sa.Connection, study: str, *, maximize: bool) -> list[int]:
+    """Return the numbers of the complete trials of the search, the best first."""
+    return list(connection.scalars(_NUMBERS[maximize], {"study": study}))
 
 
 def best_value(connection: sa.Connection, study: str, *, maximize: bool) -> float | None:

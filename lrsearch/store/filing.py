@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,7 @@ from optuna.study import StudyDirection
 from lrsearch.errors import IdentityError, UsageError
 from lrsearch.spec.study import BudgetSpec, StudySpec, differences
 from lrsearch.store import budget as budgets
-from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, tables
+from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, range_tests, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts, default_for
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
@@ -22,7 +22,7 @@ from lrsearch.store.places import Place
 from lrsearch.store.storage import PATIENCE_SECONDS, Database
 from lrsearch.store.study import Study, find
 from lrsearch.store.tables import now
-from lrsearch.trial import State
+from lrsearch.trial import RangeTest, State
 from lrsearch.version import __version__
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def _make_room(found: Study, spec: StudySpec) -> bool:
     if not (changed and found.copy_of is None and found.database.write(work)):
         return False
     log.warning(
-        "the study '%s' in %s was another one (%s), and no trial of it came as far as an epoch: this one takes its place",
+        "the study '%s' in %s was another one (%s), and no trial of it came as far as an epoch: this takes its place",
         found.spec.name,
         found.database.place,
         changed,
@@ -117,8 +117,10 @@ def _make_room(found: Study, spec: StudySpec) -> bool:
     return True
 
 
-def create(database: Database, spec: StudySpec, artifacts: str | None = None) -> Study:
-    """Return the study of the spec, made if there is none of that name yet.
+def create(
+    database: Database, spec: StudySpec, artifacts: str | None = None, sweeps: Sequence[RangeTest] = ()
+) -> Study:
+    """Return the study of the spec, made with its range tests if there is none of that name yet.
 
     Raises:
         IdentityError: another study has the name.
@@ -140,9 +142,7 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
                 connection.execute(
                     tables.studies.insert().values(
                         id=study_id,
-                        budget_trials=spec.budget.trials,
-                        budget_hours=spec.budget.hours,
-                        max_failures=spec.budget.max_failures,
+                        **budgets.columns(spec.budget),
                         revision=0,
                         created_at=now(),
                         version=__version__,
@@ -151,6 +151,7 @@ def create(database: Database, spec: StudySpec, artifacts: str | None = None) ->
                         optuna_id=homes.carriers(connection, study_id)[0],
                     )
                 )
+                range_tests.file(connection, study_id, sweeps)
         found = find(database, spec.name)
     if found is None:
         raise _not_ours(database.place, spec.name, study_names(database.place))
@@ -198,16 +199,18 @@ def file_study(
     explicit_budget: bool,
     explicit_workers: bool = False,
     artifacts: str | None = None,
+    sweeps: Sequence[RangeTest] = (),
 ) -> Study:
     """Return the study, made if there is none of that name yet, its budget brought up to date; it may go on again.
 
     A budget that was asked for holds; otherwise the one that stands is kept, or raised to that of the study file.
-    Settings of the workers that were asked for hold for those that start from now on.
+    Settings of the workers that were asked for hold for those that start from now on. The range tests ``sweeps`` are
+    kept with a study that is made.
     """
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
         leftovers.sweep(database)
-        study = create(database, spec, None if artifacts is None else _anywhere(artifacts))
+        study = create(database, spec, None if artifacts is None else _anywhere(artifacts), sweeps)
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget
         if not explicit_budget:
@@ -215,6 +218,7 @@ def file_study(
                 trials=_larger(stands.trials, asked.trials),
                 hours=_larger(stands.hours, asked.hours),
                 max_failures=max(stands.max_failures, asked.max_failures),
+                stop=asked.stop or stands.stop,
             )
         if asked != stands:
             study.set_budget(asked)

@@ -29,7 +29,11 @@ def of(study: Study) -> str:
     )
     n_epochs = sa.select(counted()).select_from(epochs).where(epochs.c.study_id == study.id)
     budget = sa.select(
-        studies.c.budget_trials, studies.c.budget_hours, studies.c.max_failures, studies.c.stopped
+        studies.c.budget_trials,
+        studies.c.budget_hours,
+        studies.c.max_failures,
+        studies.c.budget_stop,
+        studies.c.stopped,
     ).where(studies.c.id == study.id)
     with study.database.reading() as connection:
         seen = [

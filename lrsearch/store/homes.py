@@ -22,7 +22,7 @@ from sqlalchemy import bindparam
 from lrsearch.store import optuna_private, optuna_rows, tables
 from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
 from lrsearch.text import shown
-from lrsearch.trial import Reason, State
+from lrsearch.trial import Reason, Role, State
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ def _move(connection: sa.Connection, study: str, optuna_id: int) -> None:
     for slot in mine:
         trial = there.get(slot.id)
         if trial is None:
-            _reopen(connection, slot.id)
+            _reopen(connection, slot)
             continue
         for epoch in connection.execute(_SCORES, {"slot": slot.id}):
             # Those that were accepted after the copy was made; the others are there.
@@ -237,14 +237,16 @@ def _remove_strays(connection: sa.Connection, study: str) -> None:
     optuna_rows.remove_orphans(connection)
 
 
-def _reopen(connection: sa.Connection, slot: str) -> None:
+def _reopen(connection: sa.Connection, slot: sa.Row[Any]) -> None:
     """Have a slot drawn and trained anew: the copy was made before Optuna had its trial, and the setting is lost."""
     for table in (tables.leases, tables.epochs, tables.interruptions):
-        connection.execute(table.delete().where(table.c.slot_id == slot))
-    kept = ("id", "study_id", "position", "role", "parent", "worker", "device", "versions")
+        connection.execute(table.delete().where(table.c.slot_id == slot.id))
+    kept = ["id", "study_id", "position", "role", "parent", "worker", "device", "versions"]
+    repeats = slot.role == Role.CONFIRM.value
+    kept += ["seed", "setting"] if repeats else []
     fresh: dict[str, Any] = {column.name: None for column in tables.slots.columns if column.name not in kept}
-    values = fresh | {"state": "reserved", "origin": "sampler", "attempts": 1}
-    connection.execute(tables.slots.update().where(tables.slots.c.id == slot).values(values))
+    values = fresh | {"state": "reserved", "origin": slot.origin if repeats else "sampler", "attempts": 1}
+    connection.execute(tables.slots.update().where(tables.slots.c.id == slot.id).values(values))
 
 
 def _as_optuna_has_it(slot: sa.Row[Any]) -> tuple[TrialState, float | None]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from lrsearch.store import budget, endings, lease, progress, tables
+from lrsearch.store import budget, confirmations, endings, lease, progress, tables
 from lrsearch.store.study import Study
 from lrsearch.store.tables import epochs, leases, slots
 from lrsearch.trial import Reason
@@ -46,7 +46,11 @@ def take_turn(study: Study, worker: str) -> JudgingTurn | None:
         for dead in lease.drop_dead(connection, study.id, look_at_processes=True):
             progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
         held = {row.token: row.slot_id for row in connection.execute(_HELD, {"study": study.id})}
-        slot = endings.best_slot(connection, study.id, maximize=study.maximize)
+        if confirmations.is_undecided(connection, study):
+            return None
+        slot = confirmations.winner_slot(connection, study)
+        if slot is None:
+            slot = endings.best_slot(connection, study.id, maximize=study.maximize)
         if slot is None or held.keys() - {token}:
             return None
         row = connection.execute(_SLOT, {"slot": slot}).one()

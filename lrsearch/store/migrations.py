@@ -129,6 +129,15 @@ def _to_7(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_8(connection: sa.Connection, operations: Operations) -> str | None:
+    """File whether a study ends once its search has converged."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    operations.add_column(tables.studies.name, sa.Column("budget_stop", sa.String(16)))
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
@@ -147,4 +156,5 @@ _STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
     4: _to_5,
     5: _to_6,
     6: _to_7,
+    7: _to_8,
 }

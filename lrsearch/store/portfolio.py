@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
-from lrsearch.errors import UsageError, nearest
+from lrsearch.errors import StudyFileError, UsageError, nearest
 from lrsearch.families import FAMILIES, NEUTRAL_FLOOR
+from lrsearch.spec import file as study_file
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.space import SHORT, SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
 from lrsearch.store.slots import Initial
-from lrsearch.trial import OptimizerName, ScheduleFamily
+from lrsearch.trial import OptimizerName, ScheduleFamily, TrialConfig
 
 Settings = Mapping[str, Any]
 
@@ -66,6 +67,38 @@ def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
     return parse_setting("baseline", text, space)
 
 
+def any_setting(what: str, text: str, spec: StudySpec) -> TrialConfig:
+    """Return the configuration of ``"sgd lr=0.1 cosine batch=64"``, whether or not the space holds it.
+
+    What is left out is as in ``parse_setting``: a neutral value within the space, or the optimizer's default.
+
+    Raises:
+        UsageError: a word that is none of these, a value that cannot be, or no learning rate.
+    """
+    optimizer, schedule, given = _words(what, text, spec.space)
+    kinds = (
+        ("optimizer", optimizer, OPTIMIZERS[optimizer].fields, spec.space.optimizers),
+        ("schedule", schedule, FAMILIES[schedule].fields, spec.space.schedules),
+    )
+    tables: dict[str, dict[str, dict[str, Any]]] = {}
+    for kind, name, fields, searched in kinds:
+        known = {field: to_plain(domain) for field, domain in searched.get(name, {}).items()}
+        tables[kind] = {name: known | {field: _whole(value) for field, value in given.items() if field in fields}}
+    own = {field for kind in tables.values() for table in kind.values() for field in table}
+    general = {field: _whole(value) for field, value in given.items() if field not in own}
+    plain = spec.to_plain()
+    try:
+        wide = study_file.build(plain | {"space": plain.get("space", {}) | general | tables}, f'{what} "{text}"', {})
+    except StudyFileError as error:
+        raise UsageError(str(error)) from None
+    return spaces.config(spec.model_copy(update={"space": wide.space}), parse_setting(what, text, wide.space))
+
+
+def _whole(value: float) -> float:
+    """Return the number as a study file has it: 64, where 64.0 was read."""
+    return int(value) if value == int(value) else value
+
+
 def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = False) -> dict[str, Any]:
     """Return the parameters of ``"sgd lr=0.1 cosine batch=64"``; ``what`` names it in an error.
 
@@ -75,6 +108,19 @@ def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = Fal
     Raises:
         UsageError: a word that is none of these, a value outside the space, or no learning rate.
     """
+    optimizer, schedule, given = _words(what, text, space)
+    for kind, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
+        if name not in table:
+            names = [str(n) for n in table]
+            raise UsageError(
+                f"{what} \"{text}\": {kind} '{name}' is not in the search space, which has {', '.join(names)}; "
+                + _remedy("add it", f"space.{kind}={json.dumps([*names, name])}", filed=filed)
+            )
+    return _resolve(what, text, space, optimizer, schedule, given, filed=filed)
+
+
+def _words(what: str, text: str, space: SearchSpace) -> tuple[OptimizerName, ScheduleFamily, dict[str, float]]:
+    """Return the optimizer, the schedule and the values that a setting says."""
     optimizer = next(iter(space.optimizers)) if len(space.optimizers) == 1 else None
     schedule = next(iter(space.schedules)) if len(space.schedules) == 1 else None
     given: dict[str, float] = {}
@@ -90,19 +136,13 @@ def parse_setting(what: str, text: str, space: SearchSpace, *, filed: bool = Fal
             known: list[str] = [*OPTIMIZERS, *FAMILIES]
             raise UsageError(f"{what} \"{text}\": '{word}' is no optimizer and no schedule{nearest(word, known)}")
     for kind, name, table in (("optimizer", optimizer, space.optimizers), ("schedule", schedule, space.schedules)):
-        names = [str(n) for n in table]
         if name is None:
-            raise UsageError(f'{what} "{text}": must name one {kind} of {", ".join(names)}')
-        if name not in table:
-            raise UsageError(
-                f"{what} \"{text}\": {kind} '{name}' is not in the search space, which has {', '.join(names)}; "
-                + _remedy("add it", f"space.{kind}={json.dumps([*names, name])}", filed=filed)
-            )
+            raise UsageError(f'{what} "{text}": must name one {kind} of {", ".join(table)}')
     assert optimizer is not None
     assert schedule is not None
     if "peak_lr" not in given:
         raise UsageError(f'{what} "{text}": must give the learning rate, such as lr=0.1')
-    return _resolve(what, text, space, optimizer, schedule, given, filed=filed)
+    return optimizer, schedule, given
 
 
 def _resolve(

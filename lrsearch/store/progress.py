@@ -15,7 +15,7 @@ from lrsearch.store.tables import epochs, insert_if_absent, interruptions, now, 
 from lrsearch.strategy.strategy import Strategy
 from lrsearch.strategy.view import Judgement, Reached, RungRow
 from lrsearch.text import shown
-from lrsearch.trial import EpochMetrics, Interruption, Reason, State
+from lrsearch.trial import EpochMetrics, Interruption, Reason, Role, State
 
 _SLOT = sa.select(slots).where(slots.c.id == bindparam("slot"))
 _REACHED = sa.select(sa.func.max(epochs.c.epoch)).where(epochs.c.slot_id == bindparam("slot"))
@@ -87,6 +87,7 @@ _OTHERS = (
         epochs.c.epoch == bindparam("at"),
         epochs.c.slot_id != bindparam("slot"),
         epochs.c.rung_score.is_not(None),
+        slots.c.role == Role.SEARCH.value,
     )
 )
 _CUT = epochs.update().where(epochs.c.slot_id == bindparam("slot"), epochs.c.epoch == bindparam("at"))
@@ -94,7 +95,12 @@ _OWN = sa.select(epochs.c.rung_score).where(epochs.c.slot_id == bindparam("slot"
 _N_COMPLETE = (
     sa.select(sa.func.count())
     .select_from(slots)
-    .where(slots.c.study_id == bindparam("study"), slots.c.state == "ended", slots.c.outcome == State.COMPLETE.value)
+    .where(
+        slots.c.study_id == bindparam("study"),
+        slots.c.role == Role.SEARCH.value,
+        slots.c.state == "ended",
+        slots.c.outcome == State.COMPLETE.value,
+    )
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, assert_never
 import numpy as np
 import optuna
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -18,7 +19,7 @@ from lrsearch.store import optuna_private, optuna_rows
 from lrsearch.store import space as spaces
 from lrsearch.store.optuna_private import PointOfSequence
 from lrsearch.store.study import Study
-from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
+from lrsearch.store.tables import OUTCOME_ATTR, ROLE_ATTR, SLOT_ATTR
 from lrsearch.trial import State, TrialConfig
 
 
@@ -167,7 +168,9 @@ class Proposals:
     @property
     def n_in_training(self) -> int:
         """Trials of ours that had not ended when they were last read."""
-        return sum(SLOT_ATTR in trial.user_attrs for trial in self._unfinished.values())
+        return sum(
+            SLOT_ATTR in trial.user_attrs and ROLE_ATTR not in trial.user_attrs for trial in self._unfinished.values()
+        )
 
     def read_news(self) -> None:
         """Read what has been written since the last look."""
@@ -176,7 +179,7 @@ class Proposals:
             self._after, self._unfinished, self._read_of = 0, {}, self._study.optuna_id
         open_now = list(self._unfinished)
         news = self._study.database.read(lambda c: optuna_rows.news(c, self._study.optuna_id, self._after, open_now))
-        self._mirror.sync(news)
+        self._mirror.sync([trial for trial in news if ROLE_ATTR not in trial.user_attrs])
         for trial in news:
             trial_id = optuna_private.trial_id(trial)
             self._after = max(self._after, trial_id)
@@ -189,6 +192,14 @@ class Proposals:
     def by_number(self, number: int) -> FrozenTrial | None:
         """Return an unfinished trial, or None where plain Optuna has finished it."""
         return next((trial for trial in self._unfinished.values() if trial.number == number), None)
+
+    def repeated(self, connection: sa.Connection, parent: int | None) -> FrozenTrial:
+        """Return a trial with the parameters of another one, its seed left out; with none where ``parent`` is None."""
+        params, distributions = dict[str, Any](), dict[str, BaseDistribution]()
+        for trial in () if parent is None else optuna_rows.numbered(connection, self._study.optuna_id, parent):
+            params = {name: value for name, value in trial.params.items() if name != "seed"}
+            distributions = {name: trial.distributions[name] for name in params}
+        return optuna.trial.create_trial(state=TrialState.RUNNING, params=params, distributions=distributions)
 
     def asked_for(self, slot: str, position: int, fixed: Mapping[str, Any]) -> FrozenTrial:
         """Return the setting that a person asked for, what it leaves open drawn; whatever was trained before."""
@@ -222,6 +233,7 @@ class Proposals:
         config = self._config(drawn.params)
         return any(
             SLOT_ATTR in trial.user_attrs
+            and ROLE_ATTR not in trial.user_attrs
             and trial.state in (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
             and self._config(trial.params) == config
             for trial in optuna_rows.news(connection, self._study.optuna_id, self._after, [])
@@ -234,7 +246,7 @@ class Proposals:
 
     def _note(self, trial: FrozenTrial) -> None:
         """Remember whose setting is trained, or in training."""
-        if SLOT_ATTR not in trial.user_attrs or trial.state == TrialState.WAITING:
+        if SLOT_ATTR not in trial.user_attrs or ROLE_ATTR in trial.user_attrs or trial.state == TrialState.WAITING:
             return
         if trial.state == TrialState.FAIL:
             config = self._configs.pop(trial.number, None)

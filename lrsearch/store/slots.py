@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
-from lrsearch.store import budget, endings, lease, optuna_rows, progress
+from lrsearch.store import budget, confirmations, endings, lease, optuna_rows, progress
 from lrsearch.store.study import Study
 from lrsearch.store.tables import SLOT_ATTR, epochs, leases, slots
+from lrsearch.strategy.confirming import Confirm, Race
 from lrsearch.strategy.view import Begin, Fail, FreeSlot, SlotState, View
-from lrsearch.trial import Outcome, Reason, State
+from lrsearch.trial import Outcome, Reason, Role, State
 
 FIRST_ORIGINS = ("baseline", "portfolio")
 
@@ -32,6 +33,17 @@ _FIRST = (
     sa.select(slots.c.position)
     .where(slots.c.study_id == bindparam("study"), slots.c.origin.in_(FIRST_ORIGINS))
     .order_by(slots.c.position)
+)
+_finished = slots.c.outcome.in_([state.value for state in State if state.counts])
+_RESULTS = (
+    sa.select(sa.case((slots.c.outcome == "complete", slots.c.value)))
+    .where(slots.c.study_id == bindparam("study"), _finished, slots.c.role == Role.SEARCH.value)
+    .order_by(slots.c.position)
+)
+_N_CONFIRM = (
+    sa.select(sa.func.count())
+    .select_from(slots)
+    .where(slots.c.study_id == bindparam("study"), slots.c.role == Role.CONFIRM.value)
 )
 _ADD = slots.insert()
 _STATE = sa.select(slots).where(slots.c.id == bindparam("slot"))
@@ -86,21 +98,44 @@ class Reserved:
     checkpoint: str | None
     params: Mapping[str, Any] | None
     """Of a setting that is tried before the sampler is asked."""
+    repeat: "Repeat | None" = None
+    """Of a trial of role confirm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A setting that is trained again."""
+
+    setting: str
+    """As ``confirmations.setting_json`` writes it."""
+    seed: int
+    parent: int | None
+    """The number of the trial of the search that has this setting."""
 
 
 def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Sequence[Initial]) -> View:
     """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
     standing = budget.standing(connection, study.id, row)
-    rows = connection.execute(_FREE, {"study": study.id}).all() if standing.open else []
+    plan = confirmations.newest(connection, study.id)
+    rows = connection.execute(_FREE, {"study": study.id}).all() if standing.open or plan is not None else []
     past = progress.of_slots(connection, [one.id for one in rows if one.state == "running"])
-    free = tuple(FreeSlot(one.id, SlotState(one.state), one.epoch or 0, tuple(past.get(one.id, ()))) for one in rows)
-    found = View(study.spec, standing, free, first=tuple(one.origin for one in initial))
+    free = tuple(
+        FreeSlot(one.id, SlotState(one.state), one.epoch or 0, tuple(past.get(one.id, ())), Role(one.role))
+        for one in rows
+    )
+    race = None if plan is None else confirmations.race(connection, study, plan)
+    found = View(study.spec, standing, free, first=tuple(one.origin for one in initial), race=race)
     if not found.has_room:
         return found
     waiting = optuna_rows.waiting(connection, study.optuna_id)
     taken = set(connection.scalars(_TAKEN_NUMBERS, {"study": study.id})) if waiting else set()
     enqueued = tuple(one.number for one in waiting if one.number not in taken)
-    return replace(found, enqueued=enqueued, n_first=len(_first(connection, study)) if initial else 0)
+    return replace(
+        found,
+        enqueued=enqueued,
+        n_first=len(_first(connection, study)) if initial else 0,
+        results=tuple(connection.scalars(_RESULTS, {"study": study.id})) if standing.budget.stop else (),
+    )
 
 
 def _first(connection: sa.Connection, study: Study) -> list[int]:
@@ -152,6 +187,35 @@ def insert(
     return Reserved(slot, token, position, begin.number, False, begin.origin, 1, None, params)  # noqa: FBT003
 
 
+def insert_confirm(
+    connection: sa.Connection, study: Study, slot: str, token: str, worker: Worker, step: Confirm, race: Race
+) -> Reserved:
+    """Open and lease a slot for a training of a confirmation; it is no unit of the budget."""
+    entrant = race.plan.entrants[step.entrant]
+    repeat = Repeat(confirmations.setting_json(entrant.config), step.seed, entrant.parent)
+    n_before = int(connection.scalar(_N_CONFIRM, {"study": study.id}) or 0)
+    # Below the positions of the search, which seed its proposals and stay as they are.
+    position = -1 - n_before
+    values = {
+        "id": slot,
+        "study_id": study.id,
+        "position": position,
+        "state": "reserved",
+        "origin": Role.CONFIRM.value,
+        "role": Role.CONFIRM.value,
+        "parent": repeat.parent,
+        "seed": repeat.seed,
+        "setting": repeat.setting,
+        "attempts": 1,
+        "worker": worker.holder,
+        "device": "",
+        "versions": "",
+    }
+    connection.execute(_ADD, values)
+    lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
+    return Reserved(slot, token, position, None, False, Role.CONFIRM.value, 1, None, None, repeat)  # noqa: FBT003
+
+
 def fail(connection: sa.Connection, study: Study, one: Fail) -> None:
     """End the trial of a slot that may not start again."""
     last = progress.of_slot(connection, one.slot)[-1]
@@ -185,4 +249,7 @@ def _reserved(connection: sa.Connection, study: Study, row: Any, token: str, ini
     if not begun and row.origin in FIRST_ORIGINS and row.position in (first := _first(connection, study)):
         nth = first.index(row.position)
         params = initial[nth].params if nth < len(initial) else None
-    return Reserved(row.id, token, row.position, row.number, begun, row.origin, row.attempts, row.checkpoint, params)
+    repeat = Repeat(row.setting, row.seed, row.parent) if row.role == Role.CONFIRM.value else None
+    return Reserved(
+        row.id, token, row.position, row.number, begun, row.origin, row.attempts, row.checkpoint, params, repeat
+    )

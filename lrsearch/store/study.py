@@ -13,11 +13,13 @@ from pydantic import TypeAdapter, ValidationError
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
-from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
+from lrsearch.store import confirmations, homes, lease, optuna_private, optuna_rows, progress, tables
 from lrsearch.store import space as spaces
 from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.store.storage import Database
 from lrsearch.store.tables import SLOT_ATTR
+from lrsearch.strategy.confirming import Race
+from lrsearch.strategy.strategy import OVER
 from lrsearch.text import shown
 from lrsearch.trial import Arithmetic, EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
 from lrsearch.version import __version__
@@ -70,7 +72,7 @@ class Study:
         row = self.database.read(self._row)
         if row is None:
             raise self.gone()
-        return _budget(row)
+        return budgets.of(row)
 
     def _row(self, connection: sa.Connection) -> sa.Row[Any] | None:
         return connection.execute(sa.select(tables.studies).where(tables.studies.c.id == self.id)).first()
@@ -81,7 +83,7 @@ class Study:
         statement = (
             tables.studies.update()
             .where(tables.studies.c.id == self.id)
-            .values(budget_trials=budget.trials, budget_hours=budget.hours, max_failures=budget.max_failures)
+            .values(**budgets.columns(budget))
         )
         with self.database.writing() as connection:
             connection.execute(statement)
@@ -90,12 +92,25 @@ class Study:
         """Return Optuna's view of the trials."""
         return self.database.read(lambda connection: optuna_rows.news(connection, self.optuna_id, 0, []))
 
-    def trials(self) -> list[Trial]:
-        """Return all trials that have been started, by number.
+    def trials(self, *roles: Role) -> list[Trial]:
+        """Return all trials of the search, or of these roles, that have been started, by number.
 
         What a person enqueued outside the space has no configuration and is none of them: see ``refused``.
         """
-        return self._trials(self.database.read(lambda c: self._rows(c, optuna_rows.news(c, self.optuna_id, 0, []))))
+        read = self.database.read(lambda c: self._rows(c, optuna_rows.news(c, self.optuna_id, 0, [])))
+        return [trial for trial in self._trials(read) if trial.role in (roles or (Role.SEARCH,))]
+
+    def race(self) -> Race | None:
+        """Return the confirmation that was asked for last, as it stands; None where none was asked for.
+
+        It has no settings before the search is over.
+        """
+
+        def work(connection: sa.Connection) -> Race | None:
+            plan = confirmations.newest(connection, self.id)
+            return None if plan is None else confirmations.race(connection, self, plan)
+
+        return self.database.read(work)
 
     def refused(self) -> list[Refused]:
         """Return what people enqueued outside the space, by number."""
@@ -205,10 +220,18 @@ class Study:
             if row is None:
                 return False
             standing = budgets.standing(connection, self.id, row)
-            free = standing.open - len(lease.held(connection, self.id))
-            return standing.ended(interrupted=free > 0) is None
+            held = lease.held(connection, self.id)
+            free = standing.open - len(self._of_search(connection, held))
+            end = standing.ended(interrupted=free > 0)
+            if standing.stopped is not None:
+                return end is None
+            return end is None or confirmations.is_open(connection, self, search_is_over=end.reason in OVER)
 
         return self.database.read(work)
+
+    def _of_search(self, connection: sa.Connection, held: set[str]) -> set[str]:
+        mine = tables.slots.c.role == Role.SEARCH.value
+        return set(connection.scalars(sa.select(tables.slots.c.id).where(tables.slots.c.id.in_(held), mine)))
 
     def artifacts_at(self) -> str | None:
         """Return the artifact store that was named when the study was filed, or None."""
@@ -406,7 +429,9 @@ def delete(database: Database, name: str) -> int:
 def summaries(database: Database) -> list[Summary]:
     """Return one summary a study, by name."""
     slots = tables.slots
-    counted = sa.select(slots.c.study_id, slots.c.state, slots.c.outcome, sa.func.count())
+    counted = sa.select(slots.c.study_id, slots.c.state, slots.c.outcome, sa.func.count()).where(
+        slots.c.role == Role.SEARCH.value
+    )
     found = _ours(database)
     with database.reading() as connection:
         rows = {row.id: row for row in connection.execute(sa.select(tables.studies))}
@@ -426,7 +451,7 @@ def summaries(database: Database) -> list[Summary]:
                     study.optuna_id,
                     spec.dataset.name if spec.loop is None else spec.loop.name,
                     spec.model.name if spec.loop is None else "",
-                    _budget(row),
+                    budgets.of(row),
                     counts.get(study.id, {}),
                     _utc(row.created_at),
                     None if one.copy_of is None else shown(one.copy_of),
@@ -454,10 +479,6 @@ def _load(database: Database, one: Carrier) -> Study:
     return Study(database, one.study, one.name, spec, Home(one.study, one.optuna_id), one.copy_of)
 
 
-def _budget(row: Any) -> BudgetSpec:
-    return BudgetSpec(trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures)
-
-
 def _trial(
     spec: StudySpec,
     row: Any,
@@ -472,7 +493,7 @@ def _trial(
         outcome = Outcome(
             State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, shown(row.message or "")
         )
-    config = spaces.config(spec, params)
+    config = spaces.config(spec, params) if row.setting is None else confirmations.config_of(row.setting, row.seed)
     return Trial(
         number=row.number,
         # Trials of earlier versions did not keep their seed, which was that of the study or a parameter.

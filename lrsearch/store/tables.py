@@ -77,12 +77,14 @@ def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[da
     return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
 
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 SLOT_ATTR = "lrsearch:slot"
 """On Optuna's trial: the id of our slot."""
 OUTCOME_ATTR = "lrsearch:outcome"
 """On Optuna's trial: how it ended in our words."""
+ROLE_ATTR = "lrsearch:role"
+"""On Optuna's trial: what it is for, where that is not the search. Samplers of ours do not look at it."""
 
 metadata = MetaData()
 
@@ -100,10 +102,12 @@ studies = Table(
     Column("budget_trials", Integer),
     Column("budget_hours", Float),
     Column("max_failures", Integer, nullable=False),
+    # "converged": end once the rest of the budget is expected to gain less than noise hides.
+    Column("budget_stop", String(16)),
     # Each reservation of a slot raises it: the row lock that makes the budget exact.
     Column("revision", Integer, nullable=False, default=0),
     Column("created_at", DateTime, nullable=False),
-    # A person asked for it: "drain" lets the trials under way end, "now" has them released.
+    # A person asked for it: "drain" lets the trials under way end, "now" has them released. "enough": it converged.
     Column("stopped", String(8)),
     # Of lrsearch, when it was filed; NULL for a study of schema 1.
     Column("version", String(40)),

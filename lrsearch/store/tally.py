@@ -13,6 +13,7 @@ from lrsearch.errors import StorageError
 from lrsearch.events import EndReason
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.study import BudgetSpec
+from lrsearch.store import budget as budgets
 from lrsearch.store import lease, optuna_private, tables
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.store.places import SqliteFile
@@ -51,10 +52,13 @@ _TRIALS = sa.select(
 # Of a million epochs the index alone is quick to count, and their rows take ten times as long.
 _N_EPOCHS = sa.select(_epochs.c.study_id, _count().label("n")).group_by(_epochs.c.study_id)
 _by_the_hour = sa.select(tables.studies.c.id).where(tables.studies.c.budget_hours.is_not(None))
-_TRAINED = (
-    sa.select(_epochs.c.study_id, sa.func.sum(_epochs.c.seconds).label("seconds"))
-    .where(_epochs.c.study_id.in_(_by_the_hour))
-    .group_by(_epochs.c.study_id)
+_TRAINED = sa.union_all(
+    *(
+        sa.select(table.c.study_id, sa.func.sum(table.c.seconds).label("seconds"))
+        .where(table.c.study_id.in_(_by_the_hour))
+        .group_by(table.c.study_id)
+        for table in (_epochs, tables.range_tests)
+    )
 )
 _INTERRUPTED = sa.select(_interruptions.c.study_id, _interruptions.c.reason, _count().label("n")).group_by(
     _interruptions.c.study_id, _interruptions.c.reason
@@ -136,7 +140,7 @@ def _names(connection: sa.Connection) -> dict[str, tuple[str, str]]:
     return out
 
 
-def _by_study(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, list[Any]]:
+def _by_study(connection: sa.Connection, query: sa.Select[Any] | sa.CompoundSelect[Any]) -> dict[str, list[Any]]:
     out: dict[str, list[Any]] = {}
     for row in connection.execute(query):
         out.setdefault(row.study_id, []).append(row)
@@ -164,7 +168,7 @@ def _tally(
     complete = [row for row in ended if row.outcome == State.COMPLETE]
     values = [row.highest if metric.maximize else row.lowest for row in complete]
     seconds = sum(float(row.seconds) for row in trained)
-    budget = BudgetSpec(trials=filed.budget_trials, hours=filed.budget_hours, max_failures=filed.max_failures)
+    budget = budgets.of(filed)
     standing = Standing(
         budget=budget,
         stopped=filed.stopped,

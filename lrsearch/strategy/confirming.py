@@ -7,6 +7,7 @@ settings sooner or later, so a setting leaves the race only where its interval e
 allows for all looks and all settings.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -101,19 +102,35 @@ class Race:
     def compare(self, first: int, second: int) -> Difference | None:
         """Return how much better the first setting is, on the seeds that both have; None where they share none."""
         ours, theirs = ({run.seed: run for run in self._evidence(one)} for one in (first, second))
-        seeds = [seed for seed in self.plan.seeds if seed in ours and seed in theirs]
+        seeds = sorted(ours.keys() & theirs.keys())
         if not seeds:
             return None
         pairs = [(ours[seed], theirs[seed]) for seed in seeds]
         if self.strata.n_images and all(_is_known(run) for pair in pairs for run in pair):
-            found = by_images(*([self._rights(pair[i]) for pair in pairs] for i in (0, 1)), self.strata)
+            rights = [[self._rights(pair[i]) for pair in pairs] for i in (0, 1)]
+            found = by_images(rights[0], rights[1], self.strata)
         else:
-            found = by_scores(*([self._worth(pair[i]) for pair in pairs] for i in (0, 1)))
+            worth = [[self._worth(pair[i]) for pair in pairs] for i in (0, 1)]
+            found = by_scores(worth[0], worth[1])
         return found if self.maximize else replace(found, value=-found.value)
+
+    def mean(self, entrant: int) -> tuple[float, float, float]:
+        """Return the mean score of a setting and its interval over seeds and images, at ``LEVEL``."""
+        import numpy as np
+
+        runs = self._evidence(entrant)
+        if not runs:
+            return (math.nan,) * 3
+        if self.strata.n_images and all(_is_known(run) for run in runs):
+            nothing = np.zeros(self.strata.n_images)
+            found = by_images([self._rights(run) for run in runs], [nothing] * len(runs), self.strata)
+        else:
+            found = by_scores([self._worth(run) for run in runs], [0.0] * len(runs))
+        return found.value, *found.interval(LEVEL)
 
     def standing(self) -> "RaceStanding":
         """Return who leads, and who may still be the best."""
-        order = self._by_mean()
+        order = self.by_mean()
         if not order:
             return RaceStanding(None, tuple(range(len(self.plan.entrants))))
         leader = order[0]
@@ -124,7 +141,7 @@ class Race:
                 left.append(one)
         return RaceStanding(leader, tuple(left))
 
-    def _by_mean(self) -> list[int]:
+    def by_mean(self) -> list[int]:
         """Return the settings that were trained with all seeds that any of them must have, the best first."""
         every = {one: self.scores(one) for one in range(len(self.plan.entrants))}
         needed = min(LEAST_SEEDS, max((len(scores) for scores in every.values()), default=0))
@@ -141,7 +158,8 @@ class Race:
         return 1 - (1 - LEVEL) / max(1, len(self.plan.entrants) - 1)
 
     def _evidence(self, entrant: int) -> list[ConfirmRun]:
-        return [run for run in self.runs if run.entrant == entrant and run.is_evidence]
+        mine = [run for run in self.runs if run.entrant == entrant and run.is_evidence]
+        return [run for run in mine if math.isfinite(self._worth(run))]
 
     def _worth(self, run: ConfirmRun) -> float:
         return self.guess if run.state == State.DIVERGED or run.value is None else run.value
@@ -180,10 +198,10 @@ class Choose:
 def next_run(race: Race) -> Confirm | int | None:
     """Return what is trained next; a number: so many are in training and it depends on them; None: it is decided."""
     begun = {(run.entrant, run.seed) for run in race.runs}
-    left = race.standing().left
+    left, alone = race.standing().left, len(race.plan.entrants) == 1
     n_open = sum(run.state == State.RUNNING for run in race.runs)
     for nth, seed in enumerate(race.plan.seeds):
-        if nth >= LEAST_SEEDS and len(left) < 2:  # noqa: PLR2004 - nobody is left to beat
+        if nth >= LEAST_SEEDS and len(left) == 1 and not alone:  # nobody is left to beat
             break
         for entrant in left:
             if (entrant, seed) not in begun:

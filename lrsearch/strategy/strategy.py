@@ -4,22 +4,59 @@ from collections.abc import Sequence
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.study import PrunerSpec, RetriesSpec
+from lrsearch.strategy.confirming import Choose, Confirm, next_run
 from lrsearch.strategy.judge import judge
+from lrsearch.strategy.stop import enough
 from lrsearch.strategy.view import Begin, Fail, FreeSlot, Judgement, Reached, Resume, Settle, SlotState, Step, View
-from lrsearch.trial import Interruption
+from lrsearch.text import counted
+from lrsearch.trial import Interruption, Role
 
-LAST_WORDS = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES)
+LAST_WORDS = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES, EndReason.CONVERGED)
 """Ends after which nothing goes on with what is paused."""
+OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.SPACE_USED_UP, EndReason.CONVERGED)
+"""Ends of a search after which its best settings are confirmed, where that was asked for."""
 
 
 def what_next(view: View) -> Step:
     """Decide, in this order: what was interrupted, what a person asked for, first settings, the sampler.
 
-    A trial that may not start again fails, and a paused one that nothing will go on with is settled, one a step.
+    What is to be confirmed goes before all of them, once its settings are chosen. A trial that may not start again
+    fails, and a paused one that nothing will go on with is settled, one a step.
     """
+    confirming = _confirm(view)
+    if confirming is not None and not isinstance(confirming, SearchEnded):
+        return confirming
+    searching = _search(view)
+    if not isinstance(searching, SearchEnded):
+        return searching
+    if view.race is not None and not view.race.plan.entrants and searching.reason in OVER:
+        return Choose()
+    # What is in training for a confirmation is waited for.
+    return searching if confirming is None or searching.reason == EndReason.STOPPED else confirming
+
+
+def _confirm(view: View) -> Resume | Fail | Confirm | SearchEnded | None:
+    """Return what is done for a confirmation; None where there is none to do, or the study was stopped."""
+    race = view.race
+    if race is None or not race.plan.entrants or view.standing.asked_to_stop:
+        return None
+    for slot in view.free:
+        if slot.role == Role.CONFIRM:
+            why = exhausted(slot.past, view.spec.workers.retries)
+            return Resume(slot.id) if why is None else Fail(slot.id, why)
+    step = next_run(race)
+    if isinstance(step, int):
+        are = "is" if step == 1 else "are"
+        return SearchEnded(
+            EndReason.HELD_ELSEWHERE, f"{counted(step, 'training')} of the confirmation {are} under way elsewhere"
+        )
+    return step
+
+
+def _search(view: View) -> Step:
     interrupted: FreeSlot | None = None
     for slot in view.free:
-        if slot.state == SlotState.PAUSED:
+        if slot.state == SlotState.PAUSED or slot.role != Role.SEARCH:
             continue
         why = exhausted(slot.past, view.spec.workers.retries)
         if why is not None:
@@ -28,7 +65,11 @@ def what_next(view: View) -> Step:
         break
     end = view.standing.ended(interrupted=interrupted is not None)
     if end is None:
-        return _begin(view) if interrupted is None else Resume(interrupted.id)
+        if interrupted is not None:
+            return Resume(interrupted.id)
+        begin = _begin(view)
+        if begin.origin != "sampler" or (end := enough(view)) is None:
+            return begin
     paused = next((slot for slot in view.free if slot.state == SlotState.PAUSED), None)
     if paused is not None and _is_over(view, end):
         return Settle(paused.id)
@@ -78,6 +119,15 @@ def exhausted(past: Sequence[Interruption], allowed: RetriesSpec) -> str | None:
     return f"{words} {often}, and workers.retries.{last.reason.value} is {limit}"
 
 
+def _confirm_only(view: View) -> Step:
+    if view.race is not None and not view.race.plan.entrants:
+        return Choose()
+    if view.standing.asked_to_stop:
+        return SearchEnded(EndReason.STOPPED, "the study was stopped; `lrsearch confirm` goes on")
+    step = _confirm(view)
+    return SearchEnded(EndReason.CONFIRMED, "the confirmation is decided") if step is None else step
+
+
 class Strategy:
     """The strategy of every study that says nothing else: the study file's pruner, and trials in their order.
 
@@ -95,3 +145,11 @@ class Strategy:
     def judge(self, reached: Reached) -> Judgement:
         """Return what becomes of a trial at an epoch that is not its last."""
         return judge(reached)
+
+
+class ConfirmOnly(Strategy):
+    """The strategy of a worker that only confirms: settings are chosen of what the search has found by now."""
+
+    def what_next(self, view: View) -> Step:
+        """Return what a worker does next."""
+        return _confirm_only(view)

@@ -7,8 +7,12 @@ from typing import Literal
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.strategy.confirming import Choose, Confirm, Race
 from lrsearch.text import counted
-from lrsearch.trial import Interruption
+from lrsearch.trial import Interruption, Role
+
+ENOUGH = "enough"
+"""Stands in the database where the search of a study has converged, until somebody extends it or runs it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +21,7 @@ class Standing:
 
     budget: BudgetSpec
     stopped: str | None
-    """How a person asked it to stop (``drain`` or ``now``)."""
+    """How a person asked it to stop (``drain`` or ``now``), or ``ENOUGH``: it has converged."""
     hours_left: float | None
     """None where the budget has no hours."""
     total: int
@@ -31,11 +35,19 @@ class Standing:
     paused: int = 0
     """Slots that have not ended and whose trial stands still."""
 
+    @property
+    def asked_to_stop(self) -> bool:
+        """Whether a person asked it to stop."""
+        return self.stopped not in (None, ENOUGH)
+
     def ended(self, *, interrupted: bool) -> SearchEnded | None:
         """Return why nothing new may be trained; an interrupted trial may while the budget has room for it."""
         budget, finished, open_now = self.budget, self.finished, self.open
         if budget.trials is not None and finished >= budget.trials:
             return SearchEnded(EndReason.BUDGET_TRIALS, _all(budget.trials))
+        if self.stopped == ENOUGH:
+            more = f"{counted(finished, 'trial')} were enough; `lrsearch extend`, or `run` without budget.stop, goes on"
+            return SearchEnded(EndReason.CONVERGED, f"the search has converged: {more}")
         if self.stopped is not None:
             left = (
                 f"with {finished} of {counted(budget.trials, 'trial')} finished"
@@ -89,6 +101,7 @@ class FreeSlot:
     """Of a paused trial: the epochs that were accepted."""
     past: tuple[Interruption, ...] = ()
     """The attempts at it that were interrupted, the first first."""
+    role: Role = Role.SEARCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +118,17 @@ class View:
     """Numbers of trials that people asked for and nobody has begun, the first first. Read where there is room."""
     n_first: int = 0
     """So many first settings have been begun. Read where there is room."""
+    results: tuple[float | None, ...] = ()
+    """Values of the finished trials of the search in the order of the budget; None: pruned or diverged.
+
+    Read where there is room and the budget asks when to stop."""
+    race: Race | None = None
+    """What is to be confirmed, as it stands; without settings until the search is over. None: nothing was asked for."""
 
     @property
     def has_room(self) -> bool:
         """Whether a new trial may begin: the budget has room, and none is interrupted, which goes first."""
-        interrupted = any(slot.state != SlotState.PAUSED for slot in self.free)
+        interrupted = any(slot.state != SlotState.PAUSED for slot in self.free if slot.role == Role.SEARCH)
         return not interrupted and self.standing.ended(interrupted=False) is None
 
 
@@ -147,7 +166,7 @@ class Begin:
     """Which of the first settings it is, from 0."""
 
 
-Step = Resume | Fail | Settle | Begin | SearchEnded
+Step = Resume | Fail | Settle | Begin | Confirm | Choose | SearchEnded
 """What a worker does next; SearchEnded: nothing, and why."""
 
 

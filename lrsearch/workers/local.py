@@ -52,6 +52,7 @@ def orders(
     data_dir: Path | None,
     artifacts: str | None,
     workers_per_gpu: int = 1,
+    only_confirm: bool = False,
 ) -> list[Order]:
     """Return what each worker is to do: GPUs are given out in turn, cores are shared evenly.
 
@@ -65,10 +66,11 @@ def orders(
         data_dir: where the images lie.
         artifacts: where checkpoints and weights lie; None: where the study says.
         workers_per_gpu: those that share one, where ``n`` is None.
+        only_confirm: whether they train for a confirmation and search no further.
     """
     n_gpus = count_gpus() if device in ("auto", "cuda") else 0
     n_workers = n or suitable(n_gpus, workers_per_gpu)
-    if (total := study.budget().trials) is not None:
+    if (total := study.budget().trials) is not None and study.race() is None:
         n_left = max(1, total - sum(trial.state.counts for trial in study.trials()))
         if n is not None and n_left < n:
             log.warning("%d of the %d workers are started: no more trials are left", n_left, n)
@@ -83,6 +85,7 @@ def orders(
         artifacts,
         logging.getLogger("lrsearch").getEffectiveLevel(),
         json_log.installed() is not None,
+        only_confirm,
     )
     if n_gpus == 0:
         return [base] * n_workers

@@ -34,6 +34,8 @@ class Order:
     log_level: int
     log_json: bool = False
     """Whether what it says is written as lines of JSON."""
+    only_confirm: bool = False
+    """Whether it trains for a confirmation and searches no further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def _work(order: Order, leave: Leave, say: Callable[[Event | Failed], None], *, 
     here = run.Here(order.device, order.threads, order.data_dir, progress=False)
     with (
         run.joined(order.place, order.study, here, artifacts=order.artifacts, reached_before=reached_before) as session,
-        closing(session.attend(leave, wait=True)) as events,
+        closing(session.attend(leave, wait=True, only_confirm=order.only_confirm)) as events,
     ):
         for event in events:
             say(event)
