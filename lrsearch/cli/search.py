@@ -65,7 +65,6 @@ def run(
         str | None,
         typer.Option(
             "--stop",
-            envvar="LRSEARCH_STOP",
             metavar="converged",
             help="End before the budget does, once the rest of it is expected to gain less than noise hides.",
         ),
