@@ -143,8 +143,10 @@ MEANINGS: dict[str, str] = {
     "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first trials count.",
     "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that "
     "the study was filed with.",
-    "pruner.name": "Who ends trials early.",
-    "pruner.min_resource": "asha: the first rung [epochs].",
+    "pruner.name": "Who ends trials early; a table that does not name it means `asha`.",
+    "pruner.min_resource": "asha: the first rung; gradual: the first epoch after which trials are compared [epochs].",
+    "pruner.power": "gradual: how steeply trials become fewer: of those that came to epoch e "
+    "`(e / (e + 1)) ** power` go on.",
     "pruner.reduction_factor": "asha: one in so many goes on from a rung; the next rung is so many times later.",
     "pruner.min_early_stopping_rate": "asha: rungs left out at the start.",
     "pruner.n_startup_trials": "median: complete trials before the first comparison.",
@@ -287,7 +289,7 @@ UNSET: dict[str, str] = {
     "budget.hours": "no limit",
     "budget.stop": "the budget alone ends it",
     "space.seed": "the study's `seed`",
-    "pruner.min_resource": "a fifth of `epochs`",
+    "pruner.min_resource": "a fifth of `epochs` (gradual: a tenth)",
     "workers.trial_seconds": "no limit",
 }
 """The default of a key that may be left unset, where the model says None; tests/test_docs.py checks them."""
@@ -340,7 +342,8 @@ def _table_of_kinds(table: str, used: set[str]) -> str:
     kinds = spec.KINDS[table]
     allowed = ", ".join(f"`{name}`" for name in kinds)
     lines = ["| key | type | default | allowed | meaning |", "|--|--|--|--|--|"]
-    lines.append(f'| `name` | one of | `"{next(iter(kinds))}"` | {allowed} | {MEANINGS.get(f"{table}.name", "")} |')
+    default = spec.StudySpec.model_fields[table].default.name
+    lines.append(f'| `name` | one of | `"{default}"` | {allowed} | {MEANINGS.get(f"{table}.name", "")} |')
     used.add(f"{table}.name")
     for kind in kinds.values():
         for name, field in kind.model_fields.items():

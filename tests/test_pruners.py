@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
 
 from lrsearch.schedules import comparable_from
 from lrsearch.spec.study import StudySpec
-from lrsearch.strategy.judge import asha, judge, median
+from lrsearch.strategy.judge import asha, gradual, judge, median
 from lrsearch.strategy.view import Judgement, Reached, RungRow
 from lrsearch.trial import ScheduleConfig, ScheduleFamily
 
@@ -203,7 +203,40 @@ def test_without_a_pruner_nothing_is_compared() -> None:
     assert judge(Reached(spec, 3, True, None, [math.nan], rows, 9)) == Judgement("keep")
 
 
-@given(st.sampled_from(["asha", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
+@pytest.mark.parametrize(
+    ("settings", "epochs", "looks"),
+    [
+        ({}, 10, range(1, 10)),
+        ({}, 40, range(4, 40)),
+        ({"min_resource": 3}, 6, [3, 4, 5]),
+        ({"min_resource": 20}, 10, []),
+        ({}, 1, []),
+    ],
+)
+def test_gradual_compares_after_every_epoch_from_a_tenth_of_the_training_on(
+    settings: dict[str, int], epochs: int, looks: Sequence[int]
+) -> None:
+    spec = make_spec(epochs=epochs, pruner={"name": "gradual", **settings})
+    assert [epoch for epoch in range(1, epochs + 1) if spec.pruner.compares_at(epoch, epochs)] == list(looks)
+
+
+@pytest.mark.parametrize("power", [0.5, 1, 1.5, 3])
+def test_gradual_leaves_of_many_trials_as_many_as_its_power_says(power: float) -> None:
+    """All come to an epoch before any of them is judged, as with many workers: then the parts are exact."""
+    spec = make_spec(epochs=10, pruner={"name": "gradual", "power": power})
+    scores = random.Random(0).sample(range(10_000), 1000)
+    for epoch in range(1, 10):
+        rows = [RungRow(score, complete=False, comparable=True) for score in scores]
+        scores = [
+            score
+            for i, score in enumerate(scores)
+            if judge(Reached(spec, epoch, True, None, [score], rows[:i] + rows[i + 1 :], 0)).fate == "keep"
+        ]
+        assert len(scores) == pytest.approx(1000 * (1 / (epoch + 1)) ** power, abs=epoch)
+    assert len(scores) == pytest.approx(1000 * 0.1**power, abs=9)
+
+
+@given(st.sampled_from(["asha", "gradual", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
 def test_the_last_epoch_is_never_pruned(name: str, metric: str, epochs: int, score: float) -> None:
     spec = make_spec(epochs=epochs, pruner={"name": name}, objective={"metric": metric})
     others = [RungRow(0.5, complete=True, comparable=True)] * 20
@@ -253,7 +286,7 @@ def test_a_rise_of_its_own_counts_as_warm_up(family: ScheduleFamily) -> None:
     assert comparable_from(late, 10) > comparable_from(ScheduleConfig("cosine"), 10)
 
 
-@pytest.mark.parametrize("name", ["asha", "median"])
+@pytest.mark.parametrize("name", ["asha", "gradual", "median"])
 def test_a_score_made_during_warm_up_is_held_against_nobody(name: str) -> None:
     spec = make_spec(epochs=EPOCHS, pruner={"name": name, **({"n_startup_trials": 0} if name == "median" else {})})
     better = [RungRow(0.9, complete=True, comparable=True)] * 6
@@ -281,6 +314,24 @@ def test_asha_says_which_score_had_to_be_reached(
     value: float, others: list[float], factor: int, maximize: bool, verdict: Judgement
 ) -> None:
     assert asha(value, others, factor, maximize=maximize) == verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "share", "maximize", "verdict"),
+    [
+        (0.5, [], 0.1, True, Judgement("keep", cut=0.5, n_compared=1)),
+        (0.5, [0.6], 0.5, True, Judgement("prune", cut=0.6, n_compared=2)),
+        (0.5, [0.6], 0.75, True, Judgement("keep", cut=0.5, n_compared=2)),  # a half is rounded up
+        (0.6, [0.6], 0.5, True, Judgement("keep", cut=0.6, n_compared=2)),
+        (0.5, [0.6, 0.4, 0.3], 0.25, False, Judgement("prune", cut=0.3, n_compared=4)),
+        (0.5, [math.nan, 0.4], 0.5, True, Judgement("keep", cut=0.5, n_compared=2)),
+        (math.nan, [], 0.9, True, Judgement("prune")),
+    ],
+)
+def test_gradual_says_which_score_had_to_be_reached(
+    value: float, others: list[float], share: float, maximize: bool, verdict: Judgement
+) -> None:
+    assert gradual(value, others, share, maximize=maximize) == verdict
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(2, 6))

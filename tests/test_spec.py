@@ -139,9 +139,10 @@ def test_every_key_but_name_budget_and_workers_makes_another_study(change: dict[
 def test_the_table_of_changes_holds_every_key_of_the_spec() -> None:
     shapeless = {f"space.schedule.{name}" for name in FAMILIES if not FIELDS[name]}
     known = set(make_spec(**named(FULL)).identity()) - shapeless
-    median = {"pruner.n_startup_trials", "pruner.n_warmup_steps", "pruner.interval_steps", "pruner.n_min_trials"}
+    others = {"pruner.power"}
+    others |= {"pruner.n_startup_trials", "pruner.n_warmup_steps", "pruner.interval_steps", "pruner.n_min_trials"}
     assert known - {path(change) for change in CHANGES} == {"pruner.name"}
-    assert {f"pruner.{name}" for kind in spec.KINDS["pruner"].values() for name in kind.model_fields} - known == median
+    assert {f"pruner.{name}" for kind in spec.KINDS["pruner"].values() for name in kind.model_fields} - known == others
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,8 @@ MEDIAN = {"n_startup_trials": 5, "n_warmup_steps": 0, "interval_steps": 1, "n_mi
         ({"pruner": {"name": "asha"}, "objective": {"metric": "loss"}}, {"training": {"averaging": "off"}}),
         # Nothing is compared before the end, whatever the settings say.
         ({"pruner": {"name": "asha", "min_resource": 4}}, {"pruner": {"min_resource": 9, "reduction_factor": 2}}),
+        ({"pruner": {"name": "gradual"}}, {"pruner": {"min_resource": 1}}),
+        ({"pruner": {"name": "gradual", "min_resource": 4}}, {"pruner": {"power": 2}}),
         ({"pruner": {"name": "asha", "min_early_stopping_rate": 2}}, {"pruner": {"min_early_stopping_rate": 10**6}}),
         ({"pruner": {"name": "median", "n_warmup_steps": 4}}, {"pruner": {"n_startup_trials": 1}}),
         ({"epochs": 1, "pruner": {"name": "median"}}, {"pruner": {"interval_steps": 3}}),
@@ -270,9 +273,14 @@ def test_two_specs_differ_in_something_exactly_if_they_are_two_studies(one: Any,
     assert bool(differences(there, here)) == (there.identity_hash() != here.identity_hash())
 
 
-@given(st.sampled_from(["asha", "median", "none"]), st.integers(1, 30), st.data())
+@given(st.sampled_from(["asha", "gradual", "median", "none"]), st.integers(1, 30), st.data())
 def test_a_pruner_compares_first_where_the_spec_says(name: Any, epochs: int, data: st.DataObject) -> None:
-    own = {"asha": {"min_early_stopping_rate": 3, "min_resource": 9}, "median": {"n_warmup_steps": 31}, "none": {}}
+    own = {
+        "asha": {"min_early_stopping_rate": 3, "min_resource": 9},
+        "gradual": {"min_resource": 9},
+        "median": {"n_warmup_steps": 31},
+        "none": {},
+    }
     drawn = {key: data.draw(st.integers(1, most)) for key, most in own[name].items()}
     study = make_spec(epochs=epochs, pruner={"name": name, **drawn})
     compared = [epoch for epoch in range(1, epochs + 1) if study.pruner.compares_at(epoch, epochs)]
@@ -302,6 +310,20 @@ def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None
     wrong = study_file.override(study_file.override({"name": "x"}, "sampler", "random"), "sampler.n_startup_trials", 3)
     with pytest.raises(StudyFileError, match=r"'sampler\.n_startup_trials' is not a setting of the sampler 'random'"):
         study_file.build(wrong, "the test")
+
+
+def test_a_study_that_names_no_pruner_keeps_the_one_that_was_the_default_when_it_was_filed() -> None:
+    unsaid, said = study_file.build({"name": "x"}, "the test"), study_file.build({"name": "x", "pruner": "gradual"}, "")
+    assert unsaid.pruner == spec.GradualSpec()
+    once = StudySpec.from_json(study_file.build({"name": "x", "pruner": "asha"}, "the test").to_json())
+    assert differences(once, unsaid.like(once)) == []
+    assert [key for key, *_ in differences(once, said.like(once))] == ["pruner.name"]
+    for other in ("median", "none", {"name": "asha", "reduction_factor": 2}):
+        filed = study_file.build({"name": "x", "pruner": other}, "the test")
+        assert [key for key, *_ in differences(filed, unsaid.like(filed))] == ["pruner.name"], other
+    # As in files that were written before there was another default.
+    unnamed = study_file.build({"name": "x", "pruner": {"reduction_factor": 2}}, "the test")
+    assert unnamed.pruner == spec.AshaSpec(reduction_factor=2)
 
 
 # --- workers ---------------------------------------------------------------------------------------------------------

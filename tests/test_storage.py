@@ -43,6 +43,7 @@ from lrsearch.errors import (
     UnknownNameError,
     UsageError,
 )
+from lrsearch.spec import file as study_file
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import explain, filing, lease
 from lrsearch.store import study as studies
@@ -448,6 +449,19 @@ def test_the_same_study_is_found_again_whatever_its_budget(database: Database) -
     again = filing.create(database, make_spec(budget={"trials": 9, "hours": 2}))
     assert again.id == one.id
     assert again.budget() == make_spec(budget={"trials": 5}).budget, "a budget is raised on purpose or not at all"
+
+
+def test_a_study_that_was_filed_when_asha_was_the_default_is_found_by_the_command_that_filed_it(
+    database: Database,
+) -> None:
+    tables = {"name": "probe", "epochs": 4}
+    filed = filing.create(database, study_file.build({**tables, "pruner": "asha"}, "the test"))
+    again = filing.create(database, study_file.build(tables, "the test"))
+    assert (again.id, again.spec.pruner.name) == (filed.id, "asha")
+    with pytest.raises(IdentityError, match=r"pruner\.name is asha there and gradual here"):
+        filing.create(database, study_file.build({**tables, "pruner": "gradual"}, "the test"))
+    new = filing.create(database, study_file.build({**tables, "name": "new"}, "the test"))
+    assert new.spec.pruner.name == "gradual"
 
 
 def test_a_conflict_is_told_before_anything_is_written(place: SqliteFile) -> None:

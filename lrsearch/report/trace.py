@@ -35,6 +35,9 @@ POINTS = 400
 
 """Families whose shape is seen on a logarithmic axis."""
 
+RUNGS = 3
+"""Of a trial, so many are said at most, the last ones."""
+
 
 def to_json(trial: Trial, spec: StudySpec) -> dict[str, Any]:
     """Return the trial with its epochs, each with its observation, as JSON."""
@@ -109,10 +112,10 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         rows["repeatable"] = f"no: {warned}"
     judged = [m for m in trial.metrics if m.cut is not None and m.rung_score is not None]
     if judged:
-        rows["rungs"] = "; ".join(
+        rows["rungs"] = (f"the last {RUNGS} of {len(judged)}: " if len(judged) > RUNGS else "") + "; ".join(
             f"epoch {m.epoch}: {m.rung_score:.4g}, "
             + ("the first there" if m.n_compared == 1 else f"the cut was {m.cut:.4g} among {m.n_compared} trials")
-            for m in judged
+            for m in judged[-RUNGS:]
         )
     if trial.test_accuracy is not None:
         said: list[tuple[Metric, float | None]] = []

@@ -325,6 +325,36 @@ class AshaSpec(Strict):
         return next(iter(self.rungs(epochs)), None)
 
 
+class GradualSpec(Strict):
+    """Successive halving in small steps: after every epoch a few of the worst of those that came so far end.
+
+    Of all trials about ``((first + 1) / (epoch + 1)) ** power`` of those that were compared first go on after an epoch.
+    """
+
+    name: Literal["gradual"] = "gradual"
+    min_resource: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    """The first epoch after which trials are compared [epochs]; a tenth of the training by default."""
+    power: Annotated[float, Field(gt=0, le=10)] = 1.5
+    """How steeply they become fewer; see ``share``."""
+
+    def first_rung(self, epochs: int) -> int:
+        """As ``AshaSpec.first_rung``."""
+        return max(1, epochs // 10) if self.min_resource is None else self.min_resource
+
+    def share(self, epoch: int) -> float:
+        """Return the part [0..1] of the trials that came to an epoch (1-based, completed) which goes on."""
+        return float((epoch / (epoch + 1)) ** self.power)
+
+    def compares_at(self, epoch: int, epochs: int) -> bool:
+        """As ``AshaSpec.compares_at``."""
+        return self.first_rung(epochs) <= epoch < epochs
+
+    def compares_from(self, epochs: int) -> int | None:
+        """As ``AshaSpec.compares_from``."""
+        first = self.first_rung(epochs)
+        return first if first < epochs else None
+
+
 class MedianSpec(Strict):
     """Against the median of complete trials; Optuna's names and meanings, steps counted in epochs."""
 
@@ -366,8 +396,11 @@ class NoPrunerSpec(Strict):
         return None
 
 
-PrunerSpec = AshaSpec | MedianSpec | NoPrunerSpec
-"""Who ends a trial early."""
+PrunerSpec = AshaSpec | GradualSpec | MedianSpec | NoPrunerSpec
+"""Who ends a trial early; a table that does not name it means the first."""
+
+FORMER_PRUNER = AshaSpec()
+"""What a study that named no pruner was filed with once; it keeps it."""
 
 KINDS: dict[str, dict[str, type[Strict]]] = {
     table: {kind.model_fields["name"].default: kind for kind in get_args(union)}
@@ -431,7 +464,7 @@ class StudySpec(Strict):
     objective: ObjectiveSpec = ObjectiveSpec()
     budget: BudgetSpec = BudgetSpec(trials=50)
     sampler: Annotated[SamplerSpec, Field(discriminator="name")] = TpeSpec()
-    pruner: Annotated[PrunerSpec, Field(discriminator="name")] = AshaSpec()
+    pruner: Annotated[PrunerSpec, Field(discriminator="name")] = GradualSpec()
     training: TrainingSpec = TrainingSpec()
     augment: AugmentSpec | None = None
     """How training images are changed at random; None: they are not."""
@@ -504,6 +537,12 @@ class StudySpec(Strict):
         out = self.model_copy()
         out._facts = facts  # noqa: SLF001 - of the same class
         return out
+
+    def like(self, filed: "StudySpec") -> Self:
+        """Return the same spec with the pruner of a filed study, where this one names none and the default was that."""
+        if "pruner" in self.model_fields_set or filed.pruner != FORMER_PRUNER:
+            return self
+        return self.model_copy(update={"pruner": filed.pruner})
 
     def augmented(self, shape: tuple[int, int, int], classes: Sequence[str]) -> AugmentSpec | None:
         """Return how training images are changed, by what it comes to for images of that shape and these classes.
@@ -751,7 +790,9 @@ class StudySpec(Strict):
 
     def _resolved(self) -> dict[str, Any]:
         first_rung = (
-            {"pruner.min_resource": self.pruner.first_rung(self.epochs)} if isinstance(self.pruner, AshaSpec) else {}
+            {"pruner.min_resource": self.pruner.first_rung(self.epochs)}
+            if isinstance(self.pruner, AshaSpec | GradualSpec)
+            else {}
         )
         if self.loop is not None:
             return {

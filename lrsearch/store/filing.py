@@ -71,7 +71,7 @@ def check_identity(study: Study, spec: StudySpec) -> None:
 
 def _changed(study: Study, spec: StudySpec) -> str:
     """Return in words what makes a spec another study; empty where it is the same."""
-    changed = differences(study.spec, spec)
+    changed = differences(study.spec, spec.like(study.spec))
     shown = "; ".join(f"{key} is {_show(there)} there and {_show(here)} here" for key, there, here in changed[:4])
     return shown + (f"; and {len(changed) - 4} more" if len(changed) > 4 else "")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrsearch.spec.study import AshaSpec, MedianSpec
+from lrsearch.spec.study import AshaSpec, GradualSpec, MedianSpec
 from lrsearch.strategy.view import KEEP, Judgement, Reached
 
 
@@ -26,6 +26,9 @@ def judge(reached: Reached) -> Judgement:
         case AshaSpec():
             scores = [row.score for row in at_that_epoch]
             return asha(reached.own[-1], scores, pruner.reduction_factor, maximize=maximize)
+        case GradualSpec():
+            scores = [row.score for row in at_that_epoch]
+            return gradual(reached.own[-1], scores, pruner.share(reached.epoch), maximize=maximize)
         case MedianSpec():
             return median(
                 reached.own,
@@ -51,8 +54,35 @@ def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximi
     """
     if math.isnan(value):
         return Judgement("prune")
-    ranked = sorted([*(score for score in others if not math.isnan(score)), value], reverse=maximize)
-    cut = ranked[max(len(ranked) // reduction_factor - 1, 0)]
+    ranked = _ranked(value, others, maximize=maximize)
+    return _among_the_best(value, ranked, len(ranked) // reduction_factor, maximize=maximize)
+
+
+def gradual(value: float, others: Sequence[float], share: float, *, maximize: bool) -> Judgement:
+    """Go on if among the best ``share`` [0..1] of those that came to this epoch, a half rounded up.
+
+    Successive halving whose rungs are all epochs: little is decided by any one comparison.
+
+    Source: docs/decisions/0043-prune-in-small-steps.md.
+
+    >>> gradual(0.6, [0.7, 0.9, 0.5, 0.4], 0.6, maximize=True)
+    Judgement(fate='keep', cut=0.6, n_compared=5)
+    >>> gradual(0.5, [0.7, 0.9, 0.6, 0.4], 0.6, maximize=True)
+    Judgement(fate='prune', cut=0.6, n_compared=5)
+    """
+    if math.isnan(value):
+        return Judgement("prune")
+    ranked = _ranked(value, others, maximize=maximize)
+    return _among_the_best(value, ranked, math.floor(len(ranked) * share + 0.5), maximize=maximize)
+
+
+def _ranked(value: float, others: Sequence[float], *, maximize: bool) -> list[float]:
+    return sorted([*(score for score in others if not math.isnan(score)), value], reverse=maximize)
+
+
+def _among_the_best(value: float, ranked: Sequence[float], n: int, *, maximize: bool) -> Judgement:
+    """Keep what is among the best ``n``, and whatever equals them; the best one always."""
+    cut = ranked[max(n, 1) - 1]
     worse = value < cut if maximize else value > cut
     return Judgement("prune" if worse else "keep", cut, len(ranked))
 
