@@ -39,6 +39,9 @@ ENOUGH_COMPLETE = 2
 ENOUGH_GOOD = 3
 """Trials close enough to the best, that among them, below which there is no interval."""
 
+NARROWEST = 0.25
+"""Width below which an interval is none [octaves]."""
+
 STEP = 0.5
 """Between two places of an edge [octaves]."""
 BEYOND = 3.0
@@ -247,6 +250,8 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
         return _none(seen, "good and bad learning rates lie too close together", distance, floor)
     begin, end = _longest(inside)
     low, high = float(at[begin]), float(at[end])
+    if high - low < NARROWEST:
+        return _none(seen, "good and bad learning rates lie too close together", distance, floor)
     marks: list[tuple[ZoneKind, float, float]] = []
     below = at[:begin][too_low[:begin] >= CERTAINTY]
     if len(below):
@@ -322,7 +327,8 @@ def _diverging(seen: _Evidence, moved: Floats, at: Floats) -> Floats:
             weights.append(np.log(np.maximum(told, 1e-300)).sum(axis=1))
             diverging.append(STRAY + (1 - STRAY) * _sigmoid((at - places) / softness))
     weight = np.exp(np.array(weights) - np.max(weights))
-    return np.einsum("ap,apx->x", weight / weight.sum(), np.array(diverging))
+    mean: Floats = np.einsum("ap,apx->x", weight / weight.sum(), np.array(diverging))
+    return mean
 
 
 def _sigmoid(z: Floats) -> Floats:

@@ -74,8 +74,8 @@ def touched(domain: Domain, low: float, high: float) -> tuple[Side, ...]:
 def open_sides(domain: Domain, tried: Iterable[Tried], *, maximize: bool) -> tuple[Side, ...]:
     """Return the edges of ``domain`` beyond which better learning rates may lie.
 
-    The best of these trials lies there, and none with a rate above it has diverged, which would be evidence; or all of
-    them have diverged.
+    The best of these trials lies there, or one that is as good, and none with a rate above it has diverged, which would
+    be evidence; or all of them have diverged.
 
     >>> rows = [Tried(lr, accuracy, diverged=False) for lr, accuracy in ((0.1, 0.5), (0.2, 0.6), (0.9, 0.7))]
     >>> space = Range(1e-3, 1.0, log=True)
@@ -94,7 +94,9 @@ class _Walk:
     def __init__(self, *, maximize: bool) -> None:
         self._maximize = maximize
         self.n_finished = self.n_complete = self.n_diverged = 0
-        self._best: Tried | None = None
+        self._best: float | None = None
+        self._lowest_best = self._highest_best = math.nan
+        """Learning rates of the trials whose value is the best."""
         self._highest_diverged = -math.inf
 
     def add(self, one: Tried) -> None:
@@ -105,8 +107,11 @@ class _Walk:
             self._highest_diverged = max(self._highest_diverged, one.lr)
         if one.value is not None and math.isfinite(one.value):
             self.n_complete += 1
-            ahead = self._best is None or self._best.value is None or self._beats(one.value, self._best.value)
-            self._best = one if ahead else self._best
+            if self._best is None or self._beats(one.value, self._best):
+                self._best, self._lowest_best, self._highest_best = one.value, one.lr, one.lr
+            elif one.value == self._best:
+                self._lowest_best = min(self._lowest_best, one.lr)
+                self._highest_best = max(self._highest_best, one.lr)
 
     def _beats(self, value: float, other: float) -> bool:
         return value > other if self._maximize else value < other
@@ -115,10 +120,10 @@ class _Walk:
         """Return the edges beyond which better learning rates may lie."""
         if self.n_diverged == self.n_finished:
             return ("lower",) if self.n_finished >= ENOUGH_DIVERGED else ()
-        if self.n_finished < ENOUGH_FINISHED or self.n_complete < ENOUGH_COMPLETE or self._best is None:
+        if self.n_finished < ENOUGH_FINISHED or self.n_complete < ENOUGH_COMPLETE:
             return ()
-        sides = touched(domain, self._best.lr, self._best.lr)
-        return tuple(side for side in sides if side == "lower" or self._highest_diverged < self._best.lr)
+        sides = touched(domain, self._lowest_best, self._highest_best)
+        return tuple(side for side in sides if side == "lower" or self._highest_diverged < self._highest_best)
 
 
 def has_room(domain: Domain, side: Side) -> bool:

@@ -17,9 +17,10 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
+from lrsearch.spec.bounds import space_that_holds
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
-from lrsearch.trial import Trial
+from lrsearch.trial import OptimizerName, Trial
 
 TOP = 0.1
 """Part of the trials that are called the best; Optuna's default."""
@@ -69,7 +70,11 @@ def importances(ranked: Sequence[Trial], behind: Sequence[Trial], spec: StudySpe
     n_top = min(len(ranked), max(LEAST_TOP, math.ceil(TOP * n)))
     if n < LEAST_TRIALS or n_top < LEAST_TOP or n_top == n:
         return Importances(n, 0, ())
-    distributions = spaces.unconditional_distributions(spec.space)
+    rates: dict[OptimizerName, list[float]] = {}
+    for trial in trials:
+        rates.setdefault(trial.config.optimizer.name, []).append(trial.config.optimizer.peak_lr)
+    space = space_that_holds(spec.space, rates) if spec.space.auto_extend else spec.space
+    distributions = spaces.unconditional_distributions(space)
     having = {name: sum(name in t.params for t in trials) for name in distributions}
     names = [name for name, count in having.items() if count and not distributions[name].single()]
     study = _study(trials, {name: distributions[name] for name in names})

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
 import numpy as np
@@ -18,6 +19,7 @@ from lrsearch.spec.study import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpe
 from lrsearch.store import optuna_private, optuna_rows
 from lrsearch.store import space as spaces
 from lrsearch.store.optuna_private import PointOfSequence
+from lrsearch.store.reach import Reach
 from lrsearch.store.study import Study
 from lrsearch.store.tables import OUTCOME_ATTR, ROLE_ATTR, SLOT_ATTR
 from lrsearch.trial import State, TrialConfig
@@ -37,8 +39,8 @@ class Mirror:
         self._ids: dict[str, int] = {}
         self._finished: set[str] = set()
 
-    def sync(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take over what is new in the trials of the database."""
+    def sync(self, trials: Sequence[FrozenTrial], wide: Mapping[str, BaseDistribution] = MappingProxyType({})) -> None:
+        """Take over what is new in the trials of the database, some of their distributions as ``wide`` has them."""
         for trial in trials:
             key = _key(trial)
             if key in self._finished or trial.state == TrialState.WAITING:
@@ -49,9 +51,9 @@ class Mirror:
                 self._storage.set_trial_state_values(known, TrialState.FAIL)
                 known = None
             if known is None:
-                self._ids[key] = self._storage.create_new_trial(self._id, _template(trial))
+                self._ids[key] = self._storage.create_new_trial(self._id, _template(trial, wide))
             elif trial.state.is_finished():
-                self._finish(known, _template(trial))
+                self._finish(known, _template(trial, wide))
             if trial.state.is_finished():
                 self._finished.add(key)
 
@@ -95,7 +97,7 @@ def _key(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(SLOT_ATTR, f"optuna:{trial.number}"))
 
 
-def _template(trial: FrozenTrial) -> FrozenTrial:
+def _template(trial: FrozenTrial, wide: Mapping[str, BaseDistribution]) -> FrozenTrial:
     """Return the trial as a sampler should see it.
 
     A diverged trial shows no scores: TPE then ranks it behind every pruned one, however well it looked before.
@@ -109,7 +111,7 @@ def _template(trial: FrozenTrial) -> FrozenTrial:
         datetime_start=trial.datetime_start,
         datetime_complete=trial.datetime_complete,
         params=trial.params,
-        distributions=trial.distributions,
+        distributions={name: wide.get(name, drawn_from) for name, drawn_from in trial.distributions.items()},
         user_attrs={},
         system_attrs=trial.system_attrs,
         intermediate_values={} if diverged else trial.intermediate_values,
@@ -160,6 +162,7 @@ class Proposals:
         self.size = spaces.size(study.spec.space)
         """Settings of the space; None where they are too many to be used up."""
         self._mirror = Mirror(study.spec.metric.direction)
+        self._reach = Reach(study.spec)
         self._after, self._unfinished = 0, dict[int, FrozenTrial]()
         self._read_of = study.optuna_id
         self._configs: dict[int, TrialConfig] = {}
@@ -179,7 +182,11 @@ class Proposals:
             self._after, self._unfinished, self._read_of = 0, {}, self._study.optuna_id
         open_now = list(self._unfinished)
         news = self._study.database.read(lambda c: optuna_rows.news(c, self._study.optuna_id, self._after, open_now))
-        self._mirror.sync([trial for trial in news if ROLE_ATTR not in trial.user_attrs])
+        searched = [trial for trial in news if ROLE_ATTR not in trial.user_attrs]
+        if self._reach.read(searched):
+            # For Optuna all trials of a study have one range: they are shown anew, with that which holds now.
+            self._mirror, searched = Mirror(self._study.spec.metric.direction), self._reach.trials
+        self._mirror.sync(searched, self._reach.distributions)
         for trial in news:
             trial_id = optuna_private.trial_id(trial)
             self._after = max(self._after, trial_id)
@@ -242,7 +249,7 @@ class Proposals:
     def _draw(self, slot: str, position: int, attempt: int, fixed: Mapping[str, Any] | None) -> FrozenTrial:
         spec = self._study.spec
         sampler = sampler_of(spec.sampler, spec.seed, position, attempt)
-        return self._mirror.ask(slot, sampler, spec.space, fixed)
+        return self._mirror.ask(slot, sampler, self._reach.space, fixed)
 
     def _note(self, trial: FrozenTrial) -> None:
         """Remember whose setting is trained, or in training."""
