@@ -28,6 +28,7 @@ from lrsearch.cli import (
     search,
     start,
     train,
+    transfer,
     usage,
     worker,
 )
@@ -60,6 +61,7 @@ app.command("predict")(predict.predict)
 app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("confirm")(confirm.confirm)
+app.command("transfer")(transfer.transfer)
 app.command("compare")(compare.compare)
 app.command("log")(records.log)
 app.command("show-schedule")(schedule.show_schedule)
