@@ -282,3 +282,15 @@ def test_the_sweeps_are_drawn_into_files(lrsearch: InProcess) -> None:
     assert both.code == 0, both.err
     for name in ("sgd", "adamw"):
         assert Path(f"sweeps-{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_hours_that_sweeps_use_up_are_seen_as_used(tested: InProcess) -> None:
+    with closing(opened()) as database:
+        study = studies.get(database, "digits")
+        trained = sum(epoch.seconds for trial in study.trials() for epoch in trial.metrics)
+        swept = sum(sweep.seconds for sweep in range_tests.of(study))
+        hours = (trained + swept / 2) / 3600
+        study.set_budget(study.budget().model_copy(update={"trials": None, "hours": hours}))
+        assert not study.is_open()
+    assert tested("status", "--json").document["trained_hours"] == pytest.approx((trained + swept) / 3600)
+    assert tested("status", "--watch").code == 0  # it sees that nothing more will come

@@ -1,7 +1,7 @@
 """`lrsearch trials`, `best`, `show`, `status`, `list`, `delete`: read a study; none of them loads torch."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -156,33 +156,35 @@ class _Seen:
     stopped: str | None
     crowded: str | None
     refused: "list[Refused]"
+    swept_seconds: float
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
 
-        seen = self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded, self.refused
-        return report.status_json(*seen)
+        return report.status_json(**self._said())
 
     def table(self) -> "Table":
         from lrsearch.report import status as report
 
-        seen = self.trials, self.spec, self.budget, self.workers, self.stopped, self.crowded, self.refused
-        return report.status_table(*seen)
+        return report.status_table(**self._said())
+
+    def _said(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def is_over(self) -> bool:
         from lrsearch.report import status as report
 
-        return report.is_over(self.trials, self.budget, self.workers, self.stopped)
+        return report.is_over(self.trials, self.budget, self.workers, self.stopped, self.swept_seconds)
 
 
 def _look(study: "Study") -> _Seen:
-    from lrsearch.store import at_work
+    from lrsearch.store import at_work, range_tests
 
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
-    return _Seen(study.spec, *seen, study.refused())
+    return _Seen(study.spec, *seen, study.refused(), sum(one.seconds for one in range_tests.of(study)))
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

@@ -317,10 +317,15 @@ def follow(
 
     if live:
         from lrsearch.report.live import LiveView
+        from lrsearch.store import range_tests
 
     end, told = None, Events(begun)
     with closing(events), ExitStack() as shown:
-        view = shown.enter_context(LiveView(console, study.spec, study.budget(), study.trials())) if live else None
+        view = None
+        if live:
+            swept = sum(one.seconds for one in range_tests.of(study))
+            seen = LiveView(console, study.spec, study.budget(), study.trials(), swept_seconds=swept)
+            view = shown.enter_context(seen)
         for event in events:
             if view is not None:
                 view.on(event)

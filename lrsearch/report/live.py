@@ -42,9 +42,10 @@ class LiveView:
         budget: BudgetSpec,
         trials: Sequence[Trial],
         clock: Callable[[], float] = time.monotonic,
+        swept_seconds: float = 0.0,
     ) -> None:
         self._console, self._clock = console, clock
-        self._state = begin(spec, budget, trials, clock())
+        self._state = begin(spec, budget, trials, clock(), swept_seconds)
         self._live = Live(
             console=console,
             get_renderable=lambda: render(self._state, self._clock()),

@@ -51,7 +51,7 @@ class LiveState:
     """Trials whose duration is known and that count towards the budget."""
     timed_seconds: float = 0.0
     trained_seconds: float = 0.0
-    """Training time of all trials, which a budget in hours limits."""
+    """Training time of all trials and range tests, which a budget in hours limits."""
     waiting: str = ""
     """For what this worker waits, where it does."""
     ended: SearchEnded | None = None
@@ -62,7 +62,9 @@ class LiveState:
         return sum(n for state, n in self.counts.items() if state.counts)
 
 
-def begin(spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial], now: float) -> LiveState:
+def begin(
+    spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial], now: float, swept_seconds: float = 0.0
+) -> LiveState:
     """Return the state at the start of a run, ``trials`` being those that the study has already."""
     ended = [t for t in trials if t.state != State.RUNNING]
     timed = [t for t in ended if t.state.counts and t.started_at and t.ended_at]
@@ -75,7 +77,7 @@ def begin(spec: StudySpec, budget: BudgetSpec, trials: Sequence[Trial], now: flo
         best=best(ended, spec.metric.direction),
         timed=len(timed),
         timed_seconds=sum(spans),
-        trained_seconds=trained_seconds(trials),
+        trained_seconds=trained_seconds(trials, swept_seconds),
     )
 
 

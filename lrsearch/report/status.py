@@ -52,6 +52,7 @@ def status_json(
     stopped: str | None = None,
     crowded: str | None = None,
     refused: Sequence[Refused] = (),
+    swept_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -63,6 +64,7 @@ def status_json(
         stopped: how a person asked the study to stop, ``drain`` or ``now``; ``enough``: it converged; or None.
         crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
         refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
+        swept_seconds: what its range tests took, which counts in the hours of the budget.
     """
     winner = best(trials, spec.metric.direction)
     counts = _counts(trials, refused)
@@ -79,7 +81,7 @@ def status_json(
         "counts": {state.value: counts[state] for state in State},
         "interrupted": sum(t.interrupted for t in trials),
         "refused": [{"number": one.number, "message": one.message} for one in refused],
-        "trained_hours": trained_seconds(trials) / 3600,
+        "trained_hours": trained_seconds(trials, swept_seconds) / 3600,
         "best": None if winner is None else _brief(winner),
         "trials_per_minute": trials_per_minute(trials),
         "devices": dict(Counter(t.device for t in trials if t.device)),
@@ -113,6 +115,7 @@ def status_table(
     stopped: str | None = None,
     crowded: str | None = None,
     refused: Sequence[Refused] = (),
+    swept_seconds: float = 0.0,
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -121,7 +124,7 @@ def status_table(
     about = f"{study_words.trained(spec)}, {counted(spec.epochs, 'epoch')} a trial"
     grid.add_row("study", Text(f"{spec.name}: {about}"))
     grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
-    grid.add_row("budget", _budget(trials, budget))
+    grid.add_row("budget", _budget(trials, budget, swept_seconds))
     if stopped is not None:
         how = {"now": "its trials under way are kept and released", "enough": "the search has converged"}.get(
             stopped, "its trials under way are finished"
@@ -165,7 +168,13 @@ def status_table(
     return grid
 
 
-def is_over(trials: Sequence[Trial], budget: BudgetSpec, workers: Collection[WorkerRow], stopped: str | None) -> bool:
+def is_over(
+    trials: Sequence[Trial],
+    budget: BudgetSpec,
+    workers: Collection[WorkerRow],
+    stopped: str | None,
+    swept_seconds: float = 0.0,
+) -> bool:
     """Whether nothing more will come, unless the budget is raised: what a watcher waits for."""
     if budget.trials is not None and sum(t.state.counts for t in trials) >= budget.trials:
         return True
@@ -175,7 +184,7 @@ def is_over(trials: Sequence[Trial], budget: BudgetSpec, workers: Collection[Wor
         return False
     if stopped is not None or sum(_is_failure(t) for t in trials) > budget.max_failures:
         return True
-    return budget.hours is not None and trained_seconds(trials) >= 3600 * budget.hours
+    return budget.hours is not None and trained_seconds(trials, swept_seconds) >= 3600 * budget.hours
 
 
 def compared_across(trials: Sequence[Trial]) -> list[str]:
@@ -205,9 +214,9 @@ def without_volatile(document: Any) -> Any:
     return [without_volatile(value) for value in document] if isinstance(document, list) else document
 
 
-def trained_seconds(trials: Sequence[Trial]) -> float:
-    """Return the training time of all trials together, which a budget in hours limits."""
-    return sum(row.seconds for trial in trials for row in trial.metrics)
+def trained_seconds(trials: Sequence[Trial], swept_seconds: float = 0.0) -> float:
+    """Return the training time of all trials and range tests together, which a budget in hours limits."""
+    return swept_seconds + sum(row.seconds for trial in trials for row in trial.metrics)
 
 
 def trials_per_minute(trials: Sequence[Trial]) -> float | None:
@@ -244,12 +253,13 @@ def _counts(trials: Sequence[Trial], refused: Sequence[Refused]) -> Counter[Stat
     return Counter([*(t.state for t in trials), *(State.FAILED for _ in refused)])
 
 
-def _budget(trials: Sequence[Trial], budget: BudgetSpec) -> str:
+def _budget(trials: Sequence[Trial], budget: BudgetSpec, swept_seconds: float) -> str:
     parts = []
     if budget.trials is not None:
         parts.append(f"{sum(t.state.counts for t in trials)} of {counted(budget.trials, 'trial')} finished")
     if budget.hours is not None:
-        parts.append(f"{words.duration(trained_seconds(trials))} of {words.duration(3600 * budget.hours)} trained")
+        used = trained_seconds(trials, swept_seconds)
+        parts.append(f"{words.duration(used)} of {words.duration(3600 * budget.hours)} trained")
     failed = sum(_is_failure(t) for t in trials)
     return ", ".join([*parts, f"{failed} failed of at most {budget.max_failures}"])
 
