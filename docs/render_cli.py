@@ -205,6 +205,8 @@ MEANINGS: dict[str, str] = {
     "geometrically.",
     "space.layer_decay": "The same said by its step: the learning rate of a level over that of the next.",
     "space.backbone_ratio": "Factor upon the learning rates of all levels but the head.",
+    "space.auto_extend": "Whether a range of learning rates moves outwards, by ten times, where the best trial lies at its "
+    "edge, and the search goes on there within its budget.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
     "exponential, inverse_sqrt and one_cycle.",
     "space.optimizer": "A name, a list of names, or [tables](#spaceoptimizer).",
@@ -285,6 +287,7 @@ UNSET: dict[str, str] = {
     "objective.direction": "that of the metric",
     "space.layer_decay": "none",
     "space.backbone_ratio": "none",
+    "space.auto_extend": "`false`",
     "budget.trials": "50, or no limit if `hours` is given",
     "budget.hours": "no limit",
     "budget.stop": "the budget alone ends it",

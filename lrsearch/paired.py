@@ -1,8 +1,8 @@
 """How much better one setting is than another, and how surely: compared image by image and seed by seed.
 
-Two trainings that are judged on the same images differ by the images that one gets right and the other wrong. The images
-that both get right, or wrong, say nothing: so the difference is known better than two errors of two scores would say.
-Where settings are trained with several seeds, both the seeds and the images are a sample, and the error has both.
+Two trainings that are judged on the same images differ by the images that one gets right and the other wrong. The
+images that both get right, or wrong, say nothing: so the difference is known better than two errors of two scores would
+say. Where settings are trained with several seeds, both the seeds and the images are a sample, and the error has both.
 
 Source: McNemar 1947 for one seed; for several the crossed random effects of Satterthwaite 1946.
 """
@@ -29,7 +29,7 @@ class Strata:
 
     @property
     def n_images(self) -> int:
-        """[examples]"""
+        """Return how many there are [examples]."""
         return sum(self.counts)
 
 
@@ -39,7 +39,7 @@ class Difference:
 
     value: float
     error: float
-    """Standard error: of seeds and images, as far as there are several; not a number where there is nothing to go by."""
+    """Standard error: of seeds and images, as far as there are several; not a number where nothing is known."""
     freedom: float
     """Degrees of freedom of the error."""
     n_seeds: int
@@ -92,7 +92,7 @@ def by_images(first: Sequence["Rights"], second: Sequence["Rights"], strata: Str
     for group in groups:
         part = one[:, group]
         over_seeds, size = part.mean(0), part.shape[1]
-        if size < 2:  # noqa: PLR2004 - one image says nothing of how images scatter
+        if size < 2:  # one image says nothing of how images scatter
             continue
         of_images += share**2 * float(over_seeds.var(ddof=1)) / size
         if n_seeds > 1:

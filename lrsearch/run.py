@@ -139,9 +139,7 @@ class Session:
 
         self.study = worker.settle(self.study, self.engine)
 
-    def attend(
-        self, leave: Leave | None = None, *, wait: bool = False, only_confirm: bool = False
-    ) -> Generator[Event]:
+    def attend(self, leave: Leave | None = None, *, wait: bool = False, only_confirm: bool = False) -> Generator[Event]:
         """Train trials until the budget is used up, then have the winner judged on the test images, once per study.
 
         Args:

@@ -10,7 +10,7 @@ from conftest import make_spec
 
 from lrsearch import find, worker
 from lrsearch.analysis import range_bounds
-from lrsearch.analysis.range_test import Bounds, Finding, findings, narrowed, outward, read, smoothed
+from lrsearch.analysis.range_test import DESCENT, Bounds, Finding, findings, narrowed, outward, read, smoothed
 from lrsearch.domain import Choice, Domain, Fixed, Range, high_end, low_end
 from lrsearch.spec.study import StudySpec
 from lrsearch.training.range_test import EXPLODED, rising, sweep
@@ -44,12 +44,12 @@ def octaves(found: float, wanted: float) -> float:
 @pytest.mark.parametrize("falls", [1e-3, 5e-3, 2e-2])
 @pytest.mark.parametrize("exploded", [math.nan, math.inf, 1e30])
 def test_the_rates_of_a_planted_curve_are_found_within_an_octave(falls: float, exploded: float) -> None:
-    # The descent is a logistic of (rate / falls)^2: three quarters are made at falls * 3 ** (1/2), the middle is falls.
+    # The descent is a logistic of (rate / falls)^2: its middle, where it is steepest, is at falls.
     (found,) = findings(several(falls=falls, climbs=1.0, exploded=exploded))
     assert found.lowest_useful is not None
     assert found.steepest is not None
     assert found.divergence is not None
-    assert octaves(found.lowest_useful.value, falls * math.sqrt(3)) < 0.75
+    assert octaves(found.lowest_useful.value, falls * math.sqrt(DESCENT / (1 - DESCENT))) < 0.75
     assert octaves(found.steepest.value, falls) < 1
     assert octaves(found.divergence.value, 1.0) < 1
     assert found.suggestion is not None

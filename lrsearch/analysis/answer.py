@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.analysis.by_class import ClassScore, balanced, class_scores
+from lrsearch.analysis.closeness import Closeness, closeness
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose
 from lrsearch.analysis.levels import is_unbalanced
-from lrsearch.analysis.precision import accuracy_error, as_many, tolerance
+from lrsearch.analysis.precision import accuracy_error, as_many
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.metrics import METRICS, Metric
 from lrsearch.spec.study import StudySpec
@@ -36,6 +37,8 @@ class Findings:
     """The best of those that were trained through: the confirmed one where the best were confirmed."""
     n_others: int
     """Other complete trials, each setting and seed counted once."""
+    near: Closeness | None
+    """What is close to the winner; None without one."""
     close: tuple[int, ...]
     """Numbers of the other complete trials that cannot be told from the winner, best first."""
     validation: tuple[Score, ...]
@@ -62,14 +65,14 @@ def find(trials: Sequence[Trial], spec: StudySpec, confirmed: Confirmation | Non
         number = confirmed.settings[confirmed.winner].trial
         order.sort(key=lambda trial: trial.number != number)  # a stable one: the others stay in their order
         winner = order[0]
-    near = tolerance(spec)
-    best = 0.0 if winner is None else value_of(winner)
+    near = None if winner is None else closeness(winner, spec)
     return Findings(
         spec=spec,
         trials=tuple(trials),
         winner=winner,
         n_others=max(len(order) - 1, 0),
-        close=tuple(t.number for t in order[1:] if near.is_close(value_of(t), best)),
+        near=near,
+        close=() if near is None else tuple(t.number for t in order[1:] if near.is_close(t)),
         validation=() if winner is None else _validation(winner, spec),
         test=() if winner is None else _test(winner, spec),
         by_class=() if winner is None else class_scores(winner, spec.facts),

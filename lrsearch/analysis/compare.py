@@ -10,12 +10,16 @@ from typing import Any, Final, Literal
 from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.precision import as_many
 from lrsearch.analysis.ranking import best
+from lrsearch.paired import by_images, unpacked
 from lrsearch.spec.metrics import Metric
 from lrsearch.spec.study import StudySpec, differences
+from lrsearch.strategy.confirming import strata_of
 from lrsearch.trial import State, Trial, TrialConfig
 
 Z: Final = 1.959964
 """Of the normal distribution: 95 % of it lie within so many standard deviations of its mean."""
+LEVEL: Final = 0.95
+"""Of the intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class ScorePair:
     """The second less the first."""
     interval: Interval | None
     """Of the difference."""
+    is_paired: bool = False
+    """Whether it was found image by image; otherwise as if each side had images of its own."""
 
     @property
     def better(self) -> Literal["first", "second"] | None:
@@ -201,8 +207,29 @@ def _scores(first: Side, second: Side) -> list[ScorePair]:
         for metric in shared:
             a, b = (_score(one.trial, one.spec, metric, images) for one in (first, second))
             if a is not None and b is not None:
-                found.append(ScorePair(metric, images, a, b, b.value - a.value, interval_of_difference(a, b)))
+                paired = _paired(first, second, metric) if images == "validation" else None
+                within = paired or interval_of_difference(a, b)
+                is_paired = paired is not None
+                found.append(ScorePair(metric, images, a, b, b.value - a.value, within, is_paired=is_paired))
     return found
+
+
+def _paired(first: Side, second: Side, metric: Metric) -> Interval | None:
+    """Return where the second less the first lies, compared image by image; None where these are not known."""
+    rights = [b"" if one.trial is None else one.trial.val_right for one in (first, second)]
+    strata = strata_of(metric, first.spec.facts)
+    if not (all(rights) and strata.n_images and _same_validation(first.spec, second.spec)):
+        return None
+    ours, theirs = ([unpacked(right, strata.n_images)] for right in rights)
+    return Interval(*by_images(theirs, ours, strata).interval(LEVEL))
+
+
+def _same_validation(first: StudySpec, second: StudySpec) -> bool:
+    """Whether two studies hold the same images apart for validation."""
+    if not _same_images(first, second):
+        return False
+    keys = ("limit", "validation_fraction", "split_seed", "group")
+    return all(getattr(first.dataset, key) == getattr(second.dataset, key) for key in keys)
 
 
 def _score(
@@ -247,7 +274,7 @@ def _unknown(first: Side, second: Side, scores: Sequence[ScorePair], *, same: bo
         found.append(Unknown.OTHER_METRIC)
     if any(one.trial is not None and one.trial.state != State.COMPLETE for one in (first, second)):
         found.append(Unknown.UNFINISHED)
-    if same and any(pair.interval is not None for pair in scores):
+    if same and any(pair.interval is not None and not pair.is_paired for pair in scores):
         found.append(Unknown.PAIRING)
     if scores:
         found.append(Unknown.SEED)

@@ -69,6 +69,8 @@ class Confirmation:
     """Training time [seconds]."""
     test_accuracy: float | None = None
     """The winner's on the test images [0..1]; None where it has not been judged."""
+    judged_before: tuple[int, ...] = ()
+    """The numbers of other trials for which the test images were read: they have not been untouched since."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -99,6 +101,8 @@ def confirmation(race: Race, trials: Sequence[Trial]) -> Confirmation:
     candidate, reference = _compared(race)
     difference = None if candidate is None or reference is None else race.compare(candidate, reference)
     numbers = [run.number for run in race.runs if run.number in by_number]
+    judged = [trial.number for trial in trials if trial.test_accuracy is not None]
+    winners = () if standing.leader is None else _numbers(settings[standing.leader])
     return Confirmation(
         settings=settings,
         winner=standing.leader,
@@ -109,7 +113,8 @@ def confirmation(race: Race, trials: Sequence[Trial]) -> Confirmation:
         is_decided=bool(settings) and next_run(race) is None,
         n_trainings=len(race.runs),
         seconds=sum(row.seconds for number in numbers if number is not None for row in by_number[number].metrics),
-        test_accuracy=_test_accuracy(settings, standing.leader, by_number),
+        test_accuracy=_test_accuracy(winners, by_number),
+        judged_before=tuple(number for number in judged if number not in winners),
     )
 
 
@@ -147,12 +152,10 @@ def _compared(race: Race) -> tuple[int | None, int | None]:
     return (order[0], order[1]) if len(order) > 1 else (None, None)
 
 
-def _test_accuracy(
-    settings: Sequence[ConfirmedSetting], winner: int | None, by_number: dict[int, Trial]
-) -> float | None:
-    if winner is None:
-        return None
-    one = settings[winner]
-    numbers = one.trials if one.trial is None else (one.trial, *one.trials)
+def _numbers(one: ConfirmedSetting) -> tuple[int, ...]:
+    return one.trials if one.trial is None else (one.trial, *one.trials)
+
+
+def _test_accuracy(numbers: Sequence[int], by_number: dict[int, Trial]) -> float | None:
     judged = [by_number[number].test_accuracy for number in numbers if number in by_number]
     return next((value for value in judged if value is not None and math.isfinite(value)), None)

@@ -24,7 +24,7 @@ from lrsearch.trial import OptimizerName, RangeTest
 
 FIRST = 10
 """Updates whose mean loss is that of the start, at rates that move nothing yet."""
-DESCENT = 0.75
+DESCENT = 0.85
 """Part of the descent that has been made at the lowest useful rate."""
 AT_ONCE = 0.25
 """Part of the descent that is made in the first updates where it has begun before them."""
@@ -173,9 +173,9 @@ def _why_none(sweeps: Sequence[RangeTest], readings: Sequence[Reading], low: Spr
     for what, spread in (("the lowest useful rate", low), ("the edge of divergence", edge)):
         if math.log2(spread.high / spread.low) > DISAGREE_OCTAVES:
             return f"the seeds disagree on {what}, from {spread.low:.3g} to {spread.high:.3g}"
-    if math.log2(edge.low / low.high) < LEAST_OCTAVES:
+    if math.log2(edge.value / low.value) < LEAST_OCTAVES:
         return (
-            f"the loss climbs back where it has just fallen, from {edge.low:.3g} on: there is less than an octave "
+            f"the loss climbs back where it has just fallen, from {edge.value:.3g} on: there is less than an octave "
             f"between the lowest useful rate and the edge of divergence"
         )
     return ""

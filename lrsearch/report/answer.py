@@ -15,7 +15,6 @@ from lrsearch.analysis.answer import Findings, Score, find, value_of
 from lrsearch.analysis.by_class import balanced
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, sentences
-from lrsearch.analysis.precision import tolerance
 from lrsearch.report import confirmation, study_words, words
 from lrsearch.report.group_code import group_code
 from lrsearch.report.model_code import has_auxiliary_heads
@@ -25,6 +24,7 @@ from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
 from lrsearch.report.zones import zone_axis
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.strategy.confirming import LEVEL
 from lrsearch.text import counted
 from lrsearch.trial import Reason, State, Trial
 
@@ -120,18 +120,19 @@ class Answer:
 
     def how_sure(self) -> list[str]:
         """Return in sentences how far the winner can be told from the other complete trials."""
-        if self.winner is None:
+        near = self.found.near
+        if self.winner is None or near is None:
             return []
         n, n_close, others = self.spec.facts.n_validation, len(self.found.close), self.found.n_others
-        within = tolerance(self.spec).words(value_of(self.winner))
+        within = near.words()
         if not others:
             said = "It is the only complete trial: there is nothing to compare it with."
+        elif near.is_paired:
+            said = self._told_apart(n, n_close, others)
         elif n_close:
-            more = ["..."] if n_close > NAMED else []
-            named = ", ".join([*(str(number) for number in self.found.close[:NAMED]), *more])
             lie, on = "lies" if n_close == 1 else "lie", f" on {n} validation images" if n else ""
             said = (
-                f"{n_close} of {counted(others, 'other complete trial')} ({named}) {lie} {within}: "
+                f"{n_close} of {counted(others, 'other complete trial')} ({self._named()}) {lie} {within}: "
                 f"one seed{on} does not separate them from the best."
             )
         else:
@@ -148,6 +149,22 @@ class Answer:
             return [said, *across, "It has not been judged on the test images."]
         return [said, *across, "The best of many scores is flattered by chance: trust the test score more."]
 
+    def _named(self) -> str:
+        """Name the trials that are close to the winner."""
+        more = ["..."] if len(self.found.close) > NAMED else []
+        return ", ".join([*(str(number) for number in self.found.close[:NAMED]), *more])
+
+    def _told_apart(self, n: int, n_close: int, others: int) -> str:
+        """Say which other complete trials cannot be told from the winner image by image, on ``n`` images."""
+        level = f"{100 * LEVEL:.0f} %, paired on {n} validation images"
+        if not n_close:
+            what = "The one other complete trial is" if others == 1 else f"All {others} other complete trials are"
+            return f"{what} told from it image by image ({level}); yet it is one seed."
+        return (
+            f"{n_close} of {counted(others, 'other complete trial')} ({self._named()}) cannot be told from it image by "
+            f"image ({level}), and other seeds may order all of them otherwise."
+        )
+
     @property
     def against_baseline(self) -> str:
         """The setting of ``--baseline`` beside the winner, in a sentence; empty where there is none."""
@@ -162,7 +179,7 @@ class Answer:
             return f"{setting} reached {value}: nothing beat it."
         ahead = words.objective_value(value_of(self.winner), self.spec)
         close = baseline.number in self.found.close
-        sure = ": within one standard error, so not a difference to act on" if close else ""
+        sure = ": too close to tell them apart, so not a difference to act on" if close else ""
         return f"{setting} reached {value}, the winner {ahead}{sure}."
 
     def render(self) -> RenderableType:
@@ -263,7 +280,14 @@ def build(
     """
     found = find(trials, spec, confirmed)
     steps = next_steps(
-        trials, spec, found.winner, budget or spec.budget, run_command, tools, storage_words(place, storage_option)
+        trials,
+        spec,
+        found.winner,
+        budget or spec.budget,
+        run_command,
+        tools,
+        storage_words(place, storage_option),
+        confirmed=found.confirmation is not None,
     )
     return Answer(found, steps)
 

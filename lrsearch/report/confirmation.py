@@ -55,7 +55,9 @@ def sentences(found: Confirmation, spec: StudySpec) -> list[str]:
         name = called(found.settings[found.winner])
         if found.test_accuracy is not None:
             test = words.accuracy(found.test_accuracy, spec.facts.n_test)
-            out.append(f"The winner is {name}, with {test} on {spec.facts.n_test} test images.")
+            others = ", ".join(f"trial {number}" for number in found.judged_before)
+            again = f", which were read for {others} before" if others else ""
+            out.append(f"The winner is {name}, with {test} on {spec.facts.n_test} test images{again}.")
         else:
             out.append(f"The winner is {name}.")
     return out
@@ -105,6 +107,7 @@ def to_json(found: Confirmation, spec: StudySpec) -> dict[str, Any]:
         "winner": None if found.winner is None else found.settings[found.winner].trial,
         "winner_setting": found.winner,
         "test_accuracy": plain(found.test_accuracy),
+        "judged_before": list(found.judged_before),
         "n_trainings": found.n_trainings,
         "seconds": plain(found.seconds),
         "sentences": sentences(found, spec),

@@ -28,6 +28,8 @@ def next_steps(
     run_command: str,
     tools: str,
     options: str,
+    *,
+    confirmed: bool,
 ) -> tuple[Step, ...]:
     """Return what to type next, the likeliest first.
 
@@ -39,12 +41,16 @@ def next_steps(
         run_command: what goes on with the search, without ``--trials``; "the same command" where it is empty.
         tools: what stands before ``lrsearch`` where it is not on the path.
         options: ``--storage`` as the commands need it, with a space before it.
+        confirmed: whether the winner was confirmed with fresh seeds.
     """
     steps, name = [], shlex.quote(spec.name)  # A study may be renamed to anything in the dashboard.
     looked_at = winner or (trials[-1] if trials else None)
     if looked_at is not None:
         steps.append(Step(f"{tools}lrsearch show {looked_at.number} {name}{options}", "its training, epoch by epoch"))
     steps.append(Step(f"{tools}lrsearch trials {name}{options}", "all trials"))
+    if winner is not None and not confirmed:
+        what = "train the best ones with fresh seeds, and see which is best"
+        steps.append(Step(f"{tools}lrsearch confirm {name}{options}", what))
     total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
     again = run_command or "the same command with"
     steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))

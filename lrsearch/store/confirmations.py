@@ -1,6 +1,5 @@
 """What people asked to have confirmed: plans, and the trials of role confirm, which are no units of the budget."""
 
-import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +9,10 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy import bindparam
 
-from lrsearch.paired import Strata
-from lrsearch.spec.metrics import METRICS
-from lrsearch.spec.study import StudySpec
 from lrsearch.store import budget, endings, optuna_rows
 from lrsearch.store import space as spaces
 from lrsearch.store.tables import confirmations, leases, now, slots
-from lrsearch.strategy.confirming import Confirm, ConfirmRun, Entrant, Part, Plan, Race, next_run
+from lrsearch.strategy.confirming import Confirm, ConfirmRun, Entrant, Part, Plan, Race, next_run, race_of
 from lrsearch.trial import Role, State, TrialConfig
 
 if TYPE_CHECKING:
@@ -183,29 +179,6 @@ def _is_of_now(connection: sa.Connection, study: "Study", there: Race) -> bool:
     return any(entrant.config == config for entrant in there.plan.entrants)
 
 
-def race_of(spec: StudySpec, plan: Plan, runs: Sequence[ConfirmRun]) -> Race:
-    """Return a confirmation of a study with these trainings."""
-    return Race(plan, tuple(runs), spec.metric.maximize, _strata(spec), _guess(spec))
-
-
 def _run(row: Any, settings: Sequence[str]) -> ConfirmRun:
     state = State(row.outcome) if row.state == "ended" else State.RUNNING
     return ConfirmRun(settings.index(row.setting), row.seed, state, row.number, row.value, row.val_right or b"")
-
-
-def _strata(spec: StudySpec) -> Strata:
-    """Return how the validation images weigh in the study's metric; nothing where it is no share of images."""
-    facts = spec.facts
-    if spec.metric is METRICS["accuracy"]:
-        return Strata(facts.validation_counts or (facts.n_validation,))
-    if spec.metric is METRICS["balanced_accuracy"] and facts.validation_counts:
-        return Strata(facts.validation_counts, alike=True)
-    return Strata(())
-
-
-def _guess(spec: StudySpec) -> float:
-    """Return the score of a guess; not a number where nobody knows it."""
-    n_classes = len(spec.facts.classes)
-    if not n_classes or not (spec.metric.is_share or spec.metric is METRICS["loss"]):
-        return math.nan
-    return 1 / n_classes if spec.metric.is_share else math.log(n_classes)

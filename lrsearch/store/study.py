@@ -80,11 +80,7 @@ class Study:
     def set_budget(self, budget: BudgetSpec) -> None:
         """Change the budget for every worker of the study."""
         self.check_original()
-        statement = (
-            tables.studies.update()
-            .where(tables.studies.c.id == self.id)
-            .values(**budgets.columns(budget))
-        )
+        statement = tables.studies.update().where(tables.studies.c.id == self.id).values(**budgets.columns(budget))
         with self.database.writing() as connection:
             connection.execute(statement)
 

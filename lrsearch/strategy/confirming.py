@@ -1,10 +1,10 @@
 """Settings trained again with fresh seeds: which seed goes to which setting, and when it is decided.
 
 A race (Maron and Moore 1994): every setting gets the first seeds; then seeds go to the settings that may still be the
-best, until one is left or the seeds are used up. Settings are compared on the seeds that both have, image by image where
-it is known which images are right (``lrsearch.paired``). A look after every seed would find a difference between equal
-settings sooner or later, so a setting leaves the race only where its interval excludes the best one at a level that
-allows for all looks and all settings.
+best, until one is left or the seeds are used up. Settings are compared on the seeds that both have, image by image
+where it is known which images are right (``lrsearch.paired``). A look after every seed would find a difference between
+equal settings sooner or later, so a setting leaves the race only where its interval excludes the best one at a level
+that allows for all looks and all settings.
 """
 
 import math
@@ -15,7 +15,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from lrsearch.paired import Difference, Strata, by_images, by_scores, unpacked
-from lrsearch.trial import State, TrialConfig
+from lrsearch.spec.metrics import METRICS, Metric
+from lrsearch.spec.study import StudySpec
+from lrsearch.trial import Facts, State, TrialConfig
 
 if TYPE_CHECKING:
     from lrsearch.paired import Rights
@@ -207,6 +209,28 @@ def next_run(race: Race) -> Confirm | int | None:
             if (entrant, seed) not in begun:
                 return Confirm(entrant, seed)
     return n_open or None
+
+
+def race_of(spec: StudySpec, plan: Plan, runs: Sequence[ConfirmRun]) -> Race:
+    """Return a confirmation of a study with these trainings."""
+    return Race(plan, tuple(runs), spec.metric.maximize, strata_of(spec.metric, spec.facts), _guess(spec))
+
+
+def strata_of(metric: Metric, facts: Facts) -> Strata:
+    """Return how the validation images weigh in a metric; nothing where it is no share of images."""
+    if metric is METRICS["accuracy"]:
+        return Strata(facts.validation_counts or (facts.n_validation,))
+    if metric is METRICS["balanced_accuracy"] and facts.validation_counts:
+        return Strata(facts.validation_counts, alike=True)
+    return Strata(())
+
+
+def _guess(spec: StudySpec) -> float:
+    """Return the score of a guess; not a number where nobody knows it."""
+    n_classes = len(spec.facts.classes)
+    if not n_classes or not (spec.metric.is_share or spec.metric is METRICS["loss"]):
+        return math.nan
+    return 1 / n_classes if spec.metric.is_share else math.log(n_classes)
 
 
 def _is_known(run: ConfirmRun) -> bool:

@@ -1,0 +1,136 @@
+"""When `budget.stop` would have ended studies, and what that costs: the digits, 200 trials, seed by seed.
+
+    python benchmarks/stop.py --out FOLDER [--seeds 0 1 ... 19] [--trials 200] [--fresh 10]
+
+Every study is searched once, to the end of its budget (`lrsearch run digits --trials 200 --seed S`, a database each),
+and the rule is asked after each of its trials as `lrsearch run --stop converged` would have. The regret of a stop is the
+true accuracy of the winner of the whole study less that of the winner at the stop. The true accuracy of a setting is
+its mean over fresh seeds on the 797 test images, which no search has seen; a study whose winner is the same has none.
+Everything is written down in the folder; run again it goes on where it stopped.
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lrsearch import worker
+from lrsearch.analysis.ranking import best
+from lrsearch.spec.study import StudySpec
+from lrsearch.store import study as studies
+from lrsearch.store.places import parse_place
+from lrsearch.store.storage import open_existing
+from lrsearch.strategy.stop import Outlook, outlook
+from lrsearch.training.engine import TestResult
+from lrsearch.training.serial import SerialEngine
+from lrsearch.trial import State, Trial, TrialConfig
+
+FIRST_FRESH_SEED = 10_000
+
+
+def searched(seed: int, trials: int, folder: Path) -> tuple[StudySpec, list[Trial]] | None:
+    """Return the finished trials of a study in the order of its budget, searched first if they are not there yet."""
+    place, done = folder / f"digits-{seed}.db", folder / f"done.{seed}"
+    if not done.exists():
+        size = ["--trials", str(trials), "--seed", str(seed), "--threads", "1", "--quiet", "--json"]
+        argv = [sys.executable, "-m", "lrsearch", "run", "digits", *size]
+        argv += ["--name", f"digits-{seed}", "--storage", str(place)]
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise SystemExit(ended.stderr)
+        done.touch()
+    with closing(open_existing(parse_place(str(place)))) as database:
+        study = studies.get(database, f"digits-{seed}")
+        return study.spec, [trial for trial in study.trials() if trial.state.counts]
+
+
+def stops_at(spec: StudySpec, trials: Sequence[Trial]) -> tuple[int, Outlook | None]:
+    """Return after how many trials the rule ends the study, and what it sees then."""
+    values = [t.outcome.value if t.state == State.COMPLETE and t.outcome else None for t in trials]
+    for n in range(1, len(values)):
+        found = outlook(values[:n], len(values) - n, spec)
+        if found is not None and found.converged:
+            return n, found
+    return len(values), None
+
+
+class Truth:
+    """The accuracy of settings on the test images, seed by seed, written down."""
+
+    def __init__(self, path: Path, fresh: int) -> None:
+        self.path, self.fresh = path, fresh
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.known = {(row["setting"], row["seed"]): row["accuracy"] for row in map(json.loads, lines)}
+
+    def of(self, spec: StudySpec, config: TrialConfig) -> float:
+        engine = None
+        setting = repr(replace(config, seed=0))
+        found = []
+        for seed in range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + self.fresh):
+            accuracy = self.known.get((setting, seed))
+            if accuracy is None:
+                engine = engine or worker.build_engine(
+                    spec, device_name="cpu", threads=1, data_dir=None, progress=False
+                )
+                assert isinstance(engine, SerialEngine)
+                result = engine.test(replace(config, seed=seed))
+                accuracy = result.test_accuracy if isinstance(result, TestResult) else 0.1
+                with self.path.open("a") as file:
+                    file.write(json.dumps({"setting": setting, "seed": seed, "accuracy": accuracy}) + "\n")
+                self.known[setting, seed] = accuracy
+            found.append(accuracy)
+        return statistics.mean(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[*range(20)])
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--fresh", type=int, default=10)
+    parser.add_argument("--done", action="store_true", help="only the studies that have been searched")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    truth = Truth(args.out / "truth.jsonl", args.fresh)
+    regrets, shares, seen = [], [], []
+    for seed in args.seeds:
+        if args.done and not (args.out / f"done.{seed}").exists():
+            continue
+        spec, trials = searched(seed, args.trials, args.out)
+        n, found = stops_at(spec, trials)
+        early, late = best(trials[:n], "maximize"), best(trials, "maximize")
+        assert early is not None
+        assert late is not None
+        same = early.number == late.number
+        regret = 0.0 if same else 100 * (truth.of(spec, late.config) - truth.of(spec, early.config))
+        epochs = sum(len(t.metrics) for t in trials[:n]) / sum(len(t.metrics) for t in trials)
+        values = [100 * t.outcome.value for t in (early, late) if t.outcome and t.outcome.value is not None]
+        why = "" if found is None else f", expected gain {100 * found.gain:.2f}, noise {100 * found.noise:.2f} points"
+        print(
+            f"seed {seed}: stops after {n} of {len(trials)} trials ({100 * epochs:.0f} % of the epochs){why}; "
+            f"validation {values[0]:.1f} of {values[1]:.1f}, regret {regret:+.2f} points",
+            flush=True,
+        )
+        regrets.append(regret)
+        shares.append(n / len(trials))
+        seen.append(epochs)
+    mean = statistics.mean(regrets)
+    error = statistics.stdev(regrets) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan
+    print(
+        f"{len(regrets)} studies: regret {mean:+.2f} points (standard error {error:.2f}, worst {max(regrets):+.2f}), "
+        f"{100 * (1 - statistics.mean(shares)):.0f} % of the trials and {100 * (1 - statistics.mean(seen)):.0f} % of the "
+        f"epochs saved"
+    )
+
+
+if __name__ == "__main__":
+    main()
