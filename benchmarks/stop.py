@@ -2,10 +2,10 @@
 
     python benchmarks/stop.py --out FOLDER [--seeds 0 1 ... 19] [--trials 200] [--fresh 10]
 
-Every study is searched once, to the end of its budget (`lrsearch run digits --trials 200 --seed S`, a database each),
-and the rule is asked after each of its trials as `lrsearch run --stop converged` would have. The regret of a stop is the
-true accuracy of the winner of the whole study less that of the winner at the stop. The true accuracy of a setting is
-its mean over fresh seeds on the 797 test images, which no search has seen; a study whose winner is the same has none.
+Every study is searched once, to the end of its budget (`lrsearch run digits --trials 200 --seed S`, a database each).
+The rule is then asked after each of its trials, as `lrsearch run --stop converged` would have. The regret of a stop is
+the true accuracy of the winner of the whole study less that of the winner at the stop. The true accuracy of a setting
+is its mean over fresh seeds on the 797 test images, which no search has seen; where both are one, there is no regret.
 Everything is written down in the folder; run again it goes on where it stopped.
 """
 
@@ -127,8 +127,8 @@ def main() -> None:
     error = statistics.stdev(regrets) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan
     print(
         f"{len(regrets)} studies: regret {mean:+.2f} points (standard error {error:.2f}, worst {max(regrets):+.2f}), "
-        f"{100 * (1 - statistics.mean(shares)):.0f} % of the trials and {100 * (1 - statistics.mean(seen)):.0f} % of the "
-        f"epochs saved"
+        f"{100 * (1 - statistics.mean(shares)):.0f} % of the trials and {100 * (1 - statistics.mean(seen)):.0f} % of "
+        f"the epochs saved"
     )
 
 
