@@ -115,6 +115,31 @@ def best_of(sweep_: dict[float, list[float]]) -> tuple[float, float, float]:
     return max(rates, key=lambda rate: means[rate]), min(near), max(near)
 
 
+def compare(optimizer: str, target: str, truth: dict[float, list[float]], folder: Path) -> None:
+    """Print what `lrsearch transfer` says beside the sweep."""
+    study = f"{optimizer}-batches" if target == "batch-size" else f"{optimizer}-epochs-{max(EPOCHS)}"
+    there = str(TARGETS[target][target == "epochs"])
+    storage = str(folder / "transfer.db")
+    said = json.loads(lrsearch("transfer", study, f"--{target}", there, "--json", "--storage", storage))
+    (one,) = said["optimizers"]
+    best, low, high = best_of(truth)
+    print(
+        f"{optimizer}, {target} {there}: the sweep is best at {best:.3g} (within an error from {low:.3g} to {high:.3g})"
+    )
+    if one["lr"] is None:
+        print(f"  not enough evidence: {one['why_none']}")
+    else:
+        lr, exponent = one["lr"], one["exponent"]
+        inside = "inside" if lr["low"] <= best <= lr["high"] else "outside"
+        print(
+            f"  predicted {lr['value']:.3g} ({lr['low']:.3g} to {lr['high']:.3g}; the best is {inside}), exponent "
+            f"{exponent['value']:.2f} ({exponent['low']:.2f} to {exponent['high']:.2f}): loses "
+            f"{loses(truth, lr['value']):.1f} points"
+        )
+    for rule in one["rules"]:
+        print(f"  {rule['name']}: {rule['lr']:.3g} loses {loses(truth, rule['lr']):.1f} points")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
@@ -130,7 +155,7 @@ def main() -> None:
         for epochs in EPOCHS:
             search(optimizer, f"{optimizer}-epochs-{epochs}", args.trials // 2, epochs, 64, args.out, args.data)
         for target in TARGETS:
-            sweep(optimizer, target, args.seeds, args.out, args.data)
+            compare(optimizer, target, sweep(optimizer, target, args.seeds, args.out, args.data), args.out)
 
 
 if __name__ == "__main__":

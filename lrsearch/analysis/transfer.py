@@ -190,12 +190,14 @@ def elsewhere(
     known = [one for one in measured if one.best_lr is not None]
     if not known:
         return None
-    base = min(known, key=lambda one: (abs(math.log(one.scale / target)), -one.n_complete))
+    others = [one for one in known if one.scale != target] or known
+    base = min(others, key=lambda one: (abs(math.log(one.scale / target)), -one.n_complete))
     lacking = _lacking(measured, scaling, target)
     shift = None
     if not lacking:
         enough = {one.scale for one in measured if _is_enough(one)}
-        shift, lacking = _shift([point for point in points if point.scale in enough], target)
+        beyond = scaling == Scaling.BATCH_SIZE and target > max(enough)
+        shift, lacking = _shift([point for point in points if point.scale in enough], target, levels_off=beyond)
     assert base.best_lr is not None
     rules = _rules(scaling, optimizer, base.best_lr, target / base.scale)
     return Elsewhere(scaling, target, optimizer, measured, base, rules, shift, lacking)
@@ -232,8 +234,14 @@ def _plural(scaling: Scaling) -> str:
     return {"batch_size": "images a batch", "epochs": "epochs", "images": "training images"}[scaling.value]
 
 
-def _shift(points: Sequence[Sample], target: int) -> tuple[Shift | None, str]:
-    """Fit the exponent and the best rate at the target; return why that says nothing, where it does not."""
+def _shift(points: Sequence[Sample], target: int, *, levels_off: bool) -> tuple[Shift | None, str]:
+    """Fit the exponent and the best rate at the target; return why that says nothing, where it does not.
+
+    With ``levels_off`` the best rate may stop growing at the largest scale that was measured, as it does above some
+    batch size that nobody knows before: power law and standstill then count the same.
+
+    Source: McCandlish et al. 2018, arXiv 1812.06162; Shallue et al. 2019, arXiv 1811.03600.
+    """
     lr = np.log10([point.lr for point in points])
     # Seen from the target, the curve needs no shift there.
     scale = np.log10([point.scale / target for point in points])
@@ -245,7 +253,10 @@ def _shift(points: Sequence[Sample], target: int) -> tuple[Shift | None, str]:
     errors = np.stack([_error(lr - a * scale, other, short, weights) for a in EXPONENTS])
     exponents = EXPONENTS[errors.argmin(axis=0)]
     lowest = [_lowest(lr - a * scale, short, w) for a, w in zip(exponents, weights, strict=True)]
-    rates = 10.0 ** np.array([place for place, _ in lowest])
+    place = np.array([at for at, _ in lowest])
+    still = place + exponents * scale.max() if levels_off else place
+    middle = (place[:1] + still[:1]) / 2
+    rates = 10.0 ** np.concatenate([middle, place[1:], still[1:]])
     shift = Shift(_estimate(exponents), _estimate(rates))
     if lowest[0][1]:
         return None, "the best learning rates lie at the edge of those that were tried: widen their range"
