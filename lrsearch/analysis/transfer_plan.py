@@ -78,7 +78,7 @@ def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> 
         )
     if target == here:
         raise UsageError(
-            f"the study '{spec.name}' was searched at {target} {scaling.words}: there is nothing to transfer"
+            f"the study '{spec.name}' was searched with {scaling.words} {target}: nothing is to transfer"
         )
     found = scales(scaling, here, target)
     if len(found) < 2:

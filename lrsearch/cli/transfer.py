@@ -84,7 +84,7 @@ def _asked(batch_size: int | None, epochs: int | None, images: int | None) -> "t
     asked = [(scaling, value) for scaling, value in given.items() if value is not None]
     if len(asked) != 1:
         raise UsageError(
-            f"transfer asks about one change: give one of --batch-size, --epochs and --images, got {len(asked) or 'none'}"
+            f"transfer asks about one change: give one of --batch-size, --epochs, --images, got {len(asked) or 'none'}"
         )
     return asked[0]
 
