@@ -41,6 +41,7 @@ from lrsearch.training.serial import SerialEngine
 from lrsearch.trial import RangeTest
 
 NEAR = 0.02
+LEAST_RATES = 25
 HALF, TENTH = 0.5, 0.1
 BETA = 0.98
 Losses = np.ndarray[Any, np.dtype[np.float64]]
@@ -67,7 +68,7 @@ def sweep(args: argparse.Namespace) -> None:
         if not spec.is_known:
             spec = spec.fitted(engine.facts)
         rows: dict[str, list[str]] = defaultdict(list)
-        for one in find.sweeps(spec, engine, find.Plan()):
+        for one in find.sweeps(spec, engine, find.SweepPlan()):
             row = json.dumps({"problem": problem, **asdict(replace(one, started_at=None))})
             rows[one.optimizer].append(row)
             print(
@@ -249,6 +250,9 @@ def judge(args: argparse.Namespace) -> None:
     header += ["octaves", "divergence / edge"]
     table, counted, others = [header], list[dict[str, float]](), defaultdict[str, list[tuple[float, bool]]](list)
     for name, rows in curves.items():
+        if len({row["lr"] for row in trainings[name]}) < LEAST_RATES:
+            print(f"{' '.join(name)}: not judged, its dense sweep has {len(trainings[name])} trainings\n")
+            continue
         truth = truth_of(trainings[name])
         sweeps = [_sweep(row) for row in rows]
         (finding,) = findings(sweeps)

@@ -33,7 +33,7 @@ SEEDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """How a range test is made."""
 
     n_seeds: int = SEEDS
@@ -61,7 +61,7 @@ def ends(spec: StudySpec, optimizer: OptimizerName) -> tuple[float, float]:
     return min(map(low_end, (asked, default))), BEYOND * max(map(high_end, (asked, default)))
 
 
-def setting(spec: StudySpec, optimizer: OptimizerName, plan: Plan) -> TrialConfig:
+def setting(spec: StudySpec, optimizer: OptimizerName, plan: SweepPlan) -> TrialConfig:
     """Return what is swept: a setting of the study with the optimizer, everything else at its neutral value.
 
     Raises:
@@ -78,7 +78,7 @@ def setting(spec: StudySpec, optimizer: OptimizerName, plan: Plan) -> TrialConfi
     return replace(config, schedule=ScheduleConfig("constant"), epochs=1)
 
 
-def sweeps(spec: StudySpec, engine: "SerialEngine", plan: Plan) -> Iterator[RangeTest]:
+def sweeps(spec: StudySpec, engine: "SerialEngine", plan: SweepPlan) -> Iterator[RangeTest]:
     """Make the sweeps, of one optimizer after another.
 
     Raises:

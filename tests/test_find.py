@@ -160,8 +160,15 @@ def test_a_loop_of_ones_own_cannot_be_swept(lrsearch: InProcess) -> None:
         assert "is trained by a loop of your own" in one_line(found)
 
 
-def test_a_dry_run_tests_nothing(lrsearch: InProcess) -> None:
-    assert "--range-test trains and --dry-run does not" in one_line(lrsearch("run", "--range-test", "--dry-run"))
+def test_a_dry_run_tests_nothing_and_knows_what_was_tested(lrsearch: InProcess) -> None:
+    before = lrsearch(*RUN, "--dry-run", "--json")
+    assert "the range test is not made: it would narrow the learning rates" in one_line(before)
+    assert peak_lr(before.document["spec"]) == {"low": 0.001, "high": 3.0, "log": True}
+    assert not Path("lrsearch.db").exists()
+    assert lrsearch(*RUN, "--detach").code == 0
+    after = lrsearch(*RUN, "--dry-run", "--json")
+    assert after.code == 0, after.err
+    assert peak_lr(after.document["spec"])["low"] > 0.001
 
 
 def opened() -> Database:

@@ -10,7 +10,7 @@ from conftest import make_spec
 
 from lrsearch import find, worker
 from lrsearch.analysis import range_bounds
-from lrsearch.analysis.range_test import DESCENT, Bounds, Finding, findings, narrowed, outward, read, smoothed
+from lrsearch.analysis.range_test import DESCENT, Finding, Suggestion, findings, narrowed, outward, read, smoothed
 from lrsearch.domain import Choice, Domain, Fixed, Range, high_end, low_end
 from lrsearch.spec.study import StudySpec
 from lrsearch.training.range_test import EXPLODED, rising, sweep
@@ -149,7 +149,7 @@ def test_the_running_median_keeps_the_length_and_what_is_no_number_is_infinite()
     ],
 )
 def test_a_domain_is_narrowed_and_never_widened(domain: Domain, left: Domain | None) -> None:
-    found = narrowed(domain, Bounds(0.02, 0.5))
+    found = narrowed(domain, Suggestion(0.02, 0.5))
     assert found == left
     if found is not None:
         assert low_end(domain) <= low_end(found) <= high_end(found) <= high_end(domain)
@@ -164,7 +164,7 @@ def test_rounding_goes_outward_and_no_further_than_a_tenth(rate: float) -> None:
 
 
 def finding(low: float, high: float, name: str = "sgd") -> Finding:
-    return Finding(name, None, None, None, Bounds(low, high), "", 5, 500, 1.0)
+    return Finding(name, None, None, None, Suggestion(low, high), "", 5, 500, 1.0)
 
 
 def test_the_rate_of_the_baseline_stays_in() -> None:
@@ -241,11 +241,11 @@ def test_a_sweep_ends_where_the_loss_has_exploded() -> None:
 def test_a_setting_is_one_of_the_study_for_each_optimizer() -> None:
     spec = make_spec(space={"optimizer": ["sgd", "rmsprop"], "batch_size": [16, 256], "schedule": "plateau"})
     for optimizer in ("sgd", "rmsprop"):
-        config = find.setting(spec, optimizer, find.Plan())
+        config = find.setting(spec, optimizer, find.SweepPlan())
         assert config.optimizer.name == optimizer
         assert config.batch_size == 16
         assert config.schedule.family == "constant"
-    assert find.setting(spec, "sgd", find.Plan(batch_size=128)).batch_size == 128
+    assert find.setting(spec, "sgd", find.SweepPlan(batch_size=128)).batch_size == 128
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_sweep_goes_beyond_what_is_searched(peak_lr: object, ends: tuple[float
 def test_digits_are_bounded_around_the_rates_that_train_them_best() -> None:
     """The best rates of dense sweeps: docs/benchmarks.md."""
     engine, spec = engine_of(space={"optimizer": ["sgd", "adam"]}, dataset={"name": "digits"})
-    found = {one.name: one for one in findings(list(find.sweeps(spec, engine, find.Plan(n_seeds=3))))}
+    found = {one.name: one for one in findings(list(find.sweeps(spec, engine, find.SweepPlan(n_seeds=3))))}
     for name, best in (("sgd", 0.083), ("adam", 0.014)):
         bounds = found[name].suggestion
         assert bounds is not None, found[name].why_none

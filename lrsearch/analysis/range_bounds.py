@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from lrsearch.analysis.range_test import Bounds, Finding, narrowed
+from lrsearch.analysis.range_test import Finding, Suggestion, narrowed
 from lrsearch.domain import Domain, describe, high_end, low_end
 from lrsearch.spec.space import Strict
 from lrsearch.spec.study import StudySpec
@@ -51,7 +51,7 @@ def _narrowing(finding: Finding, before: Domain, kept: float | None) -> Narrowin
         why = f"none of {describe(before)} lies from {bounds.low:g} to {bounds.high:g}, where the test would search"
         return Narrowing(finding.name, before, before, why)
     if kept is not None and not bounds.low <= kept <= bounds.high:
-        wider = Bounds(min(bounds.low, kept), max(bounds.high, kept))
+        wider = Suggestion(min(bounds.low, kept), max(bounds.high, kept))
         after = narrowed(before, wider) or before
     same = "" if after != before else f"all of {describe(before)} lies from {bounds.low:g} to {bounds.high:g}"
     return Narrowing(finding.name, before, after, same)
@@ -86,4 +86,4 @@ def _is_part(part: Domain, whole: Domain) -> bool:
     """Whether a domain is what ``narrowed`` could leave of another."""
     if part == whole:
         return True
-    return narrowed(whole, Bounds(low_end(part), high_end(part))) == part
+    return narrowed(whole, Suggestion(low_end(part), high_end(part))) == part

@@ -43,7 +43,7 @@ LEAST_OCTAVES = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class SweepReading:
     """What one sweep shows; None where it does not show it."""
 
     lowest_useful: float | None
@@ -65,7 +65,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Suggestion:
     """Between which learning rates to search: those of all seeds, rounded outward to two digits."""
 
     low: float
@@ -80,7 +80,7 @@ class Finding:
     lowest_useful: Spread | None
     steepest: Spread | None
     divergence: Spread | None
-    suggestion: Bounds | None
+    suggestion: Suggestion | None
     why_none: str
     """Why there is no suggestion, in a sentence without its stop; empty where there is one."""
     n_sweeps: int
@@ -108,9 +108,9 @@ def per_octave(rates: Sequence[float]) -> int:
     return max(2, round((len(rates) - 1) * math.log(2) / math.log(rates[-1] / rates[0])))
 
 
-def read(sweep: RangeTest) -> Reading:
+def read(sweep: RangeTest) -> SweepReading:
     """Return what one sweep shows."""
-    nothing = Reading(None, None, None, learned=False)
+    nothing = SweepReading(None, None, None, learned=False)
     if len(sweep.losses) <= FIRST:
         return nothing
     losses, octave = smoothed(sweep.rates, sweep.losses), per_octave(sweep.rates)
@@ -125,7 +125,7 @@ def read(sweep: RangeTest) -> Reading:
     falls = losses[: least + 1 - octave] - losses[octave : least + 1]
     steepest = None if not len(falls) else sweep.rates[int(np.argmax(falls)) + octave // 2]
     kept = np.flatnonzero(losses < start - LOST * descent)
-    return Reading(
+    return SweepReading(
         lowest_useful=sweep.rates[made] if begins and made >= octave else None,
         steepest=steepest,
         divergence=sweep.rates[int(kept[-1]) + 1] if kept[-1] + 1 < len(losses) else None,
@@ -149,7 +149,7 @@ def _finding(name: OptimizerName, sweeps: Sequence[RangeTest]) -> Finding:
     if not why:
         assert low is not None
         assert edge is not None
-        suggestion = Bounds(outward(low.low, up=False), outward(edge.high, up=True))
+        suggestion = Suggestion(outward(low.low, up=False), outward(edge.high, up=True))
     updates, seconds = sum(len(sweep.losses) for sweep in sweeps), sum(sweep.seconds for sweep in sweeps)
     return Finding(name, low, steepest, edge, suggestion, why, len(sweeps), updates, seconds)
 
@@ -159,7 +159,9 @@ def _spread(values: Iterable[float | None]) -> Spread | None:
     return Spread(median(there), min(there), max(there), len(there)) if there else None
 
 
-def _why_none(sweeps: Sequence[RangeTest], readings: Sequence[Reading], low: Spread | None, edge: Spread | None) -> str:
+def _why_none(
+    sweeps: Sequence[RangeTest], readings: Sequence[SweepReading], low: Spread | None, edge: Spread | None
+) -> str:
     """Return why nothing is bounded by these sweeps, or nothing."""
     enough, n = min(LEAST_SEEDS, len(readings)), len(readings)
     begins, ends = min(sweep.rates[0] for sweep in sweeps), max(sweep.rates[-1] for sweep in sweeps)
@@ -193,16 +195,16 @@ def outward(rate: float, *, up: bool) -> float:
     return float(f"{whole}e{exponent}")
 
 
-def narrowed(domain: Domain, bounds: Bounds) -> Domain | None:
+def narrowed(domain: Domain, bounds: Suggestion) -> Domain | None:
     """Return what is left of a domain of learning rates between the bounds; None where that is nothing.
 
     What is left is never wider: a range keeps its scale and its grid, a choice loses values, one value is or is not in.
 
-    >>> narrowed(Range(1e-3, 3.0, log=True), Bounds(0.02, 0.5))
+    >>> narrowed(Range(1e-3, 3.0, log=True), Suggestion(0.02, 0.5))
     Range(low=0.02, high=0.5, log=True, step=None, integer=False)
-    >>> narrowed(Choice((0.01, 0.1, 1.0)), Bounds(0.02, 0.5))
+    >>> narrowed(Choice((0.01, 0.1, 1.0)), Suggestion(0.02, 0.5))
     Fixed(value=0.1)
-    >>> narrowed(Fixed(1.0), Bounds(0.02, 0.5)) is None
+    >>> narrowed(Fixed(1.0), Suggestion(0.02, 0.5)) is None
     True
     """
     match domain:

@@ -32,7 +32,7 @@ from lrsearch.store import named
 if TYPE_CHECKING:
     from lrsearch.analysis.range_bounds import Narrowing
     from lrsearch.analysis.range_test import Finding
-    from lrsearch.find import Plan
+    from lrsearch.find import SweepPlan
     from lrsearch.trial import RangeTest
 
 CHARTS = (".png", ".svg")
@@ -104,10 +104,10 @@ def find(
     where = place(storage)
     named_study = str(apply) if study is None and apply is not None else study
     spec = named.resolved(named_study, overrides, options, where)
-    from lrsearch.find import Plan
+    from lrsearch.find import SweepPlan
 
     quiet_optuna()
-    spec, sweeps = made(spec, Plan(seeds, batch_size), device, threads, data_dir)
+    spec, sweeps = made(spec, SweepPlan(seeds, batch_size), device, threads, data_dir)
     from lrsearch import find as range_test
     from lrsearch.analysis.range_test import findings
 
@@ -128,7 +128,7 @@ def find(
 
 def made(
     spec: StudySpec,
-    plan: "Plan",
+    plan: "SweepPlan",
     device: str,
     threads: int | None,
     data_dir: Path | None,

@@ -1,10 +1,30 @@
 """`lrsearch run --range-test`: what a study searches is bounded before it is filed, and filed with the sweeps."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from lrsearch.cli import log
 from lrsearch.cli.find import made
 from lrsearch.cli.searching import Asked
+from lrsearch.spec.study import StudySpec
+
+if TYPE_CHECKING:
+    from lrsearch.store.places import Place
+
+
+def untested(spec: StudySpec, where: "Place") -> StudySpec:
+    """Return a study as far as it is known without sweeps, and say where they would make it another.
+
+    Raises:
+        UsageError: the study was filed without a range test, or its trainings are a loop of one's own.
+    """
+    from lrsearch import find
+
+    find.check(spec)
+    known = find.resumed(spec, where)
+    if known is None:
+        log.remark("the range test is not made: it would narrow the learning rates", "lrsearch:")
+    return known or spec
 
 
 def bounded(asked: Asked) -> Asked:
@@ -27,7 +47,7 @@ def bounded(asked: Asked) -> Asked:
         return replace(asked, spec=known)
     if asked.spec.is_known:
         filing.check(asked.spec, asked.where)
-    spec, sweeps = made(asked.spec, find.Plan(), asked.device, asked.threads, asked.data_dir, quiet=asked.quiet)
+    spec, sweeps = made(asked.spec, find.SweepPlan(), asked.device, asked.threads, asked.data_dir, quiet=asked.quiet)
     known = find.resumed(spec, asked.where)
     if known is not None:  # somebody else has filed it meanwhile
         return replace(asked, spec=known)

@@ -194,11 +194,7 @@ def run(
     options = {_key(path): option for path, _, option in overrides}
     spec = named.resolved(study, [(path, value) for path, value, _ in overrides], options, where)
     if dry_run:
-        if range_test:
-            raise UsageError(
-                "--range-test trains and --dry-run does not: leave one of them out; `lrsearch find` tests, and files "
-                "nothing"
-            )
+        spec = ranging.untested(spec, where) if range_test else spec
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
     n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
