@@ -1,7 +1,8 @@
 """Whether the safe interval holds what it says: fresh trainings inside it and outside, and how much it spans.
 
     python benchmarks/safe_interval.py --data FOLDER --work FOLDER [--problems digits mnist_mlp mnist_cnn]
-                                       [--trials 40] [--studies 1] [--fresh 20] [--rates 25] [--seeds 3] [--threads 1]
+                                       [--trials 40] [--study-seeds 1] [--fresh 20] [--rates 25] [--seeds 3]
+                                       [--threads 1]
 
 For each problem and study seed a search is run as a person would, `lrsearch run --trials 40`, both optimizers of the
 default space. Each optimizer's safe interval is then put to the test with the other settings of its best trial:
@@ -148,9 +149,7 @@ def searched(problem: str, seed: int, n_trials: int, folder: Path, data: Path) -
     return cases
 
 
-def true_interval(
-    case: Case, known: Trainings, n_rates: int, n_seeds: int
-) -> tuple[float, float] | None:
+def true_interval(case: Case, known: Trainings, n_rates: int, n_seeds: int) -> tuple[float, float] | None:
     """Return the ends of the true interval by the dense sweep; None where no rate is close to the best mean."""
     rates: dict[float, list[float | None]] = {}
     for _, rate, seed in case.sweep(n_rates, n_seeds):
@@ -178,7 +177,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--problems", nargs="+", choices=[*PROBLEMS], default=[*PROBLEMS])
     parser.add_argument("--trials", type=int, default=40)
-    parser.add_argument("--studies", type=int, default=1)
+    parser.add_argument("--study-seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--fresh", type=int, default=20)
     parser.add_argument("--rates", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
@@ -189,11 +188,14 @@ def main() -> None:
     known = Trainings(args.work / "trainings.jsonl", args.data, args.threads)
     held, widths = [], []
     for problem in args.problems:
-        for seed in range(args.studies):
+        for seed in args.study_seeds:
             for case in searched(problem, seed, args.trials, args.work, args.data):
                 said, counts = case.said, {"inside": [0, 0, 0], "outside": [0, 0, 0]}
-                assert said.low is not None and said.high is not None and said.floor is not None
-                assert said.octaves is not None and said.distance is not None
+                assert said.low is not None
+                assert said.high is not None
+                assert said.floor is not None
+                assert said.octaves is not None
+                assert said.distance is not None
                 for where, rate, fresh_seed in case.fresh(args.fresh):
                     value = known.value(case, rate, fresh_seed)
                     counts[where][0] += 1
@@ -214,11 +216,15 @@ def main() -> None:
                     f"{100 * shared / width:.0f} % | {100 * (said.octaves - shared) / said.octaves:.0f} % |"
                 )
                 print(widths[-1], flush=True)
-    print("\n| problem | seed | optimizer | trials | safe interval | floor | inside: reached it | diverged "
-          "| outside: reached it | diverged |\n|--|--|--|--|--|--|--|--|--|--|")
+    print(
+        "\n| problem | seed | optimizer | trials | safe interval | floor | inside: reached it | diverged "
+        "| outside: reached it | diverged |\n|--|--|--|--|--|--|--|--|--|--|"
+    )
     print("\n".join(held))
-    print("\n| problem | seed | optimizer | trials | octaves | true interval | its octaves | of them said "
-          "| said beyond it |\n|--|--|--|--|--|--|--|--|--|")
+    print(
+        "\n| problem | seed | optimizer | trials | octaves | true interval | its octaves | of them said "
+        "| said beyond it |\n|--|--|--|--|--|--|--|--|--|"
+    )
     print("\n".join(widths))
 
 

@@ -17,7 +17,6 @@ from lrsearch.analysis.edges import edge
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import accuracy_error, tolerance
 from lrsearch.analysis.safe_interval import ZoneKind
-from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.spec import file as study_file
 from lrsearch.spec.bounds import touched
@@ -215,50 +214,6 @@ def test_close_is_one_standard_error_or_a_tenth_of_the_loss(
     assert (within.is_close(score, best), within.is_far(score, best)) == (close, far)
 
 
-# Verdicts
-
-
-def test_complete_trials_are_good_fair_or_far() -> None:
-    made = [trial(0, accuracy=0.97), trial(1, accuracy=0.96), trial(2, accuracy=0.95), trial(3, accuracy=0.5)]
-    assert list(verdicts(made, spec()).values()) == [Verdict.GOOD, Verdict.GOOD, Verdict.FAIR, Verdict.FAR]
-
-
-def test_running_and_failed_trials_have_no_verdict() -> None:
-    assert verdicts([trial(0, State.RUNNING), trial(1, State.FAILED)], spec()) == {}
-
-
-@pytest.mark.parametrize(
-    ("score", "verdict"), [(0.85, Verdict.UNDECIDED), (0.75, Verdict.UNDECIDED), (0.6, Verdict.FAR)]
-)
-def test_a_pruned_trial_is_held_against_the_worst_good_one_at_the_same_epoch(score: float, verdict: Verdict) -> None:
-    good = trial(0, accuracy=[0.7, 0.9, *[0.97] * 8])
-    also = trial(1, accuracy=[0.7, 0.8, *[0.97] * 8])
-    # What these two scored later does not matter, nor what trials that ended badly scored now.
-    bad = trial(2, accuracy=[0.7, 0.1, *[0.3] * 8])
-    pruned = trial(3, State.PRUNED, [0.5, score])
-    assert verdicts([good, also, bad, pruned], spec())[3] == verdict
-
-
-def test_a_pruned_trial_is_not_held_against_one_that_was_still_warming_up() -> None:
-    slow = trial(0, accuracy=[0.1, 0.9, *[0.97] * 8], schedule=ScheduleConfig("constant", warmup_fraction=0.2))
-    early, late = trial(1, State.PRUNED, [0.1]), trial(2, State.PRUNED, [0.1, 0.1])
-    found = verdicts([slow, early, late], spec())
-    assert found[1] == Verdict.UNDECIDED
-    assert found[2] == Verdict.FAR
-
-
-def test_without_a_good_trial_a_pruned_one_is_undecided() -> None:
-    assert verdicts([trial(0, State.PRUNED, [0.1])], spec()) == {0: Verdict.UNDECIDED}
-    assert verdicts([replace(trial(0, State.PRUNED, [0.1]), metrics=())], spec()) == {0: Verdict.UNDECIDED}
-
-
-def test_for_the_loss_lower_is_better() -> None:
-    study = spec(objective={"metric": "loss"})
-    made = [of_loss(trial(i), loss) for i, loss in enumerate((0.1, 0.109, 0.15, 0.3))]
-    made.append(of_loss(trial(4, State.PRUNED, [0.5]), 0.3))
-    assert list(verdicts(made, study).values()) == [Verdict.GOOD, Verdict.GOOD, Verdict.FAIR, Verdict.FAR, Verdict.FAR]
-
-
 # Diagnosis
 
 
@@ -307,11 +262,11 @@ def test_the_typical_search_has_a_safe_interval_with_zones_around_it() -> None:
     best, safe, *zones = sentences(found)
     assert best == "Best accuracy 0.97 at lr 0.1 (trial 4)."
     assert safe.startswith("Safe from lr 0.0")
-    assert "at most 0.025 below the best (accuracy 0.945 or more), diverging with a probability of at most 5 %." in safe
+    assert "at most 0.035 below the best (accuracy 0.935 or more), diverging with a probability of at most 5 %." in safe
     assert found.safe.low is not None
     assert found.safe.high is not None
-    assert 0.01 < found.safe.low <= 0.03
-    assert 0.1 <= found.safe.high < 0.3
+    assert 0.003 < found.safe.low <= 0.01
+    assert 0.15 <= found.safe.high < 1.0
     assert [text.split()[0] for text in zones] == ["Too", "Unstable", "Diverged"]
 
 

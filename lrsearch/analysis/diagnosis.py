@@ -126,8 +126,8 @@ def _said_safe(d: OptimizerDiagnosis) -> str:
     )
     if d.best_lr is not None and safe.high is not None and not safe.low <= d.best_lr <= safe.high:
         said = f"{said}; the best lies outside, because trials beside it fell short"
-    ends = [word for word, is_open in (("lower", safe.open_low), ("higher", safe.open_high)) if is_open]
-    return f"{said}; no {' or '.join(ends)} one was tried." if ends else f"{said}."
+    ends = [word for word, is_open in (("below", safe.open_low), ("above", safe.open_high)) if is_open]
+    return f"{said}; no trial {' or '.join(ends)} ended badly, so that it may be wider." if ends else f"{said}."
 
 
 def _said_zone(zone: Zone) -> str:

@@ -17,20 +17,22 @@ from numpy.typing import NDArray
 
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best
-from lrsearch.analysis.verdicts import Verdict, verdicts
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import State, Trial
 
 Floats = NDArray[np.float64]
 
-ERRORS = 2.0
-"""Standard errors of the best score that a training inside may end below it."""
+ERRORS = 2 * math.sqrt(2)
+"""Standard errors of the best score that a training inside may end below it: two of a difference, because both have
+theirs, and the best of many had luck besides."""
 LEAST_POINTS = 0.01
 """What it may end below it at least, of a share of images: nobody minds less."""
 PROBABILITY = 0.05
 """Of divergence, at most, inside."""
-CERTAINTY = 0.75
+CERTAINTY = 0.55
 """Of being between the edges, at least, at either end of the interval; inside it is higher."""
+OUTSIDE = 0.75
+"""Of being beyond an edge, at least, in the zones that are called too low and unstable."""
 
 ENOUGH_FINISHED = 5
 """Complete, pruned and diverged trials of an optimizer below which nothing is claimed about it."""
@@ -55,8 +57,10 @@ SPOILT = (0.02, 0.1, 0.25, 0.5)
 BATCH_EXPONENTS = (0.0, 0.5, 1.0)
 """By which power of the batch size edges move: not at all, the square root (Krizhevsky 2014), in proportion (Goyal et
 al. 2017)."""
-PRUNED_RIGHT = 0.8
-"""Pruned trials that would have ended as they stood at their last epoch, good or short [parts of all]."""
+PRUNED_SHORT = 0.9
+"""Trials far behind when they were pruned that would have ended short [parts of all]."""
+PRUNED_GOOD = 0.4
+"""Above one half, trials that kept up until they were pruned at the end that would have ended well [parts of all]."""
 STRAY = 0.005
 """Trainings that diverge whatever the rate [parts of all]."""
 
@@ -107,8 +111,9 @@ class SafeInterval:
     octaves: float | None
     """Its width: how often a learning rate doubles from one end to the other."""
     open_low: bool
-    """Whether it ends only because no lower learning rate was tried."""
+    """Whether no trial below it ended badly, so that it may well be wider."""
     open_high: bool
+    """Likewise above it."""
     why_none: str
     zones: tuple[Zone, ...]
     """By learning rate, lowest first; what lies between two of them is not known. Without an interval at most that from
@@ -122,7 +127,8 @@ class SafeInterval:
 def allowed_distance(spec: StudySpec, score: float) -> float:
     """Return how far from the best ``score`` a safe learning rate may end.
 
-    Two standard errors of a share of images, and a point at least; or twice what is close of another metric.
+    Two standard errors of a difference of shares of images, and a point at least; of another metric so many times what
+    is close.
     """
     distance = ERRORS * tolerance(spec).width(score)
     return max(distance, LEAST_POINTS) if spec.metric.is_share else distance
@@ -135,11 +141,11 @@ def safe_interval(trials: Sequence[Trial], spec: StudySpec) -> SafeInterval:
     """
     top = best(trials, spec.metric.direction)
     if top is None or top.outcome is None or top.outcome.value is None:
-        return _none(_evidence(trials, spec, math.nan), "no trial was trained through", None, None)
+        return _none(_evidence(trials, spec, math.nan, math.nan), "no trial was trained through", None, None)
     value = top.outcome.value
     distance = allowed_distance(spec, value)
     floor = value - distance if spec.metric.maximize else value + distance
-    seen = _evidence(trials, spec, floor)
+    seen = _evidence(trials, spec, floor, distance)
     if tolerance(spec).is_guess(value):
         return _none(seen, "the best trial is no better than a guess", distance, floor)
     have = {
@@ -164,6 +170,8 @@ class _Evidence:
     """Learning rates [octaves]."""
     batch: Floats
     """Batch sizes [octaves]."""
+    sure: Floats
+    """How surely the trial is of its kind, 0.5 to 1; less than 1 of pruned ones."""
     kind: NDArray[np.int64]
     complete: NDArray[np.bool_]
     pruned: NDArray[np.bool_]
@@ -171,43 +179,52 @@ class _Evidence:
     """Whether the trial has shown that it does not diverge: its learning rate has been at its peak."""
 
 
-def _evidence(trials: Sequence[Trial], spec: StudySpec, floor: float) -> _Evidence:
-    judged = verdicts(trials, spec)
+def _evidence(trials: Sequence[Trial], spec: StudySpec, floor: float, distance: float) -> _Evidence:
     reached = [t for t in trials if t.state == State.COMPLETE and _reaches(_score(t), floor, spec)]
     rows = []
     for trial in trials:
-        if trial.number not in judged:
+        if not trial.state.counts:
             continue
-        complete, pruned = trial.state == State.COMPLETE, trial.state == State.PRUNED
-        kind = _UNDECIDED
-        if judged[trial.number] == Verdict.DIVERGED:
-            kind = _DIVERGED
+        complete, kind = trial.state == State.COMPLETE, _UNDECIDED
+        if trial.state == State.DIVERGED:
+            blamed = trial.outcome is None or trial.outcome.reason.blames_the_rate
+            kind = _DIVERGED if blamed else _UNDECIDED
         elif complete:
             kind = _GOOD if _reaches(_score(trial), floor, spec) else _SHORT
-        elif judged[trial.number] == Verdict.FAR:
-            kind = _SHORT
-        elif pruned and _keeps_up(trial, reached, spec):
-            kind = _GOOD
-        stayed = complete or (pruned and any(row.comparable for row in trial.metrics))
+        else:
+            kind = _of_pruned(trial, reached, spec, distance)
+        sure = 1.0 if trial.state != State.PRUNED else PRUNED_SHORT if kind == _SHORT else _surely_good(trial)
+        stayed = complete or (trial.state == State.PRUNED and any(row.comparable for row in trial.metrics))
         octave, batch = math.log2(trial.config.optimizer.peak_lr), math.log2(trial.config.batch_size)
-        rows.append((octave, batch, kind, complete, pruned, stayed))
-    columns = list(zip(*sorted(rows), strict=True)) or [()] * 6
-    x, batches, kinds = np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int64)
-    return _Evidence(x, batches, kinds, *(np.array(column, bool) for column in columns[3:]))
+        rows.append((octave, batch, sure, kind, complete, trial.state == State.PRUNED, stayed))
+    columns = list(zip(*sorted(rows), strict=True)) or [()] * 7
+    x, batches, sure_of = (np.array(column, np.float64) for column in columns[:3])
+    return _Evidence(x, batches, sure_of, np.array(columns[3], np.int64), *(np.array(c, bool) for c in columns[4:]))
 
 
-def _keeps_up(pruned: Trial, reached: Sequence[Trial], spec: StudySpec) -> bool:
-    """Whether a trial was, when it was pruned, as close to the best of the good ones as it would have to end."""
-    if not pruned.metrics or pruned.metrics[-1].rung_score is None:
-        return False
-    last = pruned.metrics[-1]
+def _of_pruned(pruned: Trial, reached: Sequence[Trial], spec: StudySpec, distance: float) -> int:
+    """Return how a trial stood when it was pruned, held against those that ended well, at the same epoch.
+
+    Only those are looked at whose learning rate had reached its peak by then. Nobody knows where it would have ended:
+    what is neither far behind the last of them nor close to the first is undecided.
+    """
+    last = pruned.metrics[-1] if pruned.metrics else None
+    if last is None or last.rung_score is None:
+        return _UNDECIDED
     at_that_epoch = [row for other in reached for row in other.metrics if row.epoch == last.epoch and row.comparable]
     scores = [row.rung_score for row in at_that_epoch if row.rung_score is not None]
-    if not scores or last.rung_score is None:
-        return False
-    ahead = max(scores) if spec.metric.maximize else min(scores)
-    distance = allowed_distance(spec, ahead)
-    return _reaches(last.rung_score, ahead - distance if spec.metric.maximize else ahead + distance, spec)
+    if not scores:
+        return _UNDECIDED
+    first, behind = (max(scores), min(scores)) if spec.metric.maximize else (min(scores), max(scores))
+    if tolerance(spec).is_far(last.rung_score, behind):
+        return _SHORT
+    close = _reaches(last.rung_score, first - distance if spec.metric.maximize else first + distance, spec)
+    return _GOOD if close else _UNDECIDED
+
+
+def _surely_good(pruned: Trial) -> float:
+    """Return how surely a trial that kept up until it was pruned would have ended well; the later the more."""
+    return 0.5 + PRUNED_GOOD * len(pruned.metrics) / pruned.config.epochs
 
 
 def _reaches(score: float, floor: float, spec: StudySpec) -> bool:
@@ -252,13 +269,14 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
     low, high = float(at[begin]), float(at[end])
     if high - low < NARROWEST:
         return _none(seen, "good and bad learning rates lie too close together", distance, floor)
+    bad_ones = seen.x[(seen.kind == _SHORT) | (seen.kind == _DIVERGED)]
     marks: list[tuple[ZoneKind, float, float]] = []
-    below = at[:begin][too_low[:begin] >= CERTAINTY]
+    below = at[:begin][too_low[:begin] >= OUTSIDE]
     if len(below):
         marks.append((ZoneKind.TOO_LOW, first, float(below[-1])))
     marks.append((ZoneKind.GOOD, low, high))
     above, breaks = at[end + 1 :], diverging[end + 1 :]
-    bad = 1 - between[end + 1 :] >= CERTAINTY
+    bad = 1 - between[end + 1 :] >= OUTSIDE
     broken = breaks >= 0.5
     until = float(above[broken][0]) if broken.any() else last
     unstable = above[(bad | (breaks > PROBABILITY)) & (above < until)]
@@ -275,8 +293,8 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
         high=2**high,
         centre=2 ** ((low + high) / 2),
         octaves=high - low,
-        open_low=begin == 0,
-        open_high=end == len(at) - 1,
+        open_low=not np.any(bad_ones < low),
+        open_high=not np.any(bad_ones > high),
         why_none="",
         zones=zones,
     )
@@ -300,9 +318,9 @@ def _between_edges(seen: _Evidence, moved: Floats, at: Floats) -> tuple[Floats, 
                 good = (1 - spoilt) * over_lower * under_upper
                 # Nothing diverges for a learning rate that is too low.
                 held = (1 - spoilt) * under_upper
-                right = np.where(seen.pruned, PRUNED_RIGHT, 1.0)
-                as_good = right * good + (1 - right) * (1 - good)
-                told = np.choose(seen.kind, (as_good, 1 - as_good, 1 - held, np.ones_like(good)))
+                as_good = seen.sure * good + (1 - seen.sure) * (1 - good)
+                as_short = seen.sure * (1 - good) + (1 - seen.sure) * good
+                told = np.choose(seen.kind, (as_good, as_short, 1 - held, np.ones_like(good)))
                 weights.append(np.log(np.maximum(told, 1e-300)).sum(axis=1))
             reach_lower = _sigmoid((at - lower[:, None]) / softness)
             below.append(1 - reach_lower)

@@ -20,6 +20,27 @@ LEAST_BOUNCE = 0.01
 """Part of the loss of a guess that a bounce has at least: near 0 every loss jumps by parts of itself."""
 BOUNCES = 0.15
 """Part of the epochs, and two at least, in which an unstable training bounces."""
+BIG_BOUNCE = 0.4
+"""Part by which one rise is enough."""
+SWING = 1.25
+"""Times its start to which the validation loss rises in a swing, of which an unstable training has two,"""
+BIG_SWING = 2.0
+"""or one of these."""
+SWING_FLOOR = 0.05
+"""Part of the loss of a guess that a swing has at least."""
+SETTLED = 0.05
+"""Part of the loss of a guess below which a training loss has settled, whatever it did before."""
+EXPLODED = 1.5
+"""Times the loss of a guess to which the training loss of an unstable training rises in an epoch,"""
+EXPLODED_AT_FIRST = 1.3
+"""or in the first one, if the next is at most"""
+CAME_BACK = 0.8
+"""times that: the loss of bad initial weights falls more slowly, if the rate is not what made it high."""
+LITTLE = 0.8
+"""Part of the loss of a guess above which a training loss has learned too little to be called healthy."""
+APART = 1.1
+"""Times the training loss above which the validation loss lies apart from it. Of a rate that is too low it lies below:
+it is measured at the end of an epoch, the other on the way."""
 RISE = 0.10
 """Part by which the validation loss has risen above its lowest where a training overfits."""
 SLOW = 0.25
@@ -36,6 +57,8 @@ ANNEALED = 0.3
 """Part of the peak below which a learning rate is called annealed."""
 UNMOVED = 0.02
 """Part of the loss of a guess that a loss has to move to be called moved."""
+TINY = 1e-12
+"""A loss that is divided by instead of 0 [nats/example]."""
 
 
 class Condition(StrEnum):
@@ -89,6 +112,9 @@ def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
         what = "no epoch was completed" if not rows else "it tells no losses, or not of every epoch"
         return TrialDiagnosis(Condition.UNKNOWN, f"Nothing can be said: {what}.", None)
     guess = math.log(n_classes) if n_classes > 1 else told[0].train_loss
+    if min(min(row.train_loss, row.val_loss) for row in told) < 0:
+        said = "Nothing can be said: its losses fall below 0, so that nobody knows how low a loss is."
+        return TrialDiagnosis(Condition.UNKNOWN, said, None)
     seen = _Seen(trial, told, guess, chance)
     for rule in (_at_chance, _unstable, _overfitting, _plateaued, _too_slow):
         found = rule(seen)
@@ -97,6 +123,8 @@ def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
     if len(told) < FEWEST:
         said = f"Too early to say: {len(told)} of {trial.config.epochs} epochs."
         return TrialDiagnosis(Condition.UNKNOWN, said, None)
+    if told[-1].train_loss > LITTLE * guess:
+        return _too_little(seen)
     best = min(told, key=lambda row: row.val_loss)
     said = f"Healthy: the loss fell to {best.val_loss:.3g} without bouncing; keep lr {_lr(peak)}."
     return TrialDiagnosis(Condition.HEALTHY, said, peak)
@@ -161,40 +189,73 @@ def _hardly_above(chance: float) -> float:
 
 
 def _unstable(seen: _Seen) -> TrialDiagnosis | None:
-    rows = seen.rows
+    # A training that has settled at the end may have bounced before: only what it did of late counts.
+    settled = seen.last.train_loss < SETTLED * seen.guess
+    rows = seen.rows[len(seen.rows) // 2 :] if settled else seen.rows
+    for rule in (_exploded, _bounced, _swung):
+        found = rule(rows, seen)
+        if found is not None:
+            return found
+    return None
+
+
+def _exploded(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
     worst = max(rows, key=lambda row: row.train_loss)
-    exploded = worst.train_loss > (3 if worst is rows[0] else 1.5) * seen.guess
-    steady = [(a, b) for a, b in pairwise(rows) if b.lr <= 1.05 * a.lr]
-    least = LEAST_BOUNCE * seen.guess
-    jumps = [b.train_loss / a.train_loss - 1 for a, b in steady if _jumped(a.train_loss, b.train_loss, least)]
-    # A validation loss that rises for good is overfitting; one that bounces comes back.
-    losses = [row.val_loss for row in rows]
-    returned = sum(
-        _jumped(a, b, least) and c < b - least and _falls_back(a, b, c)
-        for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)
-    )
-    enough = max(2.0, BOUNCES * (len(rows) - 1))
-    if not exploded and len(jumps) < enough and returned < enough:
+    at_first = worst is seen.rows[0]
+    if worst.train_loss <= (EXPLODED_AT_FIRST if at_first else EXPLODED) * seen.guess:
         return None
-    rate = _clipped(seen.peak / (10 if exploded else 3))
-    if exploded:
-        times = worst.train_loss / seen.guess
-        what = f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times a guess's"
-    elif len(jumps) >= enough:
-        what = f"the training loss rose in {len(jumps)} of {_epochs(len(rows))}, once by {100 * max(jumps):.0f} %"
-    else:
-        what = f"the validation loss jumped up and came back {returned} times in {_epochs(len(rows))}"
-    said = f"Unstable: {what}; the learning rate is too high, try {_lr(rate)}."
-    return TrialDiagnosis(Condition.UNSTABLE, said, rate)
+    if at_first and (len(rows) < 2 or rows[1].train_loss > CAME_BACK * worst.train_loss):
+        return None  # bad initial weights, and a rate that does not move them
+    times = worst.train_loss / seen.guess
+    what = f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times a guess's"
+    return _too_high(seen, what, 10 if times >= EXPLODED else 3)
 
 
-def _jumped(before: float, now: float, least: float) -> bool:
-    return now - before > max(BOUNCE * before, least)
+def _bounced(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
+    jumps = [
+        b.train_loss / max(a.train_loss, TINY) - 1
+        for a, b in pairwise(rows)
+        if b.lr <= 1.05 * a.lr and b.train_loss - a.train_loss > max(BOUNCE * a.train_loss, LEAST_BOUNCE * seen.guess)
+    ]
+    if len(jumps) < max(2.0, BOUNCES * (len(rows) - 1)) and max(jumps, default=0.0) < BIG_BOUNCE:
+        return None
+    what = f"the training loss rose in {len(jumps)} of {_epochs(len(rows))}, once by {100 * max(jumps):.0f} %"
+    return _too_high(seen, what, 3)
 
 
-def _falls_back(before: float, top: float, after: float) -> bool:
-    """Whether half of a rise is gone an epoch later."""
-    return after <= before + 0.5 * (top - before)
+def _swung(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
+    swings = _swings([row.val_loss for row in rows], SWING_FLOOR * seen.guess)
+    if len(swings) < 2 and max(swings, default=1.0) < BIG_SWING:
+        return None
+    what = f"the validation loss rose to {max(swings):.2g} times and came back"
+    return _too_high(seen, what if len(swings) == 1 else f"{what}, {len(swings)} times in all", 3)
+
+
+def _too_high(seen: _Seen, what: str, times: float) -> TrialDiagnosis:
+    rate = _clipped(seen.peak / times)
+    return TrialDiagnosis(
+        Condition.UNSTABLE, f"Unstable: {what}; the learning rate is too high, try lr {_lr(rate)}.", rate
+    )
+
+
+def _swings(losses: Sequence[float], floor: float) -> list[float]:
+    """Return how many times its start each rise of a loss came to that was at least half undone later.
+
+    Rises of less than ``SWING``, or than ``floor`` [nats/example], are none.
+
+    >>> [round(times, 2) for times in _swings([1.0, 0.5, 1.0, 0.6, 0.65, 0.5], 0.1)]
+    [2.0]
+    """
+    found, low, top = list[float](), losses[0], losses[0]
+    for loss in losses[1:]:
+        if loss > top:
+            top = loss
+        elif top > max(SWING * low, low + floor) and loss < top - 0.5 * (top - low):
+            found.append(top / max(low, TINY))
+            low = top = loss
+        elif loss < low:
+            low = top = loss
+    return found
 
 
 def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
@@ -227,6 +288,14 @@ def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
     fell, late = begin - losses[-1], half - losses[-1]
     if fell <= 0 or late < SLOW * fell:
         return None
+    begun = rows[: max(len(rows) // 2, 1)]
+    apart = math.exp(float(np.mean([math.log(max(row.val_loss, TINY) / row.train_loss) for row in begun])))
+    if apart > APART:
+        what = (
+            f"the training loss was still at {losses[-1]:.3g} when it ended, and the validation loss {apart:.2g} times "
+            "as high from the start: the steps are too large, not too small"
+        )
+        return _too_high(seen, what, 3)
     rate = _clipped(seen.peak * (10 if late > 0.4 * fell else 3))
     said = (
         f"Too slow: the training loss was still falling when it ended, at {losses[-1]:.3g} (a guess has "
@@ -253,10 +322,24 @@ def _plateaued(seen: _Seen) -> TrialDiagnosis | None:
     if tail[0].lr < ANNEALED * seen.peak:
         rate = _clipped(seen.peak * 3)
         do = f"the learning rate was small too early: let it fall later, or try lr {_lr(rate)}"
+    elif seen.last.lr < ANNEALED * seen.peak:
+        rate = _clipped(seen.peak / 3)
+        do = f"it was too high before it fell: try lr {_lr(rate)}"
     else:
         rate = _clipped(seen.peak / 3)
         do = f"the learning rate keeps it there: let it fall (cosine, step), or try lr {_lr(rate)}"
     return TrialDiagnosis(Condition.PLATEAUED, f"Plateaued: {what}; {do}.", rate)
+
+
+def _too_little(seen: _Seen) -> TrialDiagnosis:
+    """Tell, of a training that has hardly learned anything, whether its steps were too large or too small."""
+    worst, last = max(max(row.train_loss, row.val_loss) for row in seen.rows), seen.last
+    what = f"the training loss is {last.train_loss:.3g} at the end (a guess has {seen.guess:.3g})"
+    if worst > EXPLODED_AT_FIRST * seen.guess:
+        return _too_high(seen, f"{what}, and was {worst:.3g} before", 10)
+    rate = _clipped(seen.peak * 10)
+    said = f"Too slow: {what}; the learning rate is too low, try lr {_lr(rate)}."
+    return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
 
 
 def _clipped(rate: float) -> float:
