@@ -26,8 +26,6 @@ PART_OF_NOISE = 0.5
 """Of the noise, what the rest of the budget must be expected to gain. About half of what a search adds to its best
 value is luck with these images and this seed, not a better setting."""
 
-EULER = 0.5772156649015329
-
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
@@ -61,10 +59,11 @@ class Outlook:
 def outlook(values: Sequence[float | None], left: int, spec: StudySpec) -> Outlook | None:
     """Return what the trials that are left promise, or None where too little has been tried to say.
 
-    Above the threshold of the best quarter among the latest trials values are taken to thin out exponentially, as the
-    tails of most distributions do far enough out; ``p`` of the latest trials reach the threshold ``u``, by ``s`` on
-    average. Of ``r`` more trials ``k = r p exp(-(b - u) / s)`` are then expected above the best value ``b``, and the
-    largest of all exceeds it by ``s Ein(k)`` on average, ``Ein(k) = integral of (1 - exp(-t)) / t from 0 to k``.
+    Above the threshold ``u`` of the best quarter among the latest trials values are taken to thin out exponentially, as
+    the tails of most distributions do far enough out, with a mean excess ``s`` that the ``m`` values above ``u`` leave
+    uncertain: with all that ``s`` may be, the next value lies above ``u + x`` with a probability in proportion to
+    ``(1 + x / (m s)) ** -m``. Of ``r`` more trials so many are expected above the best value, ``k``, and the largest
+    of all exceeds it by ``(s + x / m) G(k, 1 / m)`` on average, ``x`` being the best value's excess.
     A pruned or diverged trial has no final value. It counts as one that did not reach the threshold, because those to
     come are pruned and diverge likewise: what is foretold is what this search will find, its pruner included.
 
@@ -73,7 +72,8 @@ def outlook(values: Sequence[float | None], left: int, spec: StudySpec) -> Outlo
         left: trials that may still come, >= 0.
         spec: of the study.
 
-    Source: Pickands 1975 (tails above a threshold), with shape 0.
+    Source: Pickands 1975 (tails above a threshold); the predictive distribution of an exponential one under Jeffreys'
+    prior, e.g. Geisser 1993.
     """
     sign = 1.0 if spec.metric.maximize else -1.0
     complete = [sign * value for value in values if value is not None and math.isfinite(value)]
@@ -87,9 +87,11 @@ def outlook(values: Sequence[float | None], left: int, spec: StudySpec) -> Outlo
     threshold = through[max(LEAST_COMPLETE, round(BEST_PART * len(through))) - 1] - half
     above = [value - threshold for value in through if value >= threshold]
     scatter = sum(above) / len(above)
-    excess = best + half - threshold
-    n_records = left * len(above) / len(latest) * math.exp(-excess / scatter) if scatter > 0 else 0.0
-    gain = scatter * _ein(n_records)
+    excess, uncertain = best + half - threshold, 1 / len(above)
+    n_records = gain = 0.0
+    if scatter > 0:
+        n_records = left * len(above) / len(latest) * (1 + uncertain * excess / scatter) ** -len(above)
+        gain = (scatter + uncertain * excess) * _largest(n_records, uncertain)
     if spec.metric.is_share:
         gain = min(gain, 1.0 - best)
     return Outlook(
@@ -159,19 +161,24 @@ def _images(spec: StudySpec) -> float:
     return spec.metric.n_images(facts.validation_counts) if facts.validation_counts else facts.n_validation
 
 
-def _ein(k: float) -> float:
-    """Return the entire exponential integral of ``k`` >= 0.
+def _largest(k: float, shape: float) -> float:
+    """Return by how much the largest of a Poisson number of values, ``k`` on average, exceeds 0 on average.
 
-    >>> [round(_ein(k), 4) for k in (0.0, 0.5, 1.0, 10.0, 100.0)]
-    [0.0, 0.4438, 0.7966, 2.8798, 5.1824]
+    The values have the tail ``(1 + shape x) ** (-1 / shape)``: the integral of ``1 - exp(-k (1 + shape x) ** (-1 /
+    shape))`` over ``x >= 0``, by its series. Above 20 what is left out is below 1e-8 of the value.
 
-    Source: Abramowitz and Stegun 1964, 5.1.39 and 5.1.51; above 20 what is left out is below 1e-9 of the value.
+    >>> [round(_largest(k, 0.2), 4) for k in (0.0, 0.5, 1.0, 10.0, 100.0)]
+    [0.0, 0.5624, 1.0223, 4.2259, 9.6221]
+
+    Args:
+        k: >= 0.
+        shape: of the tail, above 0 and below 1.
     """
     if k > 20:
-        return EULER + math.log(k)
-    total, term, n = 0.0, 1.0, 0
+        return (k**shape * math.gamma(1 - shape) - 1) / shape
+    total, term, n = 0.0, -1.0, 0
     while n == 0 or abs(term) > 1e-17:
         n += 1
         term *= -k / n
-        total -= term / n
+        total += term / (n - shape)
     return total
