@@ -1,6 +1,6 @@
 """How fast is it? The product beside the rivals and the limit, in the same run, as ratios.
 
-    python benchmarks/throughput.py --data FOLDER --bench FOLDER [--parts loop averaging command] [--repeats 5]
+    python benchmarks/throughput.py --data FOLDER --bench FOLDER [--parts loop averaging costs command] [--repeats 5]
 
 FOLDERs: MNIST/raw in torchvision's layout and the rivals (bare_loop.py, optuna_example.py), which
 are written apart from the product. Every row runs the two in turn, A B A B ..., and prints the median of the ratios:
@@ -8,6 +8,7 @@ these machines are noisy, and a ratio within one run is what can be trusted.
 
 loop       training, MNIST cnn, batch 64, averaging off, one thread: bare seconds / ours (1.0: as fast as the limit)
 averaging  what the moving average of the weights adds to a training
+costs      what averaging and the divergence watch add, in CPU time, which other work on the cores moves less
 command    200 trials (mlp, 800 images, 5 epochs, batch 64, no pruning), command to exit: Optuna's example / ours
 """
 
@@ -80,6 +81,43 @@ def our_loop(data: Path, *, averaging: bool) -> None:
     print(json.dumps({"training_seconds": time.perf_counter() - begun}))
 
 
+def costs(data: Path, repeats: int) -> None:
+    """Print what averaging and watching add to the CPU time of a training, evaluation after every epoch included."""
+    import torch
+
+    from lrsearch.training import device
+    from lrsearch.training.data import DataConfig, load
+    from lrsearch.training.models import ModelConfig
+    from lrsearch.training.serial import Rules, SerialEngine
+    from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
+
+    where = torch.device("cpu")
+    device.prepare(where, 1)
+    splits = load(DataConfig("mnist", 7400, 1000 / 7400, 0, "unit"), data, progress=False)
+    config = TrialConfig(OptimizerConfig("adam", 1e-3), ScheduleConfig("constant"), LOOP["batch"], 2, 0)
+    ways = {
+        "averaging": (Rules(averaging=True), Rules(averaging=False)),
+        "watching": (Rules(averaging=False), Rules(averaging=False, divergence_watch=False)),
+        "both": (Rules(averaging=True), Rules(averaging=False, divergence_watch=False)),
+    }
+    for model in ("mlp", "cnn"):
+        for name, (on, off) in ways.items():
+
+            def seconds(rules: Rules, model: str = model) -> float:
+                engine = SerialEngine(splits, ModelConfig(model), where, rules)
+                begun = time.process_time()
+                for _ in engine.start(config).epochs():
+                    pass
+                return time.process_time() - begun
+
+            seconds(on)
+            pair = paired(lambda on=on: seconds(on), lambda off=off: seconds(off), repeats)  # type: ignore[misc]
+            ratios = sorted(100 * (a / b - 1) for a, b in zip(*pair, strict=True))
+            low, high = ratios[repeats // 4], ratios[-1 - repeats // 4]
+            said = f"{statistics.median(ratios):+.1f} % (quartiles {low:+.1f} to {high:+.1f})"
+            print(f"{name:10} {model:4} {said} of {statistics.median(pair[1]):.2f} s", flush=True)
+
+
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", type=Path, required=True)
@@ -91,7 +129,7 @@ def main() -> None:
     if o.child in ("loop", "averaging"):
         return our_loop(o.data, averaging=o.child == "averaging")
     here, data = __file__, str(o.data)
-    bare = [str(o.bench / "bare_loop.py"), "--data", data, "--model", "cnn", "--processes", "1"]
+    bare = [str((o.bench or Path()) / "bare_loop.py"), "--data", data, "--model", "cnn", "--processes", "1"]
     bare += [word for key, value in LOOP.items() for word in (f"--{key}", str(value))]
     ours = lambda part, where=data: run_json(here, "--data", str(where), "--child", part)  # noqa: E731
     if "loop" in o.parts:
@@ -102,6 +140,8 @@ def main() -> None:
             lambda: ours("averaging")["training_seconds"], lambda: ours("loop")["training_seconds"], o.repeats
         )
         show("averaging on / off, MNIST cnn", *pair, "s", "what averaging costs")
+    if "costs" in o.parts:
+        costs(o.data, o.repeats)
     if "command" in o.parts:
         example = [sys.executable, str(o.bench / "optuna_example.py"), "--data", data, "--trials", "200"]
 

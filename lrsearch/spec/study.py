@@ -334,7 +334,7 @@ class GradualSpec(Strict):
     name: Literal["gradual"] = "gradual"
     min_resource: Annotated[int, Field(ge=1, le=MOST)] | None = None
     """The first epoch after which trials are compared [epochs]; a tenth of the training by default."""
-    power: Annotated[float, Field(gt=0, le=10)] = 1.5
+    power: Annotated[float, Field(gt=0, le=10)] = 1.4
     """How steeply they become fewer; see ``share``."""
 
     def first_rung(self, epochs: int) -> int:
