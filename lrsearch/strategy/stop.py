@@ -175,7 +175,7 @@ def _largest(k: float, shape: float) -> float:
         shape: of the tail, above 0 and below 1.
     """
     if k > 20:
-        return (k**shape * math.gamma(1 - shape) - 1) / shape
+        return float(k**shape * math.gamma(1 - shape) - 1) / shape
     total, term, n = 0.0, -1.0, 0
     while n == 0 or abs(term) > 1e-17:
         n += 1
