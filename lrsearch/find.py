@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lrsearch.analysis import range_bounds
 from lrsearch.analysis.range_bounds import Narrowing
-from lrsearch.analysis.range_test import Finding, findings
+from lrsearch.analysis.range_test import Finding, findings, read
 from lrsearch.domain import high_end, low_end
 from lrsearch.errors import UsageError
 from lrsearch.spec.optimizers import OPTIMIZERS
@@ -28,6 +28,9 @@ bear, and faster ones are rougher: docs/decisions/0040-bound-a-search-by-sweeps.
 BEYOND = 10.0
 """Times the highest rate that an optimizer is searched with, up to which a sweep goes: an edge must be seen to be
 believed, and where the loss has exploded the sweep ends anyway."""
+LOWER = 2
+"""How often the sweeps of an optimizer begin at a tenth of the rate, because the loss of the first fell at once:
+networks that normalise by batch learn at very low rates. Where it need not be, a longer way to the edge finds it lower."""
 SEEDS = 5
 """Sweeps of each optimizer."""
 
@@ -92,9 +95,22 @@ def sweeps(spec: StudySpec, engine: "SerialEngine", plan: SweepPlan) -> Iterator
         settling.follow(engine, spec, settling.settle(engine, spec.training, largest), is_settled=False)
     worker = str(lease.this_process())
     for optimizer in spec.space.optimizers:
-        config, rates = setting(spec, optimizer, plan), range_test.rising(*ends(spec, optimizer), PER_DECADE)
-        for seed in range(spec.seed, spec.seed + plan.n_seeds):
-            yield replace(range_test.sweep(engine, replace(config, seed=seed), rates), worker=worker)
+        config, (low, high) = setting(spec, optimizer, plan), ends(spec, optimizer)
+
+        def swept(seed: int, low: float, config: TrialConfig = config, high: float = high) -> RangeTest:
+            rates = range_test.rising(low, high, PER_DECADE)
+            return replace(range_test.sweep(engine, replace(config, seed=seed), rates), worker=worker)
+
+        first = swept(spec.seed, low)
+        for _ in range(LOWER):
+            if not read(first).falls_at_once:
+                break
+            low /= 10
+            again = swept(spec.seed, low)
+            first = replace(again, seconds=first.seconds + again.seconds)  # what it took to find out counts too
+        yield first
+        for seed in range(spec.seed + 1, spec.seed + plan.n_seeds):
+            yield swept(seed, low)
 
 
 def narrowings(spec: StudySpec, found: Sequence[Finding]) -> tuple[Narrowing, ...]:

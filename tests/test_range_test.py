@@ -262,6 +262,15 @@ def test_a_sweep_goes_beyond_what_is_searched(peak_lr: object, ends: tuple[float
     assert find.ends(make_spec(space={"optimizer": {"sgd": tables}}), "sgd") == pytest.approx(ends)
 
 
+def test_sweeps_begin_lower_where_the_first_falls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, spec = engine_of(space={"optimizer": "sgd"}, dataset={"name": "digits"})
+    monkeypatch.setattr(find, "ends", lambda _spec, _optimizer: (0.02, 30.0))
+    first, second = find.sweeps(spec, engine, find.SweepPlan(n_seeds=2))
+    assert first.rates[0] == second.rates[0] == pytest.approx(0.002)
+    assert read(first).lowest_useful is not None
+    assert first.seconds > second.seconds / 2
+
+
 def test_digits_are_bounded_around_the_rates_that_train_them_best() -> None:
     """The best rates of dense sweeps: docs/benchmarks.md."""
     engine, spec = engine_of(space={"optimizer": ["sgd", "adam"]}, dataset={"name": "digits"})

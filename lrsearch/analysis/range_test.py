@@ -52,6 +52,11 @@ class SweepReading:
     learned: bool
     """Whether its loss fell at all."""
 
+    @property
+    def falls_at_once(self) -> bool:
+        """Whether its loss fell from the first updates on, so that lower rates may be useful too."""
+        return self.learned and self.lowest_useful is None
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
