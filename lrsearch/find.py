@@ -30,7 +30,7 @@ BEYOND = 10.0
 believed, and where the loss has exploded the sweep ends anyway."""
 LOWER = 2
 """How often the sweeps of an optimizer begin at a tenth of the rate, because the loss of the first fell at once:
-networks that normalise by batch learn at very low rates. Where it need not be, a longer way to the edge finds it lower."""
+networks that normalise by batch learn at very low rates. Elsewhere a longer way to the edge would find it lower."""
 SEEDS = 5
 """Sweeps of each optimizer."""
 
