@@ -195,14 +195,13 @@ def unpaired(pool: np.ndarray, best: int, other: int, n_images: int) -> None:
     needed = stats.norm.ppf((1 + LEVEL) / 2) + stats.norm.ppf(POWER)
     p, q = (float(pool[one].mean()) for one in (best, other))
     of_images = p * (1 - p) + q * (1 - q)
-    print(
-        f"an unpaired test of one seed each, seeds' scatter left out: {of_images * (needed / (p - q)) ** 2:.0f} images"
-    )
+    n = of_images * (needed / (p - q)) ** 2
+    print(f"an unpaired test of one seed each needs {n:.0f} images, the scatter of seeds left out")
     of_seeds = sum(float(pool[one].mean(1).var(ddof=1)) for one in (best, other))
     left = ((p - q) / needed) ** 2 - of_images / n_images
     enough = math.ceil(of_seeds / left) if left > 0 else None
     said = "no number of seeds" if enough is None else f"{enough} seeds"
-    print(f"on {n_images} images: {said} (an image's errors do not shrink with more seeds)")
+    print(f"with {n_images} images an unpaired test needs {said}: more seeds make the error of few images no smaller")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from lrsearch.analysis.confirmation import Confirmation, confirmation
 from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import range_tests
+from lrsearch.store import confirmations, range_tests
 from lrsearch.store.importance import importances
 from lrsearch.store.study import Study
 from lrsearch.trial import Role, State, Trial
@@ -38,7 +38,7 @@ def gather(study: Study) -> Material:
 
 def confirmed(study: Study) -> Confirmation | None:
     """Return what the newest confirmation of a study says; None where none was asked for, or its search goes on."""
-    race = study.race()
+    race = confirmations.race_of_study(study)
     if race is None or not race.plan.entrants:
         return None
     return confirmation(race, study.trials(*Role))

@@ -15,7 +15,7 @@ from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.own_code import OwnCodeError
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import at_work, filing, judging, leftovers, opening, portfolio, storage
+from lrsearch.store import at_work, confirmations, filing, judging, leftovers, opening, portfolio, storage
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claims
@@ -338,5 +338,5 @@ def _to_serve(database: Database, name: str | None, refused: Collection[str]) ->
         return
     for known in studies.names(database):
         study = studies.find(database, known)
-        if study is not None and study.id not in refused and study.is_open():
+        if study is not None and study.id not in refused and confirmations.is_open(study):
             yield study

@@ -181,7 +181,7 @@ def test_trainings_of_a_confirmation_are_trials_beside_the_search_and_no_units_o
     confirming(study)
     assert study.trials() == before
     again = study.trials(Role.CONFIRM)
-    race = study.race()
+    race = confirmations.race_of_study(study)
     assert race is not None
     assert Counter(t.parent for t in again) == {entrant.parent: 4 for entrant in race.plan.entrants}
     best = sorted(before, key=lambda t: -(t.outcome.value if t.outcome and t.outcome.value else 0))
@@ -255,9 +255,9 @@ def test_a_search_that_is_to_be_confirmed_is_when_it_is_over_and_is_judged_after
         assert judging.take_turn(study, "") is None
         claims.end(claim, complete(0.5))  # type: ignore[arg-type]
     assert judging.take_turn(study, "") is None, "what is to be confirmed is not judged before"
-    assert study.is_open()
+    assert confirmations.is_open(study)
     search(study)
-    assert not study.is_open()
+    assert not confirmations.is_open(study)
     assert len(study.trials(Role.CONFIRM)) == 8
     assert judging.take_turn(study, "") is not None
 

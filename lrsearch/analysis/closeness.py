@@ -1,8 +1,8 @@
 """Which trials cannot be told from the best: compared image by image where it is known which images are right.
 
 Trials of a study are judged on the same images. Two that differ by a point on 1,000 images may differ on 10 of them,
-all in one direction, or on 200, about evenly: only the first two are told apart. With one seed each this says nothing of
-what other seeds would do; that is what a confirmation is for.
+all in one direction, or on 200, about evenly: only the first two are told apart. With one seed each this says nothing
+of what other seeds would do; that is what a confirmation is for.
 """
 
 from dataclasses import dataclass, replace

@@ -45,6 +45,8 @@ RISE = 0.10
 """Part by which the validation loss has risen above its lowest where a training overfits."""
 SLOW = 0.25
 """Part of all that the training loss fell which it fell in the second half of the learning, where it is too slow."""
+SLOW_SO_FAR = 0.4
+"""Likewise of one that has not come to its last epoch: it had more to come."""
 LEARNED = 0.15
 """Part of the loss of a guess below which a training loss is not called too high."""
 STILL = 0.05
@@ -277,7 +279,7 @@ def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
 
 def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
     rows = seen.rows
-    if len(rows) < 2 or seen.last.train_loss < LEARNED * seen.guess:
+    if len(rows) < FEWEST or seen.last.train_loss < LEARNED * seen.guess:
         return None
     # What was learned is held against the area under the learning rate, which is how far a small rate could go.
     rates = np.array([row.lr for row in rows])
@@ -286,7 +288,7 @@ def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
     begin = max(seen.guess, losses[0])
     half = float(np.interp(area[-1] / 2, np.concatenate(([0.0], area)), [begin, *losses]))
     fell, late = begin - losses[-1], half - losses[-1]
-    if fell <= 0 or late < SLOW * fell:
+    if fell <= 0 or late < (SLOW if len(rows) >= seen.trial.config.epochs else SLOW_SO_FAR) * fell:
         return None
     begun = rows[: max(len(rows) // 2, 1)]
     apart = math.exp(float(np.mean([math.log(max(row.val_loss, TINY) / row.train_loss) for row in begun])))
@@ -296,7 +298,7 @@ def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
             "as high from the start: the steps are too large, not too small"
         )
         return _too_high(seen, what, 3)
-    rate = _clipped(seen.peak * (10 if late > 0.4 * fell else 3))
+    rate = _clipped(seen.peak * (10 if late > SLOW_SO_FAR * fell else 3))
     said = (
         f"Too slow: the training loss was still falling when it ended, at {losses[-1]:.3g} (a guess has "
         f"{seen.guess:.3g}); the learning rate is too low, try {_lr(rate)}."

@@ -18,12 +18,14 @@ from lrsearch.report.targets import Framework, Script, Target
 from lrsearch.report.text_file import check_folder
 from lrsearch.report.text_file import write as write_text
 from lrsearch.spec.study import StudySpec
+from lrsearch.strategy.confirming import SEEDS, TOP
 from lrsearch.text import file_name
 from lrsearch.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lrsearch.analysis.confirmation import Confirmation
     from lrsearch.api.settings import Wanted
     from lrsearch.api.weights import TrialNetwork
     from lrsearch.report.answer import Answer
@@ -113,6 +115,31 @@ class Search:
             ) from None
         rows = [flat(trial) for trial in self.trials]
         return pd.DataFrame(rows).set_index("number").dropna(axis=1, how="all") if rows else pd.DataFrame()
+
+    @in_python
+    def confirm(self, *, top: int = TOP, seeds: int = SEEDS, against: str | None = None) -> "Confirmation | None":
+        """Train the best settings with fresh seeds in this process, and return which is best, and how surely.
+
+        What was trained for it before is not trained again; an interrupt leaves it in order, and the same call goes on.
+
+        Args:
+            top: so many of the best settings.
+            seeds: at most so many fresh seeds a setting; fewer where it is decided.
+            against: a setting to compare with: ``"sgd lr=0.1 cosine"``; the baseline of the study if not given, else
+                the next best.
+
+        Returns:
+            its ``verdict``, ``difference`` with its ``interval``, ``settings`` and ``winner``; None where an interrupt
+            came before there was any.
+
+        Raises:
+            UsageError: the setting cannot be read, or a number is out of range.
+            NothingFeasibleError: no trial is complete.
+        """
+        from lrsearch.api import confirming
+
+        self._spec()  # what was handed over is found again
+        return confirming.confirm(self._place, self.name, self._here, self._artifacts, (top, seeds, against))
 
     @in_python
     def report(self, path: str | PathLike[str] | None = None) -> Path:

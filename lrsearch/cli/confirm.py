@@ -1,6 +1,5 @@
 """`lrsearch confirm`."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,15 +22,11 @@ from lrsearch.cli.options import (
 )
 from lrsearch.cli.search import WorkersOption, workers_of
 from lrsearch.cli.searching import Asked
-from lrsearch.errors import EXIT_OK, NothingFeasibleError, UsageError
+from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.strategy.confirming import LEAST_SEEDS, MOST_SEEDS, SEEDS, TOP
 
 if TYPE_CHECKING:
     from lrsearch.store.study import Study
-    from lrsearch.strategy.confirming import Plan
-
-TOP = 3
-SEEDS = 10
-MOST_SEEDS = 100
 
 
 def confirm(
@@ -40,7 +35,10 @@ def confirm(
     seeds: Annotated[
         int,
         typer.Option(
-            "--seeds", min=3, max=MOST_SEEDS, help="At most so many fresh seeds a setting; fewer where it is decided."
+            "--seeds",
+            min=LEAST_SEEDS,
+            max=MOST_SEEDS,
+            help="At most so many fresh seeds a setting; fewer where it is decided.",
         ),
     ] = SEEDS,
     against: Annotated[
@@ -62,16 +60,11 @@ def confirm(
     """Train the best settings with fresh seeds, and say which is best: better, worse or not distinguishable."""
     n = workers_of(workers)
     with opened(storage, to_read=False) as database:
-        from lrsearch.store import confirmations
         from lrsearch.store import study as studies
+        from lrsearch.store import to_confirm
 
         found = studies.get(database, study)
-        plan = plan_of(found, top, seeds, against)
-        if not any(trial.state == "complete" for trial in found.trials()):
-            raise NothingFeasibleError(
-                f"no trial of the study '{found.name}' was trained through: there is nothing to confirm"
-            )
-        confirmations.file(found, plan)
+        to_confirm.ask(found, top, seeds, against)
         spec = found.spec.model_copy(update={"budget": found.budget()})
     if detach:
         print(f"filed: workers of '{spec.name}' confirm it (lrsearch worker {spec.name})")
@@ -95,21 +88,6 @@ def confirm(
         only_confirm=True,
     )
     return searching.search(asked)
-
-
-def plan_of(study: "Study", top: int, seeds: int, against: str | None) -> "Plan":
-    """Return what is to be confirmed of a study.
-
-    Raises:
-        UsageError: the setting that is to be compared with cannot be read.
-    """
-    from lrsearch.store import portfolio
-    from lrsearch.strategy.confirming import Plan, fresh_seeds
-
-    spec = study.spec
-    used = frozenset(trial.config.seed for trial in study.trials())
-    other = None if against is None else replace(portfolio.any_setting("--against", against, spec), seed=0)
-    return Plan(top, fresh_seeds(spec.seed, seeds, used), other)
 
 
 def told(study: "Study", *, as_json: bool) -> int:

@@ -180,10 +180,10 @@ def search(asked: Asked) -> int:
 
 def _ask_to_confirm(study: "Study") -> None:
     """File that the best settings are to be trained with fresh seeds when the search is over."""
-    from lrsearch.cli import confirm
-    from lrsearch.store import confirmations
+    from lrsearch.store import confirmations, to_confirm
+    from lrsearch.strategy.confirming import SEEDS, TOP
 
-    confirmations.file(study, confirm.plan_of(study, confirm.TOP, confirm.SEEDS, None))
+    confirmations.file(study, to_confirm.plan_of(study, TOP, SEEDS, None))
 
 
 def _watch(

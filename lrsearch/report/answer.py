@@ -182,6 +182,15 @@ class Answer:
         sure = ": too close to tell them apart, so not a difference to act on" if close else ""
         return f"{setting} reached {value}, the winner {ahead}{sure}."
 
+    @property
+    def confirmed(self) -> tuple[str, list[str], tuple[str, ...], list[tuple[str, ...]]] | None:
+        """What was confirmed: a heading, sentences, the header and the rows of a table; None where nothing was."""
+        found = self.found.confirmation
+        if found is None:
+            return None
+        said = confirmation.sentences(found, self.spec)
+        return confirmation.heading(found), said, confirmation.header(self.spec), confirmation.rows(found, self.spec)
+
     def render(self) -> RenderableType:
         """Return the answer for people."""
         parts: list[RenderableType] = [*_headline(self), ""]

@@ -65,17 +65,35 @@ def sentences(found: Confirmation, spec: StudySpec) -> list[str]:
 
 def render(found: Confirmation, spec: StudySpec) -> RenderableType:
     """Return a confirmation for people."""
-    n = counted(found.n_trainings, "training")
-    head = Text(f"Confirmed with fresh seeds: {n}, {found.seconds:.0f} s of training", style="bold")
+    head = Text(heading(found), style="bold")
     said = [Padding(Text(text), (0, 0, 0, 2)) for text in sentences(found, spec)]
     return Group(head, Padding(table(found, spec), (0, 0, 0, 2), expand=False), *said)
+
+
+def heading(found: Confirmation) -> str:
+    """Say what was done, and what it cost."""
+    n = counted(found.n_trainings, "training")
+    return f"Confirmed with fresh seeds: {n}, {found.seconds:.0f} s of training"
 
 
 def table(found: Confirmation, spec: StudySpec) -> Table:
     """Return the settings and what they came to."""
     out = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "setting", "seeds", f"{spec.metric.label}, {100 * LEVEL:.0f} %", "in the search", ""):
+    for name in header(spec):
         out.add_column(name, overflow="fold")
+    for row in rows(found, spec):
+        out.add_row(*row)
+    return out
+
+
+def header(spec: StudySpec) -> tuple[str, ...]:
+    """Return the names of the columns of ``rows``."""
+    return ("", "setting", "seeds", f"{spec.metric.label}, {100 * LEVEL:.0f} %", "in the search", "remarks")
+
+
+def rows(found: Confirmation, spec: StudySpec) -> list[tuple[str, ...]]:
+    """Return a row a setting."""
+    out: list[tuple[str, ...]] = []
     for one in found.settings:
         remarks = [WHOSE[one.part]] if one.trial is not None and WHOSE[one.part] else []
         if one.n_diverged:
@@ -83,13 +101,15 @@ def table(found: Confirmation, spec: StudySpec) -> Table:
         if not one.in_race:
             remarks.append("behind the best")
         mean, low, high = (words.objective_value(value, spec) for value in (one.mean, one.low, one.high))
-        out.add_row(
-            called(one),
-            words.setting(one.config),
-            str(one.n_seeds),
-            f"{mean} ({low} to {high})" if one.n_seeds else words.NOTHING,
-            words.objective_value(one.search_score, spec),
-            ", ".join(remarks),
+        out.append(
+            (
+                called(one),
+                words.setting(one.config),
+                str(one.n_seeds),
+                f"{mean} ({low} to {high})" if one.n_seeds else words.NOTHING,
+                words.objective_value(one.search_score, spec),
+                ", ".join(remarks),
+            )
         )
     return out
 
@@ -151,8 +171,10 @@ def _gap(found: Confirmation, spec: StudySpec) -> str:
     if first is None or first.search_score is None or not first.n_seeds:
         return ""
     gap = first.search_score - first.mean if spec.metric.maximize else first.mean - first.search_score
-    much = f"{100 * gap:+.2f} points" if spec.metric.is_share else f"{gap:+.3g} of {spec.metric.label}"
+    much = f"{abs(100 * gap):.2f} points" if spec.metric.is_share else f"{abs(gap):.3g} of {spec.metric.label}"
+    if gap <= 0:
+        return f"The search saw trial {first.trial}, its best, {much} worse than fresh seeds do."
     return (
-        f"The search saw trial {first.trial}, its best, {much} better than fresh seeds do (the best of many is "
-        f"flattered by chance)."
+        f"The search saw trial {first.trial}, its best, {much} better than fresh seeds do: the best of many is "
+        f"flattered by chance."
     )

@@ -561,7 +561,7 @@ class Claims:
         config = (
             spaces.config(self.study.spec, params)
             if repeat is None
-            else confirmations.config_of(repeat.setting, repeat.seed)
+            else spaces.config_of(repeat.setting, repeat.seed)
         )
         trial = Trial(
             number=number,

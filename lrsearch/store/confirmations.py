@@ -3,23 +3,22 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 from sqlalchemy import bindparam
 
+from lrsearch.events import EndReason
 from lrsearch.store import budget, endings, optuna_rows
 from lrsearch.store import space as spaces
+from lrsearch.store.study import Study
 from lrsearch.store.tables import confirmations, leases, now, slots
 from lrsearch.strategy.confirming import Confirm, ConfirmRun, Entrant, Part, Plan, Race, next_run, race_of
+from lrsearch.strategy.strategy import OVER
 from lrsearch.trial import Role, State, TrialConfig
 
-if TYPE_CHECKING:
-    from lrsearch.store.study import Study
-
 _PLAN = TypeAdapter(Plan)
-_CONFIG = TypeAdapter(TrialConfig)
 
 _NEWEST = (
     sa.select(confirmations)
@@ -52,17 +51,7 @@ _BASELINE = sa.select(slots.c.number).where(
 )
 
 
-def setting_json(config: TrialConfig) -> str:
-    """Return a setting as it is stored; its seed is none of it."""
-    return _CONFIG.dump_json(replace(config, seed=0)).decode()
-
-
-def config_of(setting: str, seed: int) -> TrialConfig:
-    """Return the configuration of a stored setting with a seed."""
-    return replace(_CONFIG.validate_json(setting), seed=seed)
-
-
-def file(study: "Study", plan: Plan) -> Plan:
+def file(study: Study, plan: Plan) -> Plan:
     """Ask the workers of a study for a confirmation; what was asked for before and is the same goes on.
 
     Raises:
@@ -94,7 +83,7 @@ def newest(connection: sa.Connection, study: str) -> Plan | None:
     return None if row is None else replace(_PLAN.validate_json(row.plan), id=row.id)
 
 
-def choose(connection: sa.Connection, study: "Study", plan: Plan) -> Plan:
+def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
     """Choose the settings of a plan among what the search found, and write them down; under the lock of the budget."""
     entrants: list[Entrant] = []
 
@@ -123,38 +112,57 @@ def choose(connection: sa.Connection, study: "Study", plan: Plan) -> Plan:
     return chosen
 
 
-def _config(connection: sa.Connection, study: "Study", number: int) -> TrialConfig:
+def _config(connection: sa.Connection, study: Study, number: int) -> TrialConfig:
     (trial,) = optuna_rows.numbered(connection, study.optuna_id, number)
     return replace(spaces.config(study.spec, trial.params), seed=0)
 
 
-def race(connection: sa.Connection, study: "Study", plan: Plan) -> Race:
+def race(connection: sa.Connection, study: Study, plan: Plan) -> Race:
     """Return a confirmation as it stands."""
-    settings = [setting_json(one.config) for one in plan.entrants]
+    settings = [spaces.setting_json(one.config) for one in plan.entrants]
     rows = connection.execute(_RUNS, {"study": study.id, "settings": settings}).all()
     return race_of(study.spec, plan, [_run(row, settings) for row in rows])
 
 
-def is_open(connection: sa.Connection, study: "Study", *, search_is_over: bool) -> bool:
-    """Whether a worker would find something to do for a confirmation now."""
-    plan = newest(connection, study.id)
-    if plan is None:
-        return False
-    if not plan.entrants:
-        return search_is_over and bool(endings.best_numbers(connection, study.id, maximize=study.maximize))
-    there = race(connection, study, plan)
-    if isinstance(next_run(there), Confirm):
-        return True
-    return connection.scalar(_FREE, {"study": study.id}) is not None
+def is_open(study: Study) -> bool:
+    """Whether a worker would find something to search, or to train for a confirmation, now."""
+
+    def work(connection: sa.Connection) -> bool:
+        end = study.ended(connection)
+        if end is None or end.reason == EndReason.STOPPED:
+            return end is None
+        plan = newest(connection, study.id)
+        if plan is None:
+            return False
+        if not plan.entrants:
+            best = endings.best_numbers(connection, study.id, maximize=study.maximize)
+            return end.reason in OVER and bool(best)
+        free = connection.scalar(_FREE, {"study": study.id}) is not None
+        return free or isinstance(next_run(race(connection, study, plan)), Confirm)
+
+    return study.copy_of is None and study.database.read(work)
 
 
-def is_undecided(connection: sa.Connection, study: "Study") -> bool:
+def race_of_study(study: Study) -> Race | None:
+    """Return the confirmation that was asked for last, as it stands; None where none was asked for.
+
+    It has no settings before the search is over.
+    """
+
+    def work(connection: sa.Connection) -> Race | None:
+        plan = newest(connection, study.id)
+        return None if plan is None else race(connection, study, plan)
+
+    return study.database.read(work)
+
+
+def is_undecided(connection: sa.Connection, study: Study) -> bool:
     """Whether a confirmation was asked for that is not through."""
     plan = newest(connection, study.id)
     return plan is not None and (not plan.entrants or next_run(race(connection, study, plan)) is not None)
 
 
-def winner_slot(connection: sa.Connection, study: "Study") -> str | None:
+def winner_slot(connection: sa.Connection, study: Study) -> str | None:
     """Return the slot of the confirmed winner: of its trial of the search, else of its first one with a fresh seed."""
     plan = newest(connection, study.id)
     there = None if plan is None else race(connection, study, plan)
@@ -170,7 +178,7 @@ def winner_slot(connection: sa.Connection, study: "Study") -> str | None:
     return slot
 
 
-def _is_of_now(connection: sa.Connection, study: "Study", there: Race) -> bool:
+def _is_of_now(connection: sa.Connection, study: Study, there: Race) -> bool:
     """Whether the best trial of the search was among the settings: it has found no better one since."""
     best = endings.best_numbers(connection, study.id, maximize=study.maximize)[:1]
     if not best:

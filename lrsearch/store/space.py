@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any, assert_never
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import TypeAdapter
 
 from lrsearch import layer_rates
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
@@ -15,6 +17,8 @@ from lrsearch.families import FAMILIES
 from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
+
+_CONFIG = TypeAdapter(TrialConfig)
 
 
 def distribution(domain: Domain) -> BaseDistribution | None:
@@ -115,6 +119,16 @@ def config(spec: StudySpec, params: Mapping[str, Any]) -> TrialConfig:
         seed=values.get("seed", spec.seed),
         **{name: values.get(name) for name in by_layer(space)},
     )
+
+
+def setting_json(config: TrialConfig) -> str:
+    """Return a setting as it is stored; its seed is none of it."""
+    return _CONFIG.dump_json(replace(config, seed=0)).decode()
+
+
+def config_of(setting: str, seed: int) -> TrialConfig:
+    """Return the configuration of a stored setting with a seed."""
+    return replace(_CONFIG.validate_json(setting), seed=seed)
 
 
 def outside(space: SearchSpace, params: Mapping[str, Any]) -> str | None:

@@ -11,15 +11,14 @@ from optuna.trial import FrozenTrial
 from pydantic import TypeAdapter, ValidationError
 
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
+from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
-from lrsearch.store import confirmations, homes, lease, optuna_private, optuna_rows, progress, tables
+from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
 from lrsearch.store import space as spaces
 from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.store.storage import Database
 from lrsearch.store.tables import SLOT_ATTR
-from lrsearch.strategy.confirming import Race
-from lrsearch.strategy.strategy import OVER
 from lrsearch.text import shown
 from lrsearch.trial import Arithmetic, EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
 from lrsearch.version import __version__
@@ -95,18 +94,6 @@ class Study:
         """
         read = self.database.read(lambda c: self._rows(c, optuna_rows.news(c, self.optuna_id, 0, [])))
         return [trial for trial in self._trials(read) if trial.role in (roles or (Role.SEARCH,))]
-
-    def race(self) -> Race | None:
-        """Return the confirmation that was asked for last, as it stands; None where none was asked for.
-
-        It has no settings before the search is over.
-        """
-
-        def work(connection: sa.Connection) -> Race | None:
-            plan = confirmations.newest(connection, self.id)
-            return None if plan is None else confirmations.race(connection, self, plan)
-
-        return self.database.read(work)
 
     def refused(self) -> list[Refused]:
         """Return what people enqueued outside the space, by number."""
@@ -207,23 +194,18 @@ class Study:
         return done[0]
 
     def is_open(self) -> bool:
-        """Whether a worker would find something to train now."""
-        if self.copy_of is not None:
-            return False
+        """Whether a worker would find something to search now."""
+        return self.copy_of is None and self.database.read(self.ended) is None
 
-        def work(connection: sa.Connection) -> bool:
-            row = self._row(connection)
-            if row is None:
-                return False
-            standing = budgets.standing(connection, self.id, row)
-            held = lease.held(connection, self.id)
-            free = standing.open - len(self._of_search(connection, held))
-            end = standing.ended(interrupted=free > 0)
-            if standing.stopped is not None:
-                return end is None
-            return end is None or confirmations.is_open(connection, self, search_is_over=end.reason in OVER)
-
-        return self.database.read(work)
+    def ended(self, connection: sa.Connection) -> SearchEnded | None:
+        """Return why a worker would find nothing to search now; None where it would."""
+        row = self._row(connection)
+        if row is None:
+            return SearchEnded(EndReason.STOPPED, str(self.gone()))
+        standing = budgets.standing(connection, self.id, row)
+        held = lease.held(connection, self.id)
+        free = standing.open - len(self._of_search(connection, held))
+        return standing.ended(interrupted=free > 0)
 
     def _of_search(self, connection: sa.Connection, held: set[str]) -> set[str]:
         mine = tables.slots.c.role == Role.SEARCH.value
@@ -489,7 +471,7 @@ def _trial(
         outcome = Outcome(
             State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, shown(row.message or "")
         )
-    config = spaces.config(spec, params) if row.setting is None else confirmations.config_of(row.setting, row.seed)
+    config = spaces.config(spec, params) if row.setting is None else spaces.config_of(row.setting, row.seed)
     return Trial(
         number=row.number,
         # Trials of earlier versions did not keep their seed, which was that of the study or a parameter.

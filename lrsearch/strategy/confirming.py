@@ -24,8 +24,15 @@ if TYPE_CHECKING:
 
 LEAST_SEEDS = 3
 """Each setting is trained with so many before it can leave the race."""
+TOP = 3
+"""Settings that are confirmed, where nobody says how many."""
+SEEDS = 10
+"""Fresh seeds of each at most, likewise."""
+MOST_SEEDS = 100
 LEVEL = 0.9
 """Of the intervals that are told."""
+SPENT = 0.2
+"""Part of the error 1 - LEVEL that is spent on the looks after every seed; the interval that is told has the rest."""
 
 
 class Part(StrEnum):
@@ -151,13 +158,13 @@ class Race:
         return sorted(means, key=lambda one: (-means[one] if self.maximize else means[one], one))
 
     def _looking_level(self) -> float:
-        """Return the level at which a setting leaves: half of the error is spent on all looks at all settings."""
+        """Return the level at which a setting leaves: it holds for all looks at all settings."""
         looks = max(1, len(self.plan.seeds) - LEAST_SEEDS)
-        return 1 - (1 - LEVEL) / 2 / looks / max(1, len(self.plan.entrants) - 1)
+        return 1 - SPENT * (1 - LEVEL) / looks / max(1, len(self.plan.entrants) - 1)
 
     def level(self) -> float:
         """Return the level of an interval of the winner: it holds for all settings that it may have been."""
-        return 1 - (1 - LEVEL) / max(1, len(self.plan.entrants) - 1)
+        return 1 - (1 - SPENT) * (1 - LEVEL) / max(1, len(self.plan.entrants) - 1)
 
     def _evidence(self, entrant: int) -> list[ConfirmRun]:
         mine = [run for run in self.runs if run.entrant == entrant and run.is_evidence]

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from lrsearch import cores, errors
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, Waiting, WorkerReplaced
+from lrsearch.store import confirmations
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
 from lrsearch.trial import Reason
@@ -70,7 +71,7 @@ def orders(
     """
     n_gpus = count_gpus() if device in ("auto", "cuda") else 0
     n_workers = n or suitable(n_gpus, workers_per_gpu)
-    if (total := study.budget().trials) is not None and study.race() is None:
+    if (total := study.budget().trials) is not None and confirmations.race_of_study(study) is None:
         n_left = max(1, total - sum(trial.state.counts for trial in study.trials()))
         if n is not None and n_left < n:
             log.warning("%d of the %d workers are started: no more trials are left", n_left, n)
