@@ -340,7 +340,9 @@ def test_init_overwrites_only_when_told_to(lrsearch: InProcess, tmp_path: Path) 
     assert "[space]" in mine.read_text("utf-8")
 
 
-@pytest.mark.parametrize("line", ["# limit = 1000", "# hidden = [128]", "# hours = 1.5", "# min_resource = 2"])
+@pytest.mark.parametrize(
+    "line", ["# limit = 1000", "# hidden = [128]", "# hours = 1.5", "# min_resource = 1", "# power = 1.4"]
+)
 def test_what_init_leaves_commented_out_can_be_commented_in(line: str, lrsearch: InProcess, tmp_path: Path) -> None:
     assert lrsearch("init").code == 0
     path = tmp_path / "study.toml"
