@@ -1,6 +1,6 @@
 """`lrsearch confirm`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,17 +16,12 @@ from lrsearch.cli.options import (
     ThreadsOption,
     opened,
     place,
-    print_json,
-    stdout,
     storage_option,
 )
 from lrsearch.cli.search import WorkersOption, workers_of
 from lrsearch.cli.searching import Asked
-from lrsearch.errors import EXIT_OK, UsageError
+from lrsearch.errors import EXIT_OK
 from lrsearch.strategy.confirming import LEAST_SEEDS, MOST_SEEDS, SEEDS, TOP
-
-if TYPE_CHECKING:
-    from lrsearch.store.study import Study
 
 
 def confirm(
@@ -88,18 +83,3 @@ def confirm(
         only_confirm=True,
     )
     return searching.search(asked)
-
-
-def told(study: "Study", *, as_json: bool) -> int:
-    """Print what was confirmed."""
-    from lrsearch.gather import confirmed
-    from lrsearch.report import confirmation
-
-    found = confirmed(study)
-    if found is None:
-        raise UsageError(f"nothing of the study '{study.name}' was confirmed yet; `lrsearch confirm {study.name}` does")
-    if as_json:
-        print_json(confirmation.to_json(found, study.spec))
-    else:
-        stdout().print(confirmation.render(found, study.spec), crop=False)
-    return EXIT_OK

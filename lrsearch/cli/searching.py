@@ -20,6 +20,7 @@ from lrsearch.errors import (
     EXIT_TERMINATED,
     DeviceError,
     StorageError,
+    UsageError,
 )
 from lrsearch.events import EndReason
 from lrsearch.spec.study import StudySpec
@@ -278,14 +279,28 @@ def _left(study: "Study", leave: "Leave") -> int:
     return EXIT_TERMINATED if leave.reason == Reason.PREEMPTED else EXIT_INTERRUPTED
 
 
+def _confirmed(study: "Study", *, as_json: bool) -> int:
+    """Print what was confirmed."""
+    from lrsearch.gather import confirmed
+    from lrsearch.report import confirmation
+
+    found = confirmed(study)
+    if found is None:
+        # Another command has asked for another confirmation meanwhile, or the study was stopped before it began.
+        raise UsageError(f"nothing of the study '{study.name}' was confirmed: `lrsearch confirm {study.name}` goes on")
+    if as_json:
+        print_json(confirmation.to_json(found, study.spec))
+    else:
+        stdout().print(confirmation.render(found, study.spec), crop=False)
+    return EXIT_OK
+
+
 def _answer(study: "Study", asked: Asked) -> int:
     from lrsearch.gather import confirmed
     from lrsearch.report import answer
 
     if asked.only_confirm:
-        from lrsearch.cli import confirm
-
-        return confirm.told(study, as_json=asked.as_json)
+        return _confirmed(study, as_json=asked.as_json)
 
     found = answer.build(
         study.trials(),
