@@ -14,7 +14,9 @@ import pytest
 from command_line import InProcess, Running, one_line, run_process
 from conftest import FakeEngine, claims_of, complete, learning, make_spec, on_both, plain_optuna, rows, working
 
+from lrsearch import open_study
 from lrsearch.analysis.confirmation import ConfirmVerdict, confirmation
+from lrsearch.errors import UsageError
 from lrsearch.paired import Strata
 from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import confirmations, filing, judging, portfolio
@@ -310,8 +312,19 @@ def test_run_confirm_names_the_confirmed_winner_and_reads_the_test_images_once(l
     listed = json.loads(lrsearch("trials", "--json").out)["trials"]
     tested = [one["number"] for one in listed if one["test_accuracy"] is not None]
     assert tested == [again["winner"]]
-    # In Python.
     assert "Confirmed with fresh seeds" in lrsearch("best").out
+    assert lrsearch("report", "-o", "report.html").code == 0
+    assert "Confirmed with fresh seeds" in Path("report.html").read_text("utf-8")
+    # In Python: what was trained is there already.
+    study = open_study("digits")
+    same = study.confirm()
+    assert same is not None
+    assert same.n_trainings == again["n_trainings"]
+    assert same.verdict is not None
+    assert same.verdict.value == again["verdict"]
+    assert "Confirmed with fresh seeds" in study._repr_html_()
+    with pytest.raises(UsageError, match="seeds must be a whole number from 3 to 100, got 1"):
+        study.confirm(seeds=1)
 
 
 @pytest.mark.slow
