@@ -14,7 +14,7 @@ from trials_by_hand import config, epoch, spec, trial
 
 from lrsearch.analysis.trial_diagnosis import Condition, diagnose_trial
 from lrsearch.report import trace
-from lrsearch.trial import EpochMetrics, Outcome, Reason, ScheduleConfig, State, Trial
+from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
 CHANCE, GUESS = 0.1, math.log(10)
 
@@ -52,7 +52,7 @@ SLOW = [2.29, 2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.95, 1.9, 1.85]
         (curve(LEARNED), Condition.HEALTHY, 1),
         (curve([1.2, 0.8, *LEARNED[2:]]), Condition.HEALTHY, 1),
         # Bounces early on of one that settles are forgiven; late ones are not, nor those of one that does not settle.
-        (curve([1.2, 0.3, 0.5, 0.2, 0.15, 0.12, 0.1, 0.09, 0.085, 0.08]), Condition.HEALTHY, 1),
+        (curve([1.2, 0.3, 0.5, 0.2, 0.12, 0.09, 0.07, 0.05, 0.04, 0.03]), Condition.HEALTHY, 1),
         (curve([1.2, 0.3, 0.5, 0.3, 0.5, 0.4, 0.3, 0.25, 0.22, 0.2]), Condition.UNSTABLE, 1 / 3),
         (curve([1.2, 0.5, 0.3, 0.2, 0.15, 0.05, 0.12, 0.05, 0.12, 0.08]), Condition.UNSTABLE, 1 / 3),
         (curve([90.0, 2.0, 1.5, 1.2, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8]), Condition.UNSTABLE, 1 / 10),
@@ -146,9 +146,3 @@ def test_show_says_it_in_words_and_in_json() -> None:
 )
 def test_trainings_that_were_made_to_go_that_way_are_called_so(setting: str, condition: Condition) -> None:
     assert trained(setting)[1].condition == condition
-
-
-def test_a_schedule_that_falls_too_early_is_a_plateau() -> None:
-    trial, said = trained("sgd lr=0.005 multistep final=0.001", 24)
-    assert isinstance(trial.config.schedule, ScheduleConfig)
-    assert said.condition in (Condition.PLATEAUED, Condition.HEALTHY)

@@ -28,7 +28,7 @@ BIG_SWING = 2.0
 """or one of these."""
 SWING_FLOOR = 0.05
 """Part of the loss of a guess that a swing has at least."""
-SETTLED = 0.05
+SETTLED = 0.02
 """Part of the loss of a guess below which a training loss has settled, whatever it did before."""
 EXPLODED = 1.5
 """Times the loss of a guess to which the training loss of an unstable training rises in an epoch,"""
@@ -117,7 +117,7 @@ def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
     if min(min(row.train_loss, row.val_loss) for row in told) < 0:
         said = "Nothing can be said: its losses fall below 0, so that nobody knows how low a loss is."
         return TrialDiagnosis(Condition.UNKNOWN, said, None)
-    seen = _Seen(trial, told, guess, chance)
+    seen = _Course(trial, told, guess, chance)
     for rule in (_at_chance, _unstable, _overfitting, _plateaued, _too_slow):
         found = rule(seen)
         if found is not None:
@@ -128,12 +128,13 @@ def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
     if told[-1].train_loss > LITTLE * guess:
         return _too_little(seen)
     best = min(told, key=lambda row: row.val_loss)
-    said = f"Healthy: the loss fell to {best.val_loss:.3g} without bouncing; keep lr {_lr(peak)}."
+    how = "without bouncing" if _bouncing(told, seen) is None else "and settled after it had bounced"
+    said = f"Healthy: the validation loss fell to {best.val_loss:.3g} {how}; keep lr {_lr(peak)}."
     return TrialDiagnosis(Condition.HEALTHY, said, peak)
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _Course:
     trial: Trial
     rows: Sequence[EpochMetrics]
     guess: float
@@ -161,7 +162,7 @@ def _diverged(trial: Trial) -> TrialDiagnosis:
     return TrialDiagnosis(Condition.DIVERGED, said, rate)
 
 
-def _at_chance(seen: _Seen) -> TrialDiagnosis | None:
+def _at_chance(seen: _Course) -> TrialDiagnosis | None:
     rows, chance, guess = seen.rows, seen.chance, seen.guess
     accuracies = [row.val_accuracy for row in rows]
     if not chance or not math.isfinite(accuracies[-1]) or accuracies[-1] > _hardly_above(chance):
@@ -190,10 +191,13 @@ def _hardly_above(chance: float) -> float:
     return min(1.5 * chance, (1 + chance) / 2)
 
 
-def _unstable(seen: _Seen) -> TrialDiagnosis | None:
+def _unstable(seen: _Course) -> TrialDiagnosis | None:
     # A training that has settled at the end may have bounced before: only what it did of late counts.
     settled = seen.last.train_loss < SETTLED * seen.guess
-    rows = seen.rows[len(seen.rows) // 2 :] if settled else seen.rows
+    return _bouncing(seen.rows[len(seen.rows) // 2 :] if settled else seen.rows, seen)
+
+
+def _bouncing(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
     for rule in (_exploded, _bounced, _swung):
         found = rule(rows, seen)
         if found is not None:
@@ -201,7 +205,7 @@ def _unstable(seen: _Seen) -> TrialDiagnosis | None:
     return None
 
 
-def _exploded(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
+def _exploded(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
     worst = max(rows, key=lambda row: row.train_loss)
     at_first = worst is seen.rows[0]
     if worst.train_loss <= (EXPLODED_AT_FIRST if at_first else EXPLODED) * seen.guess:
@@ -213,7 +217,7 @@ def _exploded(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | Non
     return _too_high(seen, what, 10 if times >= EXPLODED else 3)
 
 
-def _bounced(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
+def _bounced(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
     jumps = [
         b.train_loss / max(a.train_loss, TINY) - 1
         for a, b in pairwise(rows)
@@ -225,7 +229,7 @@ def _bounced(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None
     return _too_high(seen, what, 3)
 
 
-def _swung(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
+def _swung(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
     swings = _swings([row.val_loss for row in rows], SWING_FLOOR * seen.guess)
     if len(swings) < 2 and max(swings, default=1.0) < BIG_SWING:
         return None
@@ -233,7 +237,7 @@ def _swung(rows: Sequence[EpochMetrics], seen: _Seen) -> TrialDiagnosis | None:
     return _too_high(seen, what if len(swings) == 1 else f"{what}, {len(swings)} times in all", 3)
 
 
-def _too_high(seen: _Seen, what: str, times: float) -> TrialDiagnosis:
+def _too_high(seen: _Course, what: str, times: float) -> TrialDiagnosis:
     rate = _clipped(seen.peak / times)
     return TrialDiagnosis(
         Condition.UNSTABLE, f"Unstable: {what}; the learning rate is too high, try lr {_lr(rate)}.", rate
@@ -260,7 +264,7 @@ def _swings(losses: Sequence[float], floor: float) -> list[float]:
     return found
 
 
-def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
+def _overfitting(seen: _Course) -> TrialDiagnosis | None:
     rows = seen.rows
     lowest = min(range(len(rows)), key=lambda i: rows[i].val_loss)
     low, last = rows[lowest], seen.last
@@ -269,6 +273,8 @@ def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
         return None
     if last.val_loss <= 1.5 * last.train_loss:
         return None
+    if lowest == 0:
+        return _bouncing(rows, seen)  # nothing is learned too well in one epoch
     said = (
         f"Overfitting: the validation loss is {100 * (last.val_loss / low.val_loss - 1):.0f} % above that of epoch "
         f"{low.epoch}, while the training loss fell to {last.train_loss:.2g}; train for {_epochs(low.epoch)}, or with "
@@ -277,7 +283,7 @@ def _overfitting(seen: _Seen) -> TrialDiagnosis | None:
     return TrialDiagnosis(Condition.OVERFITTING, said, seen.peak)
 
 
-def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
+def _too_slow(seen: _Course) -> TrialDiagnosis | None:
     rows = seen.rows
     if len(rows) < FEWEST or seen.last.train_loss < LEARNED * seen.guess:
         return None
@@ -306,7 +312,7 @@ def _too_slow(seen: _Seen) -> TrialDiagnosis | None:
     return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
 
 
-def _plateaued(seen: _Seen) -> TrialDiagnosis | None:
+def _plateaued(seen: _Course) -> TrialDiagnosis | None:
     rows = seen.rows
     n = math.ceil(LAST * len(rows))
     if n < FEWEST or seen.last.train_loss < 0.02 * seen.guess:
@@ -333,7 +339,7 @@ def _plateaued(seen: _Seen) -> TrialDiagnosis | None:
     return TrialDiagnosis(Condition.PLATEAUED, f"Plateaued: {what}; {do}.", rate)
 
 
-def _too_little(seen: _Seen) -> TrialDiagnosis:
+def _too_little(seen: _Course) -> TrialDiagnosis:
     """Tell, of a training that has hardly learned anything, whether its steps were too large or too small."""
     worst, last = max(max(row.train_loss, row.val_loss) for row in seen.rows), seen.last
     what = f"the training loss is {last.train_loss:.3g} at the end (a guess has {seen.guess:.3g})"

@@ -82,13 +82,13 @@ def open_sides(domain: Domain, tried: Iterable[Tried], *, maximize: bool) -> tup
     >>> open_sides(space, rows, maximize=True), open_sides(space, [*rows, *rows], maximize=True)
     ((), ('upper',))
     """
-    walk = _Walk(maximize=maximize)
+    walk = _EdgeWalk(maximize=maximize)
     for one in tried:
         walk.add(one)
     return walk.open_sides(domain)
 
 
-class _Walk:
+class _EdgeWalk:
     """What trials say about the edges, one after the other."""
 
     def __init__(self, *, maximize: bool) -> None:
@@ -171,7 +171,7 @@ def extended(domain: Domain, tried: Sequence[Tried], *, maximize: bool) -> Domai
     """
     if not isinstance(domain, Range) or domain.step is not None:
         return domain
-    wide, walk = domain, _Walk(maximize=maximize)
+    wide, walk = domain, _EdgeWalk(maximize=maximize)
     for one in tried:
         walk.add(one)
         sides = walk.open_sides(wide)
