@@ -451,6 +451,33 @@ def test_the_same_study_is_found_again_whatever_its_budget(database: Database) -
     assert again.budget() == make_spec(budget={"trials": 5}).budget, "a budget is raised on purpose or not at all"
 
 
+def test_a_study_of_which_nothing_came_makes_room_and_one_in_work_or_with_an_epoch_does_not(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = make_spec(epochs=9)
+    claims = claims_of(filing.create(database, make_spec()))
+    with pytest.raises(IdentityError):
+        filing.create(database, other)  # nothing was begun: it waits for its workers
+    claim = claimed(claims)
+    with pytest.raises(IdentityError):
+        filing.create(database, other)  # a worker is at it
+    claims.release(claim)
+    one = filing.create(database, other)
+    assert (one.spec.epochs, studies.names(database), one.trials()) == (9, ["probe"], [])
+    assert "epochs is 4 there and 9 here), and no trial of it came as far as an epoch" in caplog.text
+    claims = claims_of(one)
+    claims.accept(claim := claimed(claims), measured(1))
+    claims.release(claim)
+    with pytest.raises(IdentityError):
+        filing.create(database, make_spec())
+    again = filing.create(database, make_spec("asked"))
+    claims = claims_of(again)
+    claims.release(claimed(claims))
+    again.enqueue({"optimizer": "sgd"})
+    with pytest.raises(IdentityError):
+        filing.create(database, make_spec("asked", epochs=9))
+
+
 def test_a_study_that_was_filed_when_asha_was_the_default_is_found_by_the_command_that_filed_it(
     database: Database,
 ) -> None:
