@@ -27,7 +27,8 @@ guess is right for 10 % of the images and has a loss of 2.3.
 
 The curves are the mean training loss of each epoch, the first at the left, the highest block the largest, on a
 logarithmic axis; `!` is no number. The numbers are those of `lrsearch show 0 NAME --json`, on one machine; on another
-their last digits may differ. Made by `python docs/render_lessons.py`, and trained anew by `tests/test_lessons.py`.
+their last digits may differ. Each command makes a study of one trial; `lrsearch show 0 NAME` then shows it epoch by
+epoch. Made by `python docs/render_lessons.py`, and trained anew by `tests/test_lessons.py`.
 """
 WIDE = "{low=1e-10,high=100,log=true}"
 """Room for a learning rate that nobody should search."""
@@ -72,8 +73,8 @@ LESSONS = (
         "Ten with SGD",
         "A learning rate of 10 with SGD is the textbook's example of one that is too high.",
         (Training("sgd-10", "sgd lr=10 constant"), Training("sgd-0.01", "sgd lr=0.01 constant")),
-        "At 10 the loss explodes within the first epoch and the watch ends the training: diverged is a result, not a "
-        "crash. At a thousandth of it the same network learns.",
+        "At 10 the loss is three times that of a guess from the first epoch on, then it explodes, and the watch ends "
+        "the training: diverged is a result, not a crash. At a thousandth of it the same network learns.",
     ),
     Lesson(
         "Half, and the loss jumps",
@@ -165,9 +166,7 @@ def page(folder: Path) -> str:
     parts = [HEAD]
     for lesson in LESSONS:
         parts.append(f"## {lesson.title}\n\n{lesson.said}\n")
-        lines = []
-        for training in lesson.trainings:
-            lines += [shlex.join(training.command), f"lrsearch show 0 {training.name}"]
+        lines = [shlex.join(training.command) for training in lesson.trainings]
         parts.append("```sh\n" + "\n".join(lines) + "\n```\n")
         parts.append("| setting | training loss | at the end | validation accuracy | it was | the diagnosis |")
         parts.append("|--|--|--|--|--|--|")

@@ -123,5 +123,5 @@ def test_the_page_shows_every_lesson_with_its_commands_its_curves_and_its_number
         part = page.split(f"## {lesson.title}\n")[1].split("\n## ")[0]
         assert lesson.shown in part
         for training in lesson.trainings:
-            assert f"lrsearch show 0 {training.name}" in part
+            assert f"lrsearch run --name {training.name} " in part
             assert f"| `{training.setting}` | " in part

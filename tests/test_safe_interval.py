@@ -77,7 +77,7 @@ def test_the_four_zones_of_a_dense_sweep_are_in_their_order_and_count_their_tria
     assert [zone.kind for zone in found.zones] == list(ZoneKind)
     by_kind = {zone.kind: zone for zone in found.zones}
     assert by_kind[ZoneKind.TOO_LOW].n == by_kind[ZoneKind.TOO_LOW].n_short >= 8
-    assert by_kind[ZoneKind.GOOD].n_good >= 6
+    assert by_kind[ZoneKind.GOOD].n_good >= 5
     assert by_kind[ZoneKind.UNSTABLE].n_short >= 3
     assert by_kind[ZoneKind.DIVERGED].n == by_kind[ZoneKind.DIVERGED].n_diverged >= 2
 

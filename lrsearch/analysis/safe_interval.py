@@ -11,12 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best
+from lrsearch.families import FAMILIES
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import State, Trial
 
@@ -29,8 +31,10 @@ LEAST_POINTS = 0.01
 """What it may end below it at least, of a share of images: nobody minds less."""
 PROBABILITY = 0.05
 """Of divergence, at most, inside."""
-CERTAINTY = 0.55
-"""Of being between the edges, at least, at either end of the interval; inside it is higher."""
+CERTAINTY_BELOW = 0.55
+"""Of being between the edges, at least, at the lower end of the interval; inside it is higher."""
+CERTAINTY_ABOVE = 0.75
+"""Likewise at the upper end, beyond which things get worse faster."""
 OUTSIDE = 0.75
 """Of being beyond an edge, at least, in the zones that are called too low and unstable."""
 
@@ -57,6 +61,8 @@ SPOILT = (0.02, 0.1, 0.25, 0.5)
 BATCH_EXPONENTS = (0.0, 0.5, 1.0)
 """By which power of the batch size edges move: not at all, the square root (Krizhevsky 2014), in proportion (Goyal et
 al. 2017)."""
+HOLDS = (0.0, 1.0, 2.0)
+"""How much lower the upper edge lies of a schedule that holds its rate to the end [octaves]: nothing settles there."""
 PRUNED_SHORT = 0.9
 """Trials far behind when they were pruned that would have ended short [parts of all]."""
 PRUNED_GOOD = 0.4
@@ -170,6 +176,8 @@ class _Evidence:
     """Learning rates [octaves]."""
     batch: Floats
     """Batch sizes [octaves]."""
+    holds: Floats
+    """1 where the schedule holds its rate to the end, else 0."""
     sure: Floats
     """How surely the trial is of its kind, 0.5 to 1; less than 1 of pruned ones."""
     kind: NDArray[np.int64]
@@ -196,10 +204,15 @@ def _evidence(trials: Sequence[Trial], spec: StudySpec, floor: float, distance: 
         sure = 1.0 if trial.state != State.PRUNED else PRUNED_SHORT if kind == _SHORT else _surely_good(trial)
         stayed = complete or (trial.state == State.PRUNED and any(row.comparable for row in trial.metrics))
         octave, batch = math.log2(trial.config.optimizer.peak_lr), math.log2(trial.config.batch_size)
-        rows.append((octave, batch, sure, kind, complete, trial.state == State.PRUNED, stayed))
-    columns = list(zip(*sorted(rows), strict=True)) or [()] * 7
-    x, batches, sure_of = (np.array(column, np.float64) for column in columns[:3])
-    return _Evidence(x, batches, sure_of, np.array(columns[3], np.int64), *(np.array(c, bool) for c in columns[4:]))
+        rows.append((octave, batch, _holds(trial), sure, kind, complete, trial.state == State.PRUNED, stayed))
+    columns = list(zip(*sorted(rows), strict=True)) or [()] * 8
+    octaves, batches, held, sure_of = (np.array(column, np.float64) for column in columns[:4])
+    completes, pruned, stays = (np.array(column, np.bool_) for column in columns[5:])
+    return _Evidence(octaves, batches, held, sure_of, np.array(columns[4], np.int64), completes, pruned, stays)
+
+
+def _holds(trial: Trial) -> float:
+    return float(FAMILIES[trial.config.schedule.family].floor is None)
 
 
 def _of_pruned(pruned: Trial, reached: Sequence[Trial], spec: StudySpec, distance: float) -> int:
@@ -257,12 +270,13 @@ def _none(seen: _Evidence, why: str, distance: float | None, floor: float | None
 
 
 def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeInterval:
-    moved = seen.batch - math.log2(top.config.batch_size)
+    moved, held = seen.batch - math.log2(top.config.batch_size), seen.holds - _holds(top)
     first, last = float(seen.x[0]), float(seen.x[-1])
     at = np.linspace(first, last, max(math.ceil((last - first) * FINE), 1) + 1)
-    too_low, between = _between_edges(seen, moved, at)
+    too_low, between = _between_edges(seen, moved, held, at)
     diverging = _diverging(seen, moved, at)
-    inside = (between >= CERTAINTY) & (diverging <= PROBABILITY)
+    above_middle = np.arange(len(at)) > np.argmax(between)
+    inside = (between >= np.where(above_middle, CERTAINTY_ABOVE, CERTAINTY_BELOW)) & (diverging <= PROBABILITY)
     if not inside.any():
         return _none(seen, "good and bad learning rates lie too close together", distance, floor)
     begin, end = _longest(inside)
@@ -300,32 +314,38 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
     )
 
 
-def _between_edges(seen: _Evidence, moved: Floats, at: Floats) -> tuple[Floats, Floats]:
+def _between_edges(seen: _Evidence, moved: Floats, held: Floats, at: Floats) -> tuple[Floats, Floats]:
     """Return how probably each learning rate is below the lower edge, and how probably between the edges.
 
-    For every pair of edges, softness, part that is spoilt and exponent of the batch size the probability of what was
-    seen is computed; the answers are their means, weighted by it.
+    For every pair of edges, softness, part that is spoilt, exponent of the batch size and lower edge of schedules that
+    hold their rate the probability of what was seen is computed; the answers are their means, weighted by it.
+
+    Args:
+        seen: the trials.
+        moved: how much larger the batch of each is than that which is asked about [octaves].
+        held: 1 where its schedule holds the rate and that which is asked about does not, -1 the other way, else 0.
+        at: the learning rates that are asked about [octaves].
     """
     places = np.arange(seen.x[0] - BEYOND, seen.x[-1] + BEYOND + STEP, STEP)
     lower, upper = (places[index] for index in np.triu_indices(len(places), 1))
     weights, below, inside = [], [], []
-    for exponent in BATCH_EXPONENTS:
+    for exponent, hold in product(BATCH_EXPONENTS, HOLDS):
         x = seen.x - exponent * moved
         for softness in SOFTNESS:
             over_lower = _sigmoid((x - lower[:, None]) / softness)
-            under_upper = _sigmoid((upper[:, None] - x) / softness)
+            under_upper = _sigmoid((upper[:, None] - x - hold * held) / softness)
             for spoilt in SPOILT:
                 good = (1 - spoilt) * over_lower * under_upper
                 # Nothing diverges for a learning rate that is too low.
-                held = (1 - spoilt) * under_upper
+                stays = (1 - spoilt) * under_upper
                 as_good = seen.sure * good + (1 - seen.sure) * (1 - good)
                 as_short = seen.sure * (1 - good) + (1 - seen.sure) * good
-                told = np.choose(seen.kind, (as_good, as_short, 1 - held, np.ones_like(good)))
+                told = np.choose(seen.kind, (as_good, as_short, 1 - stays, np.ones_like(good)))
                 weights.append(np.log(np.maximum(told, 1e-300)).sum(axis=1))
             reach_lower = _sigmoid((at - lower[:, None]) / softness)
             below.append(1 - reach_lower)
             inside.append(reach_lower * _sigmoid((upper[:, None] - at) / softness))
-    shape = (len(BATCH_EXPONENTS) * len(SOFTNESS), len(SPOILT), len(lower))
+    shape = (len(BATCH_EXPONENTS) * len(HOLDS) * len(SOFTNESS), len(SPOILT), len(lower))
     weight = np.exp(np.array(weights) - np.max(weights)).reshape(shape).sum(axis=1)
     weight /= weight.sum()
     return np.einsum("ap,apx->x", weight, np.array(below)), np.einsum("ap,apx->x", weight, np.array(inside))

@@ -307,7 +307,7 @@ def _too_slow(seen: _Course) -> TrialDiagnosis | None:
     rate = _clipped(seen.peak * (10 if late > SLOW_SO_FAR * fell else 3))
     said = (
         f"Too slow: the training loss was still falling when it ended, at {losses[-1]:.3g} (a guess has "
-        f"{seen.guess:.3g}); the learning rate is too low, try {_lr(rate)}."
+        f"{seen.guess:.3g}); the learning rate is too low, try lr {_lr(rate)}."
     )
     return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
 
