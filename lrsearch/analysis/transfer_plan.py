@@ -77,9 +77,7 @@ def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> 
             f"only the loop of the study '{spec.name}' knows its images: measure other numbers of them there"
         )
     if target == here:
-        raise UsageError(
-            f"the study '{spec.name}' was searched with {scaling.words} {target}: nothing is to transfer"
-        )
+        raise UsageError(f"the study '{spec.name}' was searched with {scaling.words} {target}: nothing is to transfer")
     found = scales(scaling, here, target)
     if len(found) < 2:
         raise UsageError(f"{here} {scaling.words} cannot be halved: there is no second scale to measure")
