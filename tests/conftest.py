@@ -279,10 +279,15 @@ def _log() -> Iterator[None]:
 
 
 def _fresh_log() -> None:
-    log = logging.getLogger("lrsearch")
-    log.handlers.clear()
-    log.propagate = True
-    log.setLevel(logging.NOTSET)
+    """Have what lrsearch logs reach whoever listens, whatever a library that a test has loaded did to logging."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("lrsearch").handlers.clear()
+    for name in ("lrsearch", *logging.Logger.manager.loggerDict):
+        log = logging.getLogger(name) if name.partition(".")[0] == "lrsearch" else None
+        if log is not None:
+            log.disabled, log.propagate = False, True
+            log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

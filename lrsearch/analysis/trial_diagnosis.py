@@ -123,7 +123,7 @@ def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
         if found is not None:
             return found
     if len(told) < FEWEST:
-        said = f"Too early to say: {len(told)} of {trial.config.epochs} epochs."
+        said = f"Too early to say: {len(told)} of {_epochs(trial.config.epochs)}."
         return TrialDiagnosis(Condition.UNKNOWN, said, None)
     if told[-1].train_loss > LITTLE * guess:
         return _too_little(seen)
