@@ -137,8 +137,8 @@ MEANINGS: dict[str, str] = {
     "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
     "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end "
     "the search.",
-    "budget.stop": "`converged`: the search ends before its budget does, once the rest of it is expected to gain less than "
-    "noise hides ([when to stop](guide.md#when-to-stop)).",
+    "budget.stop": "`converged`: the search ends before its budget does, once the rest of it is expected to gain less "
+    "than noise hides ([when to stop](guide.md#when-to-stop)).",
     "sampler.name": "Who proposes settings. `gp` and `qmc` need a space with one optimizer and one schedule.",
     "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first trials count.",
     "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that "
@@ -205,8 +205,8 @@ MEANINGS: dict[str, str] = {
     "geometrically.",
     "space.layer_decay": "The same said by its step: the learning rate of a level over that of the next.",
     "space.backbone_ratio": "Factor upon the learning rates of all levels but the head.",
-    "space.auto_extend": "Whether a range of learning rates moves outwards, by ten times, where the best trial lies at its "
-    "edge, and the search goes on there within its budget.",
+    "space.auto_extend": "Whether a range of learning rates moves outwards, by ten times, where the best trial lies at "
+    "its edge, and the search goes on there within its budget.",
     "space.final_fraction": "The floor, as a fraction of the peak; not for constant. Above 0 for step, multistep, "
     "exponential, inverse_sqrt and one_cycle.",
     "space.optimizer": "A name, a list of names, or [tables](#spaceoptimizer).",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from trials_by_hand import EPOCHS, STEPS, config, epoch, of_loss, spec, trial
+from trials_by_hand import EPOCHS, STEPS, config, epoch, spec, trial
 
 from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.edges import edge

@@ -29,10 +29,7 @@ def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
     complete = [
         t
         for t in trials
-        if t.role == Role.SEARCH
-        and t.state == State.COMPLETE
-        and t.outcome is not None
-        and t.outcome.value is not None
+        if t.role == Role.SEARCH and t.state == State.COMPLETE and t.outcome is not None and t.outcome.value is not None
     ]
     return sorted(complete, key=lambda t: (sign * _value(t), last_val_loss(t), t.number))
 

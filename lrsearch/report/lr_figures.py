@@ -133,9 +133,8 @@ def _finding(found: OptimizerDiagnosis, spec: StudySpec) -> str:
     said.append(f"safe from {words.rate(safe.low)} to {words.rate(safe.high)}")
     if (end := _end(found, ZoneKind.TOO_LOW)) is not None:
         said.append(f"too low up to {words.rate(end)}")
-    for kind in (ZoneKind.UNSTABLE, ZoneKind.DIVERGED):
-        if (begin := _begin(found, kind)) is not None:
-            said.append(f"{kind} from {words.rate(begin)}")
+    begins = [(kind, _begin(found, kind)) for kind in (ZoneKind.UNSTABLE, ZoneKind.DIVERGED)]
+    said += [f"{kind} from {words.rate(begin)}" for kind, begin in begins if begin is not None]
     return f"{'; '.join(said)}."
 
 

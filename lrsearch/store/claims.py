@@ -559,9 +559,7 @@ class Claims:
     ) -> Claim:
         repeat = reserved.repeat
         config = (
-            spaces.config(self.study.spec, params)
-            if repeat is None
-            else spaces.config_of(repeat.setting, repeat.seed)
+            spaces.config(self.study.spec, params) if repeat is None else spaces.config_of(repeat.setting, repeat.seed)
         )
         trial = Trial(
             number=number,
