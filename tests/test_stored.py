@@ -71,6 +71,8 @@ COMMANDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "enqueue": (("NAME", "sgd lr=0.1 cosine batch=64"),),
     "doctor": ((),),
     "run": (("NAME", "--dry-run"),),
+    "transfer": (("NAME", "--batch-size", "256"), ("NAME", "--epochs", "9", "--json")),
+    "confirm": (("NAME", "--detach"),),
 }
 ELSEWHERE = {
     "train": "trains; its folder is that of file_name, below",
@@ -79,6 +81,7 @@ ELSEWHERE = {
     "dashboard": "serves; tests/test_dashboard.py has its names",
     "delete": "tried last, below",
     "compare": "takes two that differ; tests/test_compare.py",
+    "find": "sweeps for seconds, and names the study as the others do; tests/test_find.py",
     "init": "reads no database",
     "data": "reads no database; tests/test_faults.py has names of files",
     "model": "reads no database",
