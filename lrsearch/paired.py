@@ -116,5 +116,7 @@ def by_scores(first: Sequence[float], second: Sequence[float]) -> Difference:
 
     one = np.asarray(first, float) - np.asarray(second, float)
     n = len(one)
-    error = float(one.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    scatter = float(one.std(ddof=1)) if n > 1 else 0.0
+    # Scores that no seed changes are one training told several times, and say nothing of how trainings scatter.
+    error = scatter / math.sqrt(n) if scatter > 0 else math.nan
     return Difference(float(one.mean()), error, max(n - 1, 1), n, 0)

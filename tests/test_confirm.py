@@ -19,7 +19,7 @@ from lrsearch.analysis.confirmation import ConfirmVerdict, confirmation
 from lrsearch.errors import UsageError
 from lrsearch.paired import Strata
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import confirmations, filing, judging, portfolio
+from lrsearch.store import confirmations, endings, filing, judging, portfolio
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims
 from lrsearch.store.places import SqliteFile
@@ -227,6 +227,28 @@ def test_asked_twice_it_goes_on_and_what_was_trained_is_not_trained_again(databa
     assert len(trained) == 2 + 5
     assert len({(t.optimizer.peak_lr, t.seed) for t in trained}) == 7
     assert {t.parent for t in study.trials(Role.CONFIRM)} >= {None}
+
+
+@on_both
+def test_asked_again_after_a_search_has_found_more_it_is_about_what_it_has_found(database: Database) -> None:
+    study = searched(database)
+    first = confirmations.file(study, plan(study))
+    confirming(study)
+    study.set_budget(BudgetSpec(trials=40))
+    later = confirmations.file(study, plan(study), of_now=False)
+    assert later.entrants == (), "of what it will have found"
+    search(study)
+    race = confirmations.race_of_study(study)
+    assert race is not None
+    order = endings_in_order(study)
+    assert [one.parent for one in race.plan.entrants] == order[:2]
+    assert next_run(race) is None
+    # And by hand: the settings are those of now, or the plan is the one that was.
+    assert confirmations.file(study, plan(study)).id == later.id != first.id
+
+
+def endings_in_order(study: Study) -> list[int]:
+    return study.database.read(lambda c: endings.best_numbers(c, study.id, maximize=study.maximize))
 
 
 @on_both

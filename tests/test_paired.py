@@ -75,6 +75,8 @@ def test_without_images_the_seeds_are_all_there_is() -> None:
     assert found.value == pytest.approx(-0.05)
     assert found.error == pytest.approx(np.std([-0.05, -0.04, -0.06], ddof=1) / math.sqrt(3))
     assert by_scores([0.3], [0.2]).interval(0.9) == (-math.inf, math.inf)
+    # A loop that takes no notice of its seed: three equal trainings are no evidence three times.
+    assert by_scores([0.3, 0.3, 0.3], [0.2, 0.2, 0.2]).interval(0.9) == (-math.inf, math.inf)
 
 
 def test_bits_are_packed_the_highest_first() -> None:

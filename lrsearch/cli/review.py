@@ -26,6 +26,7 @@ from lrsearch.text import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from lrsearch.analysis.confirmation import Confirmation
     from lrsearch.spec.study import BudgetSpec, StudySpec
     from lrsearch.store.artifacts import Artifacts
     from lrsearch.store.at_work import LivingWorker
@@ -157,6 +158,7 @@ class _Seen:
     crowded: str | None
     refused: "list[Refused]"
     swept_seconds: float
+    confirmation: "Confirmation | None"
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
@@ -175,16 +177,21 @@ class _Seen:
     def is_over(self) -> bool:
         from lrsearch.report import status as report
 
-        return report.is_over(self.trials, self.budget, self.workers, self.stopped, self.swept_seconds)
+        confirming = self.confirmation is not None and not self.confirmation.is_decided and self.stopped is None
+        return not confirming and report.is_over(
+            self.trials, self.budget, self.workers, self.stopped, self.swept_seconds
+        )
 
 
 def _look(study: "Study") -> _Seen:
+    from lrsearch.gather import confirmed
     from lrsearch.store import at_work, range_tests
 
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
-    return _Seen(study.spec, *seen, study.refused(), sum(one.seconds for one in range_tests.of(study)))
+    swept = sum(one.seconds for one in range_tests.of(study))
+    return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study))
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

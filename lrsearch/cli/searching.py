@@ -184,7 +184,7 @@ def _ask_to_confirm(study: "Study") -> None:
     from lrsearch.store import confirmations, to_confirm
     from lrsearch.strategy.confirming import SEEDS, TOP
 
-    confirmations.file(study, to_confirm.plan_of(study, TOP, SEEDS, None))
+    confirmations.file(study, to_confirm.plan_of(study, TOP, SEEDS, None), of_now=False)
 
 
 def _watch(

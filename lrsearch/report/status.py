@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.ranking import best
 from lrsearch.report import study_words, words
 from lrsearch.report.plain import attempts, plain
@@ -53,6 +54,7 @@ def status_json(
     crowded: str | None = None,
     refused: Sequence[Refused] = (),
     swept_seconds: float = 0.0,
+    confirmation: Confirmation | None = None,
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -65,6 +67,7 @@ def status_json(
         crowded: in a sentence, that the workers of this machine have more threads than it has cores, or None.
         refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
         swept_seconds: what its range tests took, which counts in the hours of the budget.
+        confirmation: what was confirmed so far; None where nothing was asked for, or its search goes on.
     """
     winner = best(trials, spec.metric.direction)
     counts = _counts(trials, refused)
@@ -83,6 +86,13 @@ def status_json(
         "refused": [{"number": one.number, "message": one.message} for one in refused],
         "trained_hours": trained_seconds(trials, swept_seconds) / 3600,
         "best": None if winner is None else _brief(winner),
+        "confirmation": None
+        if confirmation is None
+        else {
+            "is_decided": confirmation.is_decided,
+            "n_trainings": confirmation.n_trainings,
+            "n_in_race": sum(one.in_race for one in confirmation.settings),
+        },
         "trials_per_minute": trials_per_minute(trials),
         "devices": dict(Counter(t.device for t in trials if t.device)),
         "versions": dict(Counter(t.versions for t in trials if t.versions)),
@@ -116,6 +126,7 @@ def status_table(
     crowded: str | None = None,
     refused: Sequence[Refused] = (),
     swept_seconds: float = 0.0,
+    confirmation: Confirmation | None = None,
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -138,6 +149,8 @@ def status_table(
     else:
         value = words.objective_value(winner.outcome.value, spec)
         grid.add_row("best", f"{value}, trial {winner.number}: {words.setting(winner.config)}")
+    if confirmation is not None:
+        grid.add_row("confirmed" if confirmation.is_decided else "confirming", _confirmed(confirmation))
     rate = trials_per_minute(trials)
     grid.add_row("rate", words.NOTHING if rate is None else f"{rate:.3g} trials a minute (the last {RECENT})")
     grid.add_row("devices", Text(_listed(Counter(t.device for t in trials if t.device))))
@@ -276,3 +289,12 @@ def _is_failure(trial: Trial) -> bool:
 
 def _listed(counts: Counter[str]) -> str:
     return ", ".join(f"{name} ({n})" for name, n in counts.most_common()) or words.NOTHING
+
+
+def _confirmed(found: Confirmation) -> str:
+    """Say how far a confirmation is."""
+    done = f"{counted(found.n_trainings, 'training')} with fresh seeds"
+    if found.is_decided:
+        return f"{done}; `lrsearch confirm` says what they came to"
+    n = sum(one.in_race for one in found.settings)
+    return f"{done}, {n} of {counted(len(found.settings), 'setting')} may still be the best"

@@ -51,8 +51,13 @@ _BASELINE = sa.select(slots.c.number).where(
 )
 
 
-def file(study: Study, plan: Plan) -> Plan:
-    """Ask the workers of a study for a confirmation; what was asked for before and is the same goes on.
+def file(study: Study, plan: Plan, *, of_now: bool = True) -> Plan:
+    """Ask the workers of a study for a confirmation; what was asked for before goes on while it means the same.
+
+    Args:
+        study: which.
+        plan: what is asked for; its settings are chosen by who sees to it.
+        of_now: whether of what the search has found by now; otherwise of what it will have found when it is over.
 
     Raises:
         UnknownNameError: the study has been deleted.
@@ -63,7 +68,7 @@ def file(study: Study, plan: Plan) -> Plan:
         if budget.lock(connection, study.id) is None:
             return None
         before = newest(connection, study.id)
-        if before is not None and (before.top, before.seeds, before.against) == (plan.top, plan.seeds, plan.against):
+        if before is not None and _is_same(connection, study, before, plan, of_now=of_now):
             return before
         filed = replace(plan, id=str(uuid.uuid4()))
         text = _PLAN.dump_json(filed).decode()
@@ -77,6 +82,16 @@ def file(study: Study, plan: Plan) -> Plan:
     return filed
 
 
+def _is_same(connection: sa.Connection, study: Study, before: Plan, plan: Plan, *, of_now: bool) -> bool:
+    """Whether a plan that is filed would train what another asks for: the search may have found more since."""
+    if (before.top, before.seeds, before.against) != (plan.top, plan.seeds, plan.against):
+        return False
+    if not before.entrants:
+        return True
+    is_over = of_now or study.ended(connection) is not None
+    return is_over and before.entrants == _entrants(connection, study, plan)
+
+
 def newest(connection: sa.Connection, study: str) -> Plan | None:
     """Return the confirmation that was asked for last, or None."""
     row = connection.execute(_NEWEST, {"study": study}).first()
@@ -85,6 +100,18 @@ def newest(connection: sa.Connection, study: str) -> Plan | None:
 
 def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
     """Choose the settings of a plan among what the search found, and write them down; under the lock of the budget."""
+    chosen = replace(plan, entrants=_entrants(connection, study, plan))
+    mine = confirmations.c.id == plan.id
+    if not chosen.entrants:
+        # There is nothing to confirm, and would be none at the next look.
+        connection.execute(confirmations.delete().where(mine))
+        return chosen
+    connection.execute(confirmations.update().where(mine).values(plan=_PLAN.dump_json(chosen).decode()))
+    return chosen
+
+
+def _entrants(connection: sa.Connection, study: Study, plan: Plan) -> tuple[Entrant, ...]:
+    """Return the settings that a plan asks for, as the search stands."""
     entrants: list[Entrant] = []
 
     def add(config: TrialConfig, part: Part, parent: int | None) -> None:
@@ -102,14 +129,7 @@ def choose(connection: sa.Connection, study: Study, plan: Plan) -> Plan:
         add(replace(plan.against, seed=0), Part.AGAINST, None)
     elif (baseline := connection.scalar(_BASELINE, {"study": study.id})) is not None:
         add(_config(connection, study, baseline), Part.BASELINE, baseline)
-    chosen = replace(plan, entrants=tuple(entrants))
-    mine = confirmations.c.id == plan.id
-    if not entrants:
-        # There is nothing to confirm, and would be none at the next look.
-        connection.execute(confirmations.delete().where(mine))
-        return chosen
-    connection.execute(confirmations.update().where(mine).values(plan=_PLAN.dump_json(chosen).decode()))
-    return chosen
+    return tuple(entrants)
 
 
 def _config(connection: sa.Connection, study: Study, number: int) -> TrialConfig:

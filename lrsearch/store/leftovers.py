@@ -29,7 +29,14 @@ _optuna_studies = optuna_private.STUDIES
 _optuna_trials = optuna_private.TRIALS
 _optuna_study_attrs = optuna_private.STUDY_USER_ATTRS
 _optuna_trial_attrs = optuna_private.TRIAL_USER_ATTRS
-_OF_STUDIES = (tables.epochs, tables.interruptions, tables.leases, tables.range_tests, tables.slots)
+_OF_STUDIES = (
+    tables.confirmations,
+    tables.epochs,
+    tables.interruptions,
+    tables.leases,
+    tables.range_tests,
+    tables.slots,
+)
 _OF_SLOTS = (tables.epochs, tables.interruptions, tables.leases)
 _KNOWN = sa.select(_optuna_study_attrs.c.value_json).where(_optuna_study_attrs.c.key == ID_ATTR)
 _FORGOTTEN = tables.workers.c.expires_at <= later(-FORGOTTEN_SECONDS)
