@@ -12,10 +12,14 @@ from lrsearch.cli import interrupts
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     DataDirOption,
+    DatasetOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
+    SetOption,
     StorageOption,
     ThreadsOption,
+    WeightsOption,
     no_url,
     place,
     print_json,
@@ -48,30 +52,10 @@ def find(
             help="A study that ships with lrsearch, a study file, or a study of the database; the file of --apply.",
         ),
     ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            metavar="NAME|folder:PATH|csv:FILE|FILE.py:FUNCTION",
-            help="Data set by name, or your own pictures, as for lrsearch run.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME|torchvision/NAME|timm/NAME|FILE.py:FUNCTION",
-            help="Model by name, or your own, as for lrsearch run.",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the study file; may be given again."),
-    ] = None,
+    dataset: DatasetOption = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
+    settings: SetOption = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Sweeps of each optimizer.")] = 5,
     batch_size: Annotated[
         int | None,

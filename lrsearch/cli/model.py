@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrsearch.analysis.levels import module_of
-from lrsearch.cli.options import DataDirOption, JsonOption, print_json, stderr, stdout
+from lrsearch.cli.options import DataDirOption, JsonOption, SetOption, WeightsOption, print_json, stderr, stdout
 from lrsearch.errors import EXIT_OK
 from lrsearch.spec import file as study_file
 from lrsearch.text import counted, shown
@@ -57,14 +57,8 @@ def model(
         str | None,
         typer.Option("--dataset", metavar="NAME|folder:PATH|...", help="The images that decide its sizes."),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the study file; may be given again."),
-    ] = None,
+    weights: WeightsOption = None,
+    settings: SetOption = None,
     data_dir: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> int:

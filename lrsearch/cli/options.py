@@ -71,6 +71,30 @@ DataDirOption = Annotated[
     Path | None,
     typer.Option("--data-dir", envvar="LRSEARCH_DATA_DIR", metavar="FOLDER", help="Folder that holds the data sets."),
 ]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME|folder:PATH|csv:FILE|FILE.py:FUNCTION",
+        help="Data set by name, or your own pictures: a folder for each class, a table, a function.",
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME|torchvision/NAME|timm/NAME|FILE.py:FUNCTION",
+        help="Model by name, or your own: a package's, or a function that builds it.",
+    ),
+]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the study file; may be given again."),
+]
 
 ArtifactsOption = Annotated[
     str | None,

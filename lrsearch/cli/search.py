@@ -10,10 +10,14 @@ from lrsearch.cli.options import (
     DEFAULT_STORAGE,
     ArtifactsOption,
     DataDirOption,
+    DatasetOption,
     DeviceOption,
     JsonOption,
+    ModelOption,
+    SetOption,
     StorageOption,
     ThreadsOption,
+    WeightsOption,
     no_url,
     place,
     print_json,
@@ -72,26 +76,9 @@ def run(
     epochs: Annotated[
         int | None, typer.Option("--epochs", envvar="LRSEARCH_EPOCHS", help="Epochs of every trial.")
     ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            metavar="NAME|folder:PATH|csv:FILE|FILE.py:FUNCTION",
-            help="Data set by name, or your own pictures: a folder for each class, a table, a function.",
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME|torchvision/NAME|timm/NAME|FILE.py:FUNCTION",
-            help="Model by name, or your own: a package's, or a function that builds it.",
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option("--weights", metavar="DEFAULT|TAG|FILE", help="Where training starts; at random if not given."),
-    ] = None,
+    dataset: DatasetOption = None,
+    model: ModelOption = None,
+    weights: WeightsOption = None,
     train: Annotated[
         str | None,
         typer.Option(
@@ -120,10 +107,7 @@ def run(
         str | None,
         typer.Option("--baseline", metavar="SETTING", help='Your current setting, tried first: "sgd lr=0.1 cosine".'),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the study file; may be given again."),
-    ] = None,
+    settings: SetOption = None,
     storage: StorageOption = DEFAULT_STORAGE,
     data_dir: DataDirOption = None,
     artifacts: ArtifactsOption = None,
