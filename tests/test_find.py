@@ -15,6 +15,7 @@ from own_loops import LOOP
 from lrsearch.analysis.range_test import findings
 from lrsearch.domain import Choice, Range
 from lrsearch.report.range_words import CAUTION
+from lrsearch.report.text_file import write
 from lrsearch.spec import file as study_file
 from lrsearch.spec.bounds_file import with_bounds
 from lrsearch.store import budget, filing, range_tests, tables, tally
@@ -101,7 +102,7 @@ def test_apply_writes_bounds_and_keeps_comments(lrsearch: InProcess) -> None:
     ("text", "kept"),
     [
         ("[space.optimizer.sgd]\npeak_lr = 0.1 # mine\n", "# mine"),
-        ('# head\n[space]\noptimizer = ["sgd", "adam"] # two\nbatch_size = 32\n', "batch_size = 32"),
+        ('# head\n[space]\noptimizer = ["sgd", "adam"] # two\nbatch_size = 32\n', "# two"),
         ('[space]\noptimizer = "sgd"\n', "[space"),
         ("epochs = 3 # few\n", "epochs = 3 # few"),
         ("[space]\nbatch_size = 64\n", "batch_size = 64"),
@@ -109,15 +110,25 @@ def test_apply_writes_bounds_and_keeps_comments(lrsearch: InProcess) -> None:
         ("space.optimizer.sgd.momentum = 0.8\n", "momentum = 0.8"),
         ("[space.optimizer]\nsgd = {momentum = 0.8}\n", "momentum = 0.8"),
         ("space = {optimizer = {sgd = {momentum = 0.8}}}\n", "momentum = 0.8"),
+        ('space.optimizer = "sgd"\nepochs = 3\n[budget]\ntrials = 7\n', "trials = 7"),
+        ("space.batch_size = 64\nepochs = 3\n", "space.batch_size = 64"),
+        ("[space.optimizer.sgd.peak_lr]\nlow = 0.01\nhigh = 1.0\n[space.optimizer.adam] # two\n", "# two"),
+        ("[space.optimizer.adam]\n[budget]\ntrials = 7\n[space.optimizer.sgd]\n", "trials = 7"),
+        ("epochs = 3\r\n[space]\r\noptimizer = 'sgd'\r\n", "epochs = 3\r\n"),
     ],
 )
 def test_bounds_are_written_into_whatever_a_study_file_looks_like(text: str, kept: str, tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
-    path.write_text(text, "utf-8")
+    path.write_bytes(text.encode())
     before = study_file.load(str(path))
-    path.write_text(with_bounds(path, {"sgd": BOUNDS}), "utf-8")
+    write(path, with_bounds(path, {"sgd": BOUNDS}))
     after = study_file.load(str(path))
-    assert kept in path.read_text("utf-8")
+    assert kept in path.read_bytes().decode()
+    assert (after.epochs, after.budget, after.space.batch_size) == (
+        before.epochs,
+        before.budget,
+        before.space.batch_size,
+    )
     assert after.space.optimizers["sgd"]["peak_lr"] == BOUNDS
     assert list(after.space.optimizers) == list(before.space.optimizers)
     for name, fields in before.space.optimizers.items():

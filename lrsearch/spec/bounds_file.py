@@ -21,47 +21,33 @@ def with_bounds(path: Path, domains: Mapping[OptimizerName, Domain]) -> str:
     """
     asked = study_file.load(str(path)).space.optimizers
     try:
-        document = tomlkit.parse(path.read_text("utf-8"))
+        document = tomlkit.parse(path.read_bytes().decode("utf-8"))  # as it is: line ends of Windows stay
     except (OSError, TOMLKitError) as error:  # it has just been read as TOML
         raise StudyFileError(f"{path}: the study file cannot be read: {error}") from None
-    space = _table(document, "space")
-    tables = _optimizers(space, list(asked))
+    if "space" not in document:
+        document.add("space", tomlkit.table())
+    space: Any = document["space"]
+    if not isinstance(space.get("optimizer"), Mapping):
+        # Names, or none, stand for tables of defaults. One value on its line: a header would take in what follows it.
+        space["optimizer"] = _inline({name: {} for name in asked})
     for name, domain in domains.items():
-        table = _table(tables, name)
-        table["peak_lr"] = _written(domain)
+        space["optimizer"][name]["peak_lr"] = _written(domain)
     text = tomlkit.dumps(document)
     _check(path, text, {name: fields["peak_lr"] for name, fields in asked.items()} | dict(domains))
     return text
 
 
-def _optimizers(space: Any, names: list[OptimizerName]) -> Any:
-    """Return the table [space.optimizer]; names that stand there for tables of defaults become such tables."""
-    there = space.get("optimizer")
-    if isinstance(there, Mapping):
-        return there
-    table = tomlkit.table(is_super_table=True)
-    for name in names:
-        table.add(name, tomlkit.table())
-    if there is not None:
-        space.remove("optimizer")
-    space.add("optimizer", table)
-    return space["optimizer"]
-
-
-def _table(outer: Any, key: str) -> Any:
-    if key not in outer:
-        outer.add(key, tomlkit.table())
-    return outer[key]
-
-
 def _written(domain: Domain) -> Any:
     """Return a domain as one value on its line: a range as an inline table."""
     plain = to_plain(domain)
-    if not isinstance(plain, dict):
-        return tomlkit.item(plain)
-    inline = tomlkit.inline_table()
-    inline.update(plain)
-    return inline
+    return _inline(plain) if isinstance(plain, dict) else tomlkit.item(plain)
+
+
+def _inline(plain: Mapping[str, Any]) -> Any:
+    table = tomlkit.inline_table()
+    for key, value in plain.items():
+        table[key] = _inline(value) if isinstance(value, Mapping) else value
+    return table
 
 
 def _check(path: Path, text: str, wanted: Mapping[OptimizerName, Domain]) -> None:
