@@ -3,11 +3,12 @@
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from lrsearch.analysis.answer import winner_of
 from lrsearch.analysis.confirmation import Confirmation, confirmation
 from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import once, ranked
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import confirmations, range_tests
+from lrsearch.store import at_work, confirmations, range_tests
 from lrsearch.store.importance import importances
 from lrsearch.store.study import Study
 from lrsearch.trial import Role, State, Trial
@@ -31,6 +32,7 @@ def gather(study: Study) -> Material:
         of_ended=importances(complete, ended_early, study.spec),
         of_complete=importances(complete, (), study.spec),
         confirmation=confirmed(study),
+        converged=at_work.converged(study),
         range_tests=range_tests.of(study),
         read_at=datetime.now(UTC),
     )
@@ -42,6 +44,11 @@ def confirmed(study: Study) -> Confirmation | None:
     if race is None or not race.plan.entrants:
         return None
     return confirmation(race, study.trials(*Role))
+
+
+def winner(study: Study) -> Trial | None:
+    """Return the trial that the answer names: the best of the search, or the confirmed one; None without any."""
+    return winner_of(study.trials(), study.spec, confirmed(study))
 
 
 def exported(trial: Trial, spec: StudySpec, to: "Target", split: "OwnSplit | None", split_name: str) -> str:

@@ -12,7 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import InProcess, Running, one_line, run_process
-from conftest import FakeEngine, claims_of, complete, learning, make_spec, on_both, plain_optuna, rows, working
+from conftest import (
+    FakeEngine,
+    claims_of,
+    complete,
+    learning,
+    make_spec,
+    measured,
+    on_both,
+    plain_optuna,
+    rows,
+    working,
+)
 
 from lrsearch import open_study
 from lrsearch.analysis.confirmation import ConfirmVerdict, confirmation
@@ -323,6 +334,36 @@ def test_the_command_from_a_search_to_a_verdict(lrsearch: InProcess) -> None:
     tested = [one["number"] for one in listed if one["test_accuracy"] is not None]
     assert sorted(tested) == sorted({found["winner"], *found["judged_before"]})
     assert len(found["judged_before"]) <= 1, "for the winner of the search, as it was said"
+
+
+def test_what_goes_on_with_the_best_trial_goes_on_with_the_confirmed_one(
+    lrsearch: InProcess, finished: Any, tmp_path: Path
+) -> None:
+    """The search's best trial did not repeat: what is trained, exported and starred is what the answer names."""
+    (tmp_path / "lrsearch.db").write_bytes(finished.database.read_bytes())
+    with closing(open_existing(SqliteFile(tmp_path / "lrsearch.db"))) as database:
+        study = studies.get(database, None)
+        first, second, *_ = endings_in_order(study)
+
+        def swapped(config: TrialConfig) -> Iterator[EpochMetrics | Divergence]:
+            is_first = replace(config, seed=0) == replace(study.trials()[first].config, seed=0)
+            luck = 1e-4 * (config.seed % 7)
+            for epoch in range(1, config.epochs + 1):
+                yield measured(epoch, (0.5 if is_first else 0.9) + luck, 0.3)
+
+        confirmations.file(study, plan(study, seeds=3))
+        for _ in working(Claims(study, (), "fake device", "fake 1.0", ConfirmOnly()), FakeEngine(swapped)):
+            pass
+    assert document(lrsearch, "best")["winner"]["number"] == second
+    assert document(lrsearch, "trials")["best"] == second
+    assert f"trial {second}" in lrsearch("status").out
+    exported = json.loads(lrsearch("export", "--to", "json").out)
+    assert exported["trial"] == second
+    study_in_python = open_study("digits")
+    assert study_in_python.best is not None
+    assert study_in_python.best.trial.number == second
+    path = study_in_python.export("json")
+    assert json.loads(path.read_text("utf-8"))["trial"] == second
 
 
 @pytest.mark.slow

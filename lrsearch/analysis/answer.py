@@ -58,13 +58,10 @@ class Findings:
 def find(trials: Sequence[Trial], spec: StudySpec, confirmed: Confirmation | None = None) -> Findings:
     """Return what the trials of the search say as they stand, and what was confirmed of it."""
     order = ranked(once(trials), spec.metric.direction)
-    winner = order[0] if order else None
-    if confirmed is not None and (winner is None or not _holds(confirmed, winner)):
+    if confirmed is not None and not (order and _holds(confirmed, order[0])):
         confirmed = None
-    if confirmed is not None and confirmed.is_decided and confirmed.winner is not None:
-        number = confirmed.settings[confirmed.winner].trial
-        order.sort(key=lambda trial: trial.number != number)  # a stable one: the others stay in their order
-        winner = order[0]
+    order = _confirmed_first(order, confirmed)
+    winner = order[0] if order else None
     near = None if winner is None else closeness(winner, spec)
     return Findings(
         spec=spec,
@@ -80,6 +77,22 @@ def find(trials: Sequence[Trial], spec: StudySpec, confirmed: Confirmation | Non
         diagnosis=diagnose(trials, spec),
         confirmation=confirmed,
     )
+
+
+def winner_of(trials: Sequence[Trial], spec: StudySpec, confirmed: Confirmation | None) -> Trial | None:
+    """Return the best complete trial of a search, or the confirmed one, as ``find`` has it; None without any."""
+    order = ranked(once(trials), spec.metric.direction)
+    if confirmed is not None and order and _holds(confirmed, order[0]):
+        order = _confirmed_first(order, confirmed)
+    return order[0] if order else None
+
+
+def _confirmed_first(order: Sequence[Trial], confirmed: Confirmation | None) -> list[Trial]:
+    """Return the trials with the confirmed winner first; the others stay in their order."""
+    if confirmed is None or not confirmed.is_decided or confirmed.winner is None:
+        return list(order)
+    number = confirmed.settings[confirmed.winner].trial
+    return sorted(order, key=lambda trial: trial.number != number)
 
 
 def _holds(confirmed: Confirmation, best: Trial) -> bool:

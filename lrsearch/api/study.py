@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from lrsearch import given
-from lrsearch.analysis import ranking
 from lrsearch.analysis.trial_diagnosis import TrialDiagnosis, diagnose_trial
 from lrsearch.api import process
 from lrsearch.api.best import Best
@@ -207,12 +206,15 @@ class Search:
     def _chosen(self, number: int | None) -> Trial:
         trials = {trial.number: trial for trial in self.trials}
         if number is None:
-            best = ranking.best([*trials.values()], self.spec.metric.direction)
-            if best is None:
+            from lrsearch import gather
+
+            with self._study() as study:
+                winner = gather.winner(study)
+            if winner is None:
                 raise NothingFeasibleError(
                     f"no trial of the study '{self.name}' was trained through: there is no best one"
                 )
-            return best
+            return winner
         if number not in trials:
             has = f"has trials 0 to {max(trials)}" if trials else "has no trial yet"
             raise UnknownNameError(f"there is no trial {number} in the study '{self.name}', which {has}")
@@ -221,10 +223,17 @@ class Search:
     def _answer(self) -> "Answer":
         from lrsearch.gather import confirmed
         from lrsearch.report import answer
+        from lrsearch.store import at_work
 
         with self._study() as study:
-            found, place = confirmed(study), str(self._place)
-            return answer.build(study.trials(), study.spec, place, budget=study.budget(), confirmed=found)
+            return answer.build(
+                study.trials(),
+                study.spec,
+                str(self._place),
+                budget=study.budget(),
+                confirmed=confirmed(study),
+                converged=at_work.converged(study),
+            )
 
     def _spec(self) -> StudySpec:
         """Return the spec with the names by which this process finds functions and pictures."""

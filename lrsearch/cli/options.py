@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from lrsearch.analysis.ranking import best
 from lrsearch.cli import log
 from lrsearch.errors import NothingFeasibleError, UnknownNameError, UsageError
 
@@ -156,7 +155,9 @@ def chosen(study: "Study", trial: str) -> "Trial":
     """
     trials = study.trials()
     if trial == "best":
-        winner = best(trials, study.spec.metric.direction)
+        from lrsearch import gather
+
+        winner = gather.winner(study)
         if winner is None:
             raise NothingFeasibleError(
                 f"no trial of the study '{study.spec.name}' was trained through: there is no best one"

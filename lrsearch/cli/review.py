@@ -45,6 +45,7 @@ def trials(
     """Print all trials of a study."""
     with opened(storage) as database:
         from lrsearch.analysis.range_test import findings
+        from lrsearch.gather import confirmed
         from lrsearch.report import range_words, tables
         from lrsearch.store import range_tests
         from lrsearch.store import study as studies
@@ -53,12 +54,12 @@ def trials(
         found = studies.get(database, study)
         rows, refused = found.trials(*Role), found.refused()
         if as_json or output == "json":
-            print_json(tables.trials_json(rows, found.spec, refused, range_tests.of(found)))
+            print_json(tables.trials_json(rows, found.spec, refused, range_tests.of(found), confirmed(found)))
         elif output == "csv":
             print(tables.trials_csv(rows, refused), end="")
         else:
             console = stdout()
-            console.print(tables.trials_table(rows, found.spec, refused))
+            console.print(tables.trials_table(rows, found.spec, refused, confirmed(found)))
             if swept := findings(range_tests.of(found)):
                 console.print(*("", *map(range_words.line, swept)), sep="\n", markup=False)
     return EXIT_OK
@@ -69,6 +70,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
     with opened(storage) as database:
         from lrsearch.gather import confirmed
         from lrsearch.report import answer
+        from lrsearch.store import at_work
         from lrsearch.store import study as studies
 
         found = studies.get(database, study)
@@ -80,6 +82,7 @@ def best(study: StudyArgument = None, storage: StorageOption = DEFAULT_STORAGE, 
             tools=tools(),
             storage_option=storage_option(storage),
             confirmed=confirmed(found),
+            converged=at_work.converged(found),
         )
         if as_json:
             print_json(result.to_json())
@@ -159,6 +162,7 @@ class _Seen:
     refused: "list[Refused]"
     swept_seconds: float
     confirmation: "Confirmation | None"
+    converged: str
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
@@ -191,7 +195,7 @@ def _look(study: "Study") -> _Seen:
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
     swept = sum(one.seconds for one in range_tests.of(study))
-    return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study))
+    return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study), at_work.converged(study))
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

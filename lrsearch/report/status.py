@@ -13,6 +13,7 @@ from lrsearch.analysis.ranking import best
 from lrsearch.report import study_words, words
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.strategy.view import ENOUGH
 from lrsearch.text import counted
 from lrsearch.trial import Reason, Refused, State, Trial
 
@@ -55,6 +56,7 @@ def status_json(
     refused: Sequence[Refused] = (),
     swept_seconds: float = 0.0,
     confirmation: Confirmation | None = None,
+    converged: str = "",
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -68,6 +70,7 @@ def status_json(
         refused: what people enqueued outside the space; it counts as failed, not towards ``max_failures``.
         swept_seconds: what its range tests took, which counts in the hours of the budget.
         confirmation: what was confirmed so far; None where nothing was asked for, or its search goes on.
+        converged: with the numbers that the search converged, as a clause; empty where it did not.
     """
     winner = best(trials, spec.metric.direction)
     counts = _counts(trials, refused)
@@ -79,6 +82,7 @@ def status_json(
         "objective": {"metric": spec.objective.metric, "direction": spec.metric.direction},
         "budget": budget.model_dump(mode="json"),
         "stopped": stopped,
+        "converged": converged or None,
         "crowded": crowded,
         "finished": sum(t.state.counts for t in trials),
         "counts": {state.value: counts[state] for state in State},
@@ -127,6 +131,7 @@ def status_table(
     refused: Sequence[Refused] = (),
     swept_seconds: float = 0.0,
     confirmation: Confirmation | None = None,
+    converged: str = "",
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -136,11 +141,11 @@ def status_table(
     grid.add_row("study", Text(f"{spec.name}: {about}"))
     grid.add_row("objective", f"{spec.metric.best_words} on the validation images after the last epoch")
     grid.add_row("budget", _budget(trials, budget, swept_seconds))
-    if stopped is not None:
-        how = {"now": "its trials under way are kept and released", "enough": "the search has converged"}.get(
-            stopped, "its trials under way are finished"
-        )
-        name = shlex.quote(spec.name)
+    name = shlex.quote(spec.name)
+    if stopped == ENOUGH:
+        grid.add_row("stopped", Text(f"the search {converged}; `lrsearch extend {name}` goes on"))
+    elif stopped is not None:
+        how = "its trials under way are kept and released" if stopped == "now" else "its trials under way are finished"
         grid.add_row("stopped", Text(f"{how}; `lrsearch run {name}` or `lrsearch extend {name}` goes on"))
     grid.add_row("trials", counts_words(_counts(trials, refused), sum(t.interrupted for t in trials)))
     winner = best(trials, spec.metric.direction)
@@ -295,6 +300,8 @@ def _confirmed(found: Confirmation) -> str:
     """Say how far a confirmation is."""
     done = f"{counted(found.n_trainings, 'training')} with fresh seeds"
     if found.is_decided:
-        return f"{done}; `lrsearch confirm` says what they came to"
+        winner = None if found.winner is None else found.settings[found.winner].trial
+        who = "your own setting" if winner is None else f"trial {winner}"
+        return f"{done}: {who} is the best (`lrsearch confirm` says how surely)"
     n = sum(one.in_race for one in found.settings)
     return f"{done}, {n} of {counted(len(found.settings), 'setting')} may still be the best"

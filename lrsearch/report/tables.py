@@ -11,8 +11,8 @@ from rich import box
 from rich.text import Text
 
 from lrsearch import domain
-from lrsearch.analysis.answer import shown_metrics
-from lrsearch.analysis.ranking import best
+from lrsearch.analysis.answer import shown_metrics, winner_of
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.domain import Domain
 from lrsearch.report import study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
@@ -79,13 +79,19 @@ class StudyRow(Protocol):
         """The name of the original, of a copy that another program made."""
 
 
-def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Refused] = ()) -> FittedTable:
+def trials_table(
+    trials: Sequence[Trial],
+    spec: StudySpec,
+    refused: Sequence[Refused] = (),
+    confirmed: Confirmation | None = None,
+) -> FittedTable:
     """Return the trials by number; accuracy and loss are those of the last epoch, the best trial has a star.
 
     Args:
         trials: those that were started.
         spec: their study.
         refused: those that a person enqueued outside the space.
+        confirmed: what was confirmed with fresh seeds: its winner has the star.
     """
     # One space between columns: ten of them fit into 80.
     table = FittedTable("--format csv has all", box=box.SIMPLE_HEAD, show_edge=False, padding=0, header_style="bold")
@@ -109,7 +115,7 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
-    winner, n = best(trials, spec.metric.direction), spec.facts.n_validation
+    winner, n = winner_of(_of_search(trials), spec, confirmed), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
             cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again + repeats)
@@ -135,6 +141,10 @@ def trials_table(trials: Sequence[Trial], spec: StudySpec, refused: Sequence[Ref
     return table
 
 
+def _of_search(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.role == Role.SEARCH]
+
+
 def _repeated(trial: Trial) -> str:
     """Return the number of the trial that one repeats with a fresh seed."""
     if trial.role != Role.CONFIRM:
@@ -152,9 +162,10 @@ def trials_json(
     spec: StudySpec,
     refused: Sequence[Refused] = (),
     range_tests: Sequence[RangeTest] = (),
+    confirmed: Confirmation | None = None,
 ) -> dict[str, Any]:
-    """Return the trials with their epochs as JSON; range tests stand apart."""
-    winner = best(trials, spec.metric.direction)
+    """Return the trials with their epochs as JSON; range tests stand apart. See ``trials_table``."""
+    winner = winner_of(_of_search(trials), spec, confirmed)
     about = {"study": spec.name, "objective": {"metric": spec.objective.metric, "direction": spec.metric.direction}}
     rows = [nested(trial) for trial in trials]
     out = {"schema": TRIALS_SCHEMA, **about, "best": winner.number if winner else None, "trials": rows}
