@@ -10,6 +10,7 @@ from lrsearch.analysis.range_bounds import Narrowing
 from lrsearch.analysis.range_test import Finding, findings, read
 from lrsearch.domain import high_end, low_end
 from lrsearch.errors import UsageError
+from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import lease, portfolio, range_tests, space
@@ -143,7 +144,7 @@ def resumed(spec: StudySpec, place: Place) -> StudySpec | None:
                 f"the study '{spec.name}' in {place} was filed without a range test, and a filed study keeps its "
                 f"space: leave --range-test out to go on with it, or add a --name to start a study of its own"
             )
-        return range_bounds.as_filed(spec, study.spec)
+        return as_filed(spec, study.spec)
 
 
 def narrowed(spec: StudySpec, made: Sequence[RangeTest]) -> tuple[StudySpec, tuple[Narrowing, ...]]:

@@ -19,7 +19,6 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.trial import OptimizerName, RangeTest
 
 FIRST = 10
@@ -198,31 +197,3 @@ def outward(rate: float, *, up: bool) -> float:
     digits = rate / 10.0**exponent
     whole = math.ceil(digits - 1e-9) if up else math.floor(digits + 1e-9)
     return float(f"{whole}e{exponent}")
-
-
-def narrowed(domain: Domain, bounds: Suggestion) -> Domain | None:
-    """Return what is left of a domain of learning rates between the bounds; None where that is nothing.
-
-    What is left is never wider: a range keeps its scale and its grid, a choice loses values, one value is or is not in.
-
-    >>> narrowed(Range(1e-3, 3.0, log=True), Suggestion(0.02, 0.5))
-    Range(low=0.02, high=0.5, log=True, step=None, integer=False)
-    >>> narrowed(Choice((0.01, 0.1, 1.0)), Suggestion(0.02, 0.5))
-    Fixed(value=0.1)
-    >>> narrowed(Fixed(1.0), Suggestion(0.02, 0.5)) is None
-    True
-    """
-    match domain:
-        case Fixed(value=only):
-            return domain if bounds.low <= float(only) <= bounds.high else None
-        case Choice(values=values):
-            left = tuple(value for value in values if bounds.low <= float(value) <= bounds.high)
-            return None if not left else Fixed(left[0]) if len(left) == 1 else Choice(left)
-        case Range(low=low, high=high, log=log, step=step):
-            least, most = max(low, bounds.low), min(high, bounds.high)
-            if step is not None:
-                first, last = math.ceil((least - low) / step - 1e-9), math.floor((most - low) / step + 1e-9)
-                least, most = (float(f"{low + k * step:.12g}") for k in (first, last))
-            if least == most and contains(domain, least):
-                return Fixed(least)
-            return Range(least, most, log, step) if least < most else None

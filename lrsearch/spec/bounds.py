@@ -194,7 +194,7 @@ def extended_space(
         name: extended(fields["peak_lr"], tried.get(name, ()), maximize=maximize)
         for name, fields in space.optimizers.items()
     }
-    return _with_rates(space, domains)
+    return with_rates(space, domains)
 
 
 def space_that_holds(space: SearchSpace, rates: Mapping[OptimizerName, Iterable[float]]) -> SearchSpace:
@@ -204,7 +204,7 @@ def space_that_holds(space: SearchSpace, rates: Mapping[OptimizerName, Iterable[
         for name, found in rates.items()
         if name in space.optimizers
     }
-    return _with_rates(space, domains)
+    return with_rates(space, domains)
 
 
 def _that_holds(domain: Domain, rates: Sequence[float]) -> Domain:
@@ -213,7 +213,8 @@ def _that_holds(domain: Domain, rates: Sequence[float]) -> Domain:
     return Range(min(domain.low, *rates), max(domain.high, *rates), log=domain.log)
 
 
-def _with_rates(space: SearchSpace, domains: Mapping[OptimizerName, Domain]) -> SearchSpace:
+def with_rates(space: SearchSpace, domains: Mapping[OptimizerName, Domain]) -> SearchSpace:
+    """Return the space with these learning rates of some of its optimizers; itself where they are its own."""
     known = space.optimizers
     changed = {name: domain for name, domain in domains.items() if domain != known[name]["peak_lr"]}
     if not changed:
