@@ -210,7 +210,12 @@ def test_run_narrows_the_search_files_the_sweeps_and_goes_on_with_both(lrsearch:
     # Without the test the study is another one, and its name is taken.
     other = lrsearch("run", "--trials", "3", "--epochs", "2", "--set", "space.optimizer=sgd")
     assert other.code == 2
-    assert "space.optimizer.sgd.peak_lr" in one_line(other)
+    assert "space.optimizer.sgd.peak_lr is " in one_line(other)
+    assert "A range test has narrowed it: add --range-test to go on with it, or --name digits-2 to" in one_line(other)
+    # The way out is named only where it is one.
+    far = lrsearch("run", "--trials", "3", "--epochs", "2", "--set", "space.optimizer.sgd.peak_lr=1e-4")
+    assert far.code == 2
+    assert "Its trials cannot be compared with these: add --name digits-2" in one_line(far)
 
 
 def test_a_study_that_was_filed_without_a_test_keeps_its_space(lrsearch: InProcess) -> None:

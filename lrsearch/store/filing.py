@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 
 from lrsearch.errors import IdentityError, UsageError
+from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.study import BudgetSpec, StudySpec, differences
 from lrsearch.store import budget as budgets
 from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, range_tests, tables
@@ -63,9 +64,12 @@ def check_identity(study: Study, spec: StudySpec) -> None:
     if not changed or study.database.read(lambda connection: _came_to_nothing(connection, study)):
         return
     free = _free_name(study.name, study_names(study.database.place))
+    why = "Its trials cannot be compared with these: add"
+    if range_tests.of(study) and not _changed(study, as_filed(spec, study.spec)):
+        why = "A range test has narrowed it: add --range-test to go on with it, or"
     raise IdentityError(
         f"the study '{study.spec.name}' in {study.database.place} is another one: {changed}. "
-        f"Its trials cannot be compared with these: add --name {free} to start a study of its own"
+        f"{why} --name {free} to start a study of its own"
     )
 
 
