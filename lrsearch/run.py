@@ -218,6 +218,7 @@ def filed(
     artifacts: str | None = None,
     explicit_budget: bool = False,
     explicit_workers: bool = False,
+    only_confirm: bool = False,
     doing: Doing = _silently,
 ) -> Iterator[Session]:
     """File a study, or find it again, with its images loaded; what cannot be run is refused before that.
@@ -229,6 +230,7 @@ def filed(
         artifacts: the artifact store that is asked for; None: that of the study, or the default.
         explicit_budget: whether the budget was asked for, and is not only the file's.
         explicit_workers: likewise of the settings of the workers.
+        only_confirm: whether nothing is searched.
         doing: shows what is being done.
 
     Raises:
@@ -241,7 +243,12 @@ def filed(
         spec = spec.fitted(engine.facts)
         filing.check(spec, place)
     study = filing.file_study(
-        spec, place, explicit_budget=explicit_budget, explicit_workers=explicit_workers, artifacts=artifacts
+        spec,
+        place,
+        explicit_budget=explicit_budget,
+        explicit_workers=explicit_workers,
+        artifacts=artifacts,
+        only_confirm=only_confirm,
     )
     with closing(study.database):
         yield Session(study, engine, filing.artifacts_of(study, artifacts), share_cores=here.threads is None)

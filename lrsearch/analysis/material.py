@@ -61,6 +61,8 @@ class Material:
     """Importance over complete trials only."""
     confirmation: Confirmation | None = None
     """What was confirmed with fresh seeds; None where nothing was asked for."""
+    converged: str = ""
+    """With the numbers that the search converged, as a clause; empty where it did not."""
     range_tests: tuple[RangeTest, ...] = ()
     """Sweeps that were made before it was filed."""
     read_at: datetime | None = None

@@ -32,21 +32,25 @@ def extend(
         raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
     with opened(storage, to_read=False) as database:
         from lrsearch.spec.study import BudgetSpec
+        from lrsearch.store import at_work
         from lrsearch.store import study as studies
+        from lrsearch.strategy.view import ENOUGH
 
         found = studies.get(database, study)
-        stands = found.budget()
+        stands, has_converged = found.budget(), at_work.stopped(found) == ENOUGH
         new = BudgetSpec(
             trials=stands.trials if trials is None else int(_more("--trials", trials, stands.trials, whole=True)),
             hours=stands.hours if hours is None else _more("--hours", hours, stands.hours, whole=False),
             max_failures=stands.max_failures,
-            stop=stands.stop,
+            # Who wants more of a search that has converged wants all of it.
+            stop=None if has_converged else stands.stop,
         )
         found.set_budget(new)
         found.stop(None)
         parts = [counted(new.trials, "trial")] if new.trials is not None else []
         parts += [f"{new.hours:g} h of training"] if new.hours is not None else []
-        print(f"the budget of '{found.spec.name}' is now {' and '.join(parts)}")
+        whole = ", and is used up although the search converged" if has_converged else ""
+        print(f"the budget of '{found.spec.name}' is now {' and '.join(parts)}{whole}")
     return EXIT_OK
 
 

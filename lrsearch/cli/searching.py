@@ -79,6 +79,7 @@ def file(asked: Asked) -> "Study":
         explicit_budget=asked.explicit_budget,
         explicit_workers=asked.explicit_workers,
         artifacts=asked.artifacts,
+        only_confirm=asked.only_confirm,
     )
 
 
@@ -141,6 +142,7 @@ def search(asked: Asked) -> int:
                         artifacts=asked.artifacts,
                         explicit_budget=asked.explicit_budget,
                         explicit_workers=asked.explicit_workers,
+                        only_confirm=asked.only_confirm,
                         doing=doing,
                     )
                 )
@@ -298,6 +300,7 @@ def _confirmed(study: "Study", *, as_json: bool) -> int:
 def _answer(study: "Study", asked: Asked) -> int:
     from lrsearch.gather import confirmed
     from lrsearch.report import answer
+    from lrsearch.store import at_work
 
     if asked.only_confirm:
         return _confirmed(study, as_json=asked.as_json)
@@ -311,6 +314,7 @@ def _answer(study: "Study", asked: Asked) -> int:
         tools=tools(),
         storage_option=asked.storage_option,
         confirmed=confirmed(study),
+        converged=at_work.converged(study),
     )
     if asked.as_json:
         print_json(found.to_json())

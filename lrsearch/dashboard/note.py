@@ -19,7 +19,12 @@ SYMBOLS: dict[State, str] = {State.COMPLETE: "circle", State.PRUNED: "triangle-d
 def markdown(material: Material, report_url: str) -> str:
     """Return the answer of the study as it stands."""
     found = answer.build(
-        material.trials, material.spec, material.place, budget=material.budget, confirmed=material.confirmation
+        material.trials,
+        material.spec,
+        material.place,
+        budget=material.budget,
+        confirmed=material.confirmation,
+        converged=material.converged,
     )
     parts = [f"**{found.headline}**", "\n".join(f"- {name}: {value}" for name, value in found.facts.items())]
     if found.against_baseline:

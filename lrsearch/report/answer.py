@@ -39,6 +39,8 @@ class Answer:
 
     found: Findings
     next_steps: tuple[Step, ...]
+    converged: str = ""
+    """With the numbers that the search converged, as a clause; empty where it did not."""
 
     @property
     def spec(self) -> StudySpec:
@@ -142,6 +144,8 @@ class Answer:
         across = [f"Results are compared across {'; and '.join(found)}."] if found else []
         if warned := study_words.warning(self.spec):
             across.append(f"{warned[0].upper()}{warned[1:]}.")
+        if self.converged:
+            across.append(f"The search {self.converged}.")
         if self.spec.loop is not None:
             flattered = "The best of many scores is flattered by chance: judge it on images of your own test set."
             return [said, *across, flattered]
@@ -273,6 +277,7 @@ def build(
     tools: str = "",
     storage_option: str | None = None,
     confirmed: Confirmation | None = None,
+    converged: str = "",
 ) -> Answer:
     """Return the answer of a study as it stands.
 
@@ -286,6 +291,7 @@ def build(
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.
         confirmed: what was confirmed with fresh seeds.
+        converged: with the numbers that the search converged, as a clause; empty where it did not.
     """
     found = find(trials, spec, confirmed)
     steps = next_steps(
@@ -298,7 +304,7 @@ def build(
         storage_words(place, storage_option),
         confirmed=found.confirmation is not None,
     )
-    return Answer(found, steps)
+    return Answer(found, steps, converged)
 
 
 def _headline(answer: Answer) -> list[RenderableType]:

@@ -70,6 +70,7 @@ def _answer(material: Material) -> Answer:
         budget=material.budget,
         run_command=extend,
         confirmed=material.confirmation,
+        converged=material.converged,
     )
     steps: list[Step] = []
     for step in said.next_steps:

@@ -8,10 +8,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from lrsearch import cores
-from lrsearch.store import budget, lease, tables
+from lrsearch.store import budget, lease, slots, tables
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
 from lrsearch.store.tables import now
+from lrsearch.strategy import stop
+from lrsearch.strategy.view import ENOUGH
 from lrsearch.text import counted, shown
 
 
@@ -107,8 +109,25 @@ def crowded(database: Database) -> str | None:
 
 
 def stopped(study: Study) -> str | None:
-    """Return how a person asked the study to stop, ``drain`` or ``now``, or None."""
+    """Return how a person asked the study to stop, ``drain`` or ``now``; ``enough``: its search converged; or None."""
     return study.database.read(lambda connection: budget.stopped(connection, study.id))
+
+
+def converged(study: Study) -> str:
+    """Return with the numbers that the search of a study converged, as ``stop.said`` has it; empty where it did not.
+
+    Nothing has been tried since, so that the numbers are those of the decision.
+    """
+
+    def work(connection: sa.Connection) -> str:
+        row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == study.id)).first()
+        if row is None or row.stopped != ENOUGH:
+            return ""
+        left = stop.left_of(budget.standing(connection, study.id, row))
+        found = stop.outlook(slots.results(connection, study), left, study.spec)
+        return "" if found is None else stop.said(found, study.spec)
+
+    return study.database.read(work)
 
 
 def _has_died(row: Any) -> bool:

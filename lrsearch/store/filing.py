@@ -23,6 +23,7 @@ from lrsearch.store.places import Place
 from lrsearch.store.storage import PATIENCE_SECONDS, Database
 from lrsearch.store.study import Study, find
 from lrsearch.store.tables import now
+from lrsearch.strategy.view import ENOUGH
 from lrsearch.trial import RangeTest, State
 from lrsearch.version import __version__
 
@@ -204,12 +205,14 @@ def file_study(
     explicit_workers: bool = False,
     artifacts: str | None = None,
     sweeps: Sequence[RangeTest] = (),
+    only_confirm: bool = False,
 ) -> Study:
     """Return the study, made if there is none of that name yet, its budget brought up to date; it may go on again.
 
     A budget that was asked for holds; otherwise the one that stands is kept, or raised to that of the study file.
     Settings of the workers that were asked for hold for those that start from now on. The range tests ``sweeps`` are
-    kept with a study that is made.
+    kept with a study that is made. A search that has converged goes on unless its budget is asked once more to end so;
+    with ``only_confirm`` nothing is searched, and it stays as it is.
     """
     with ExitStack() as on_error:
         database = on_error.enter_context(closing(Database(place, PATIENCE_SECONDS)))
@@ -217,18 +220,20 @@ def file_study(
         study = create(database, spec, None if artifacts is None else _anywhere(artifacts), sweeps)
         studies.check_version(study)
         stands, asked = study.budget(), spec.budget
+        has_converged = study.database.read(lambda c: budgets.stopped(c, study.id)) == ENOUGH
         if not explicit_budget:
             asked = BudgetSpec(
                 trials=_larger(stands.trials, asked.trials),
                 hours=_larger(stands.hours, asked.hours),
                 max_failures=max(stands.max_failures, asked.max_failures),
-                stop=asked.stop or stands.stop,
+                stop=asked.stop or (None if has_converged else stands.stop),
             )
         if asked != stands:
             study.set_budget(asked)
         if explicit_workers and study.spec.workers != spec.workers:
             study = study.with_workers(spec.workers)
-        study.stop(None)
+        if not (only_confirm and has_converged):
+            study.stop(None)
         on_error.pop_all()
     return study
 

@@ -135,8 +135,13 @@ def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Seq
         found,
         enqueued=enqueued,
         n_first=len(_first(connection, study)) if initial else 0,
-        results=tuple(connection.scalars(_RESULTS, {"study": study.id})) if standing.budget.stop else (),
+        results=results(connection, study) if standing.budget.stop else (),
     )
+
+
+def results(connection: sa.Connection, study: Study) -> tuple[float | None, ...]:
+    """Return the values of the finished trials of the search in the order of the budget; None: pruned or diverged."""
+    return tuple(connection.scalars(_RESULTS, {"study": study.id}))
 
 
 def _first(connection: sa.Connection, study: Study) -> list[int]:

@@ -1,7 +1,7 @@
 """When to stop: what the rest of a budget can be expected to gain, against what noise alone would show.
 
 The rule looks at nothing but the values of the finished trials in the order of the budget, so that every worker comes
-to the same decision from the same rows. See docs/decisions/0042.
+to the same decision from the same rows. docs/benchmarks.md, "Does a study stop in time?", has what it costs.
 """
 
 import math
