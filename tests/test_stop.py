@@ -2,21 +2,25 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
-from conftest import FakeEngine, claims_of, make_spec, measured, on_both, working
+from command_line import InProcess
+from conftest import FakeEngine, claims_of, make_spec, measured, on_both, url_of, working
 from test_strategy import view as bare_view
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec import file as study_file
 from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import filing
+from lrsearch.store import at_work, filing
 from lrsearch.store import study as studies
 from lrsearch.store.storage import Database
 from lrsearch.strategy.stop import LEAST_FINISHED, Outlook, enough, left_of, outlook, said
 from lrsearch.strategy.strategy import what_next
 from lrsearch.strategy.view import ENOUGH, Begin, FreeSlot, Settle, SlotState, Standing, View
 from lrsearch.trial import EpochMetrics, TrialConfig
+
+pytest_plugins = ["command_line"]
 
 SPEC = make_spec()
 """The digits: 200 validation images."""
@@ -75,7 +79,8 @@ def test_a_pruned_trial_counts_as_one_that_does_not_come_near() -> None:
 
 def test_equal_values_do_not_end_the_arithmetic() -> None:
     flat = found([0.98] * 40)
-    assert (flat.best, flat.scatter) == (0.98, pytest.approx(0.0025)), "half a step of 200 images"
+    assert flat.best == 0.98
+    assert flat.scatter == pytest.approx(0.0025), "half a step of 200 images"
     assert outlook([0.5] * 40, 60, LOSS) == Outlook(40, 60, 0.5, 0.0, 0.0, 0.0, None)
 
 
@@ -174,6 +179,66 @@ def test_a_study_ends_when_it_has_converged_and_goes_on_when_it_is_extended(data
     assert isinstance(last, SearchEnded)
     assert last.reason == EndReason.BUDGET_TRIALS
     assert len(studies.get(database, "probe").trials()) == n + 2
+
+
+ASKED = make_spec(budget={"trials": 60, "stop": "converged"})
+
+
+def ended(database: Database) -> SearchEnded:
+    """Work on the study until it ends."""
+    *_, end = working(claims_of(studies.get(database, "probe")), FakeEngine(plateau))
+    assert isinstance(end, SearchEnded)
+    return end
+
+
+@on_both
+def test_the_same_numbers_are_said_afterwards_until_the_search_goes_on(database: Database) -> None:
+    study = filing.create(database, ASKED)
+    assert at_work.converged(study) == ""
+    end = ended(database)
+    assert end.message == at_work.converged(study)
+    study.stop(None)
+    assert at_work.converged(study) == "", "it may go on"
+
+
+@pytest.mark.parametrize(
+    ("stop", "reason"),
+    [
+        ("converged", EndReason.CONVERGED),
+        (None, EndReason.BUDGET_TRIALS),  # who leaves it out wants the rest
+    ],
+)
+def test_filed_again_a_converged_search_goes_on_unless_it_is_asked_to_end(
+    stop: str | None, reason: EndReason, database: Database
+) -> None:
+    filing.create(database, ASKED)
+    ended(database)
+    again = make_spec(budget={"trials": 60, "stop": stop})
+    filing.file_study(again, database.place, explicit_budget=False).database.close()
+    assert ended(database).reason == reason
+
+
+def test_to_confirm_it_a_search_that_converged_stays_over(database: Database) -> None:
+    study = filing.create(database, ASKED)
+    ended(database)
+    with closing(filing.file_study(ASKED, database.place, explicit_budget=False, only_confirm=True).database):
+        assert not study.is_open()
+        assert at_work.converged(study)
+
+
+def test_the_answer_and_the_status_repeat_why_and_extend_uses_all_that_is_left(
+    database: Database, lrsearch: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LRSEARCH_STORAGE", url_of(database.place))
+    filing.create(database, ASKED)
+    said = ended(database).message
+    assert f"The search {said}." in lrsearch("best", "--json").document["how_sure"]
+    assert lrsearch("status", "--json").document["converged"] == said
+    assert "the search converged after" in lrsearch("status").out
+    assert "is now 61 trials, and is used up although the search converged" in lrsearch("extend", "--trials", "+1").out
+    assert "although" not in lrsearch("extend", "--trials", "+1").out, "it goes on already"
+    assert ended(database).reason == EndReason.BUDGET_TRIALS
+    assert lrsearch("status", "--json").document["converged"] is None
 
 
 def test_a_study_that_says_nothing_is_filed_as_before() -> None:
