@@ -376,6 +376,10 @@ class Refused:
     """Why, in a sentence."""
 
 
+N_START = 10
+"""Updates of a sweep whose mean loss is that of its start: they come before a learning rate that moves much."""
+
+
 @dataclass(frozen=True, slots=True)
 class RangeTest:
     """One sweep: a short training whose learning rate rises exponentially, with the loss of every update."""
@@ -395,3 +399,9 @@ class RangeTest:
     device: str = ""
     versions: str = ""
     started_at: datetime | None = None
+
+    @property
+    def start(self) -> float:
+        """Loss before anything is learned [nats/example]; may be infinite or not a number."""
+        first = self.losses[:N_START]
+        return sum(first) / len(first)

@@ -3,6 +3,7 @@
 import tomllib
 from contextlib import closing
 from datetime import UTC, datetime
+from inspect import signature
 from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from conftest import make_spec
 from own_loops import LOOP
 
 from lrsearch.analysis.range_test import findings
+from lrsearch.cli import find as cli_find
 from lrsearch.domain import Choice, Range
+from lrsearch.find import SweepPlan
 from lrsearch.report.range_words import CAUTION
 from lrsearch.report.text_file import write
 from lrsearch.spec import file as study_file
@@ -77,6 +80,10 @@ def test_without_a_confident_suggestion_it_says_why(lrsearch: InProcess) -> None
     assert told.code == 0, told.err
     with closing(opened()) as database:
         assert peak_lr(studies.get(database, "digits").spec.to_plain()) == sgd["peak_lr"]["before"]
+
+
+def test_the_option_has_the_seeds_of_a_plan() -> None:
+    assert signature(cli_find.find).parameters["seeds"].default == SweepPlan().n_seeds
 
 
 def test_apply_writes_bounds_and_keeps_comments(lrsearch: InProcess) -> None:

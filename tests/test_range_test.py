@@ -1,5 +1,6 @@
 """What sweeps show, on curves whose three rates are planted; and sweeps of real trainings."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,8 @@ from lrsearch import find, worker
 from lrsearch.analysis import range_bounds
 from lrsearch.analysis.range_test import DESCENT, Finding, Suggestion, findings, outward, read, smoothed
 from lrsearch.domain import Choice, Domain, Fixed, Range, high_end, low_end
+from lrsearch.report import range_drawing
+from lrsearch.report.range_figure import range_figures
 from lrsearch.spec.narrowing import as_filed, narrowed
 from lrsearch.spec.study import StudySpec
 from lrsearch.training.range_test import EXPLODED, rising, sweep
@@ -93,6 +96,7 @@ FLAT = tuple(START for _ in RATES)
             id="no number from the first update on",
         ),
         pytest.param(several(noise=2.0), "fell clearly in", id="noise"),
+        pytest.param(several()[:2], "2 sweeps cannot tell how far seeds differ", id="too few seeds"),
         pytest.param(several(falls=1e-5), "fell clearly in", id="has fallen before the sweep begins"),
         pytest.param(several(climbs=1e9), "has not climbed back at 30", id="never climbs"),
         pytest.param(several(falls=0.5, climbs=0.6), "less than an octave", id="nothing between"),
@@ -114,6 +118,19 @@ def test_a_sweep_that_falls_at_once_bounds_nothing_from_below() -> None:
     (found,) = findings(steep)
     assert found.suggestion is None
     assert "the loss falls from the first updates on: rates below 0.00312 may be useful too" in found.why_none
+
+
+def test_a_seed_that_begins_with_no_number_does_not_hide_the_others() -> None:
+    sweeps = [*several(), replace(planted(seed=5), losses=(math.nan,) * 20, rates=RATES[:20])]
+    (found,) = findings(sweeps)
+    title, *lines = range_drawing.drawing(found, sweeps, 80)
+    assert "loss against learning rate" in title.plain
+    assert len(lines) > range_drawing.ROWS
+    top = range_figures(sweeps)[0].layout["yaxis"]["range"][1]
+    assert START < top < 1.5 * START
+    (nothing,) = range_drawing.drawing(findings(sweeps[-1:])[0], sweeps[-1:], 80)
+    assert "no numbers from the first update on" in nothing.plain
+    json.dumps(range_figures(sweeps[-1:])[0].data, allow_nan=False)
 
 
 def test_optimizers_are_judged_apart_and_costs_added_up() -> None:

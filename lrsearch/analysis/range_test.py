@@ -19,10 +19,9 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
-from lrsearch.trial import OptimizerName, RangeTest
+from lrsearch.text import counted
+from lrsearch.trial import N_START, OptimizerName, RangeTest
 
-FIRST = 10
-"""Updates whose mean loss is that of the start, at rates that move nothing yet."""
 DESCENT = 0.85
 """Part of the descent that has been made at the lowest useful rate."""
 AT_ONCE = 0.25
@@ -115,17 +114,17 @@ def per_octave(rates: Sequence[float]) -> int:
 def read(sweep: RangeTest) -> SweepReading:
     """Return what one sweep shows."""
     nothing = SweepReading(None, None, None, learned=False)
-    if len(sweep.losses) <= FIRST:
+    if len(sweep.losses) <= N_START:
         return nothing
     losses, octave = smoothed(sweep.rates, sweep.losses), per_octave(sweep.rates)
-    start, least = float(np.mean(sweep.losses[:FIRST])), int(np.argmin(losses))
+    start, least = sweep.start, int(np.argmin(losses))
     descent = start - float(losses[least])
     rough = np.abs(np.diff(np.asarray(sweep.losses[: least + 1])))
     scatter = float(np.median(rough)) / math.sqrt(2) / 0.6745 if len(rough) else math.inf
     if not (math.isfinite(start) and descent > max(LEAST_DESCENT * start, NOISE * scatter)):
         return nothing
     made = int(np.argmax(losses <= start - DESCENT * descent))
-    begins = float(losses[0] - losses[FIRST]) < AT_ONCE * descent
+    begins = float(losses[0] - losses[N_START]) < AT_ONCE * descent
     falls = losses[: least + 1 - octave] - losses[octave : least + 1]
     steepest = None if not len(falls) else sweep.rates[int(np.argmax(falls)) + octave // 2]
     kept = np.flatnonzero(losses < start - LOST * descent)
@@ -167,14 +166,16 @@ def _why_none(
     sweeps: Sequence[RangeTest], readings: Sequence[SweepReading], low: Spread | None, edge: Spread | None
 ) -> str:
     """Return why nothing is bounded by these sweeps, or nothing."""
-    enough, n = min(LEAST_SEEDS, len(readings)), len(readings)
+    n = len(readings)
+    if n < LEAST_SEEDS:
+        return f"{counted(n, 'sweep')} cannot tell how far seeds differ: a suggestion takes {LEAST_SEEDS} or more"
     begins, ends = min(sweep.rates[0] for sweep in sweeps), max(sweep.rates[-1] for sweep in sweeps)
     learned = sum(reading.learned for reading in readings)
-    if learned < enough:
+    if learned < LEAST_SEEDS:
         return f"the loss fell clearly in {learned} of {n} sweeps only: too few updates, or too little to learn in them"
-    if low is None or low.n < enough:
+    if low is None or low.n < LEAST_SEEDS:
         return f"the loss falls from the first updates on: rates below {begins:.3g} may be useful too"
-    if edge is None or edge.n < enough:
+    if edge is None or edge.n < LEAST_SEEDS:
         return f"the loss has not climbed back at {ends:.3g}: no rate up to there is known to be too high"
     for what, spread in (("the lowest useful rate", low), ("the edge of divergence", edge)):
         if math.log2(spread.high / spread.low) > DISAGREE_OCTAVES:

@@ -56,7 +56,9 @@ def find(
     model: ModelOption = None,
     weights: WeightsOption = None,
     settings: SetOption = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Sweeps of each optimizer.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=100, help="Sweeps of each optimizer; fewer than 3 suggest nothing.")
+    ] = 5,
     batch_size: Annotated[
         int | None,
         typer.Option("--batch-size", min=1, help="[examples]; that of the study that is nearest to 64 if not given."),
@@ -88,11 +90,10 @@ def find(
     where = place(storage)
     named_study = str(apply) if study is None and apply is not None else study
     spec = named.resolved(named_study, overrides, options, where)
-    from lrsearch.find import SweepPlan
-
     quiet_optuna()
-    spec, sweeps = made(spec, SweepPlan(seeds, batch_size), device, threads, data_dir)
     from lrsearch import find as range_test
+
+    spec, sweeps = made(spec, range_test.SweepPlan(seeds, batch_size), device, threads, data_dir)
     from lrsearch.analysis.range_test import findings
 
     found = findings(sweeps)

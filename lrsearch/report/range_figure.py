@@ -1,15 +1,12 @@
 """The sweeps of a range test as a chart of the report: a line for each seed, the three rates, what is suggested."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from lrsearch.analysis.range_test import FIRST, Finding, findings, smoothed
+from lrsearch.analysis.range_test import Finding, findings, smoothed
 from lrsearch.report import words
 from lrsearch.report.figure import Figure, short
-from lrsearch.report.range_drawing import CEILING
+from lrsearch.report.range_drawing import ceiling
 from lrsearch.report.range_words import CAUTION, NAMES, sentence, spread
 from lrsearch.trial import RangeTest
 
@@ -26,8 +23,6 @@ def range_figures(sweeps: Sequence[RangeTest]) -> tuple[Figure, ...]:
 
 def range_figure(finding: Finding, sweeps: Sequence[RangeTest]) -> Figure:
     """Return the chart of one optimizer's sweeps."""
-    starts = [float(np.mean(sweep.losses[:FIRST])) for sweep in sweeps]
-    ceiling = CEILING * max((start for start in starts if math.isfinite(start)), default=1.0)
     return Figure(
         key=f"{KEY}{finding.name}",
         title=f"Range test of {finding.name}",
@@ -35,7 +30,7 @@ def range_figure(finding: Finding, sweeps: Sequence[RangeTest]) -> Figure:
         data=tuple(_line(sweep) for sweep in sweeps),
         layout={
             "xaxis": {"title": {"text": "learning rate"}, "type": "log", "ticks": "outside"},
-            "yaxis": {"title": {"text": "training loss"}, "range": [0, short(ceiling)]},
+            "yaxis": {"title": {"text": "training loss"}, "range": [0, short(ceiling(sweeps) or 1.0)]},
             "shapes": _shapes(finding),
         },
         n_marks=len(sweeps),

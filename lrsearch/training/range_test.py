@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from lrsearch.training.serial import SerialEngine
-from lrsearch.trial import RangeTest, TrialConfig
+from lrsearch.trial import N_START, RangeTest, TrialConfig
 
-FIRST = 10
-"""Updates whose mean loss is that of the start: they come before a learning rate that moves much."""
 EXPLODED = 4.0
 """Times the loss of the start above which a whole block is beyond all that is of interest; so much is Lightning's
 ``early_stop_threshold`` too, of single updates."""
@@ -43,8 +41,8 @@ def sweep(engine: SerialEngine, config: TrialConfig, rates: Sequence[float]) -> 
     losses: list[float] = []
     for block in engine.start(config).losses_at(rates):
         losses += block
-        start = sum(losses[:FIRST]) / len(losses[:FIRST])
-        if not all(map(math.isfinite, block)) or min(block) > EXPLODED * start:
+        first = losses[:N_START]
+        if not all(map(math.isfinite, block)) or min(block) > EXPLODED * sum(first) / len(first):
             break
     return RangeTest(
         optimizer=config.optimizer.name,
