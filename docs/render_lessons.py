@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK
+from lrsearch.report.chart import sparkline
+
 PAGE = Path(__file__).resolve().parent / "lessons.md"
 HEAD = """<!-- made by docs/render_lessons.py: change that one -->
 
@@ -77,21 +80,21 @@ LESSONS = (
         "the training: diverged is a result, not a crash. At a thousandth of it the same network learns.",
     ),
     Lesson(
-        "Half, and the loss jumps",
-        "Somewhat too high does not explode: the loss jumps up and down and never settles.",
+        "Somewhat too high, and the loss jumps",
+        "A rate need not explode to be too high: the loss jumps up and down and never settles.",
         (Training("sgd-0.3", "sgd lr=0.3 constant"), Training("sgd-0.05", "sgd lr=0.05 constant")),
         "Nothing has diverged, so that a program that looks for numbers that are none sees nothing; the loss tells.",
     ),
     Lesson(
         "A tenth with Adam",
-        "Adam adapts its steps, so that 0.1, harmless with SGD, seems a safe choice. Its good rates are far smaller.",
+        "Adam adapts its steps, so that 0.1, a common choice with SGD, seems a safe choice. Its good rates are far smaller.",
         (
             Training("adam-0.1", "adam lr=0.1 constant"),
             Training("adam-0.001", "adam lr=0.001 constant"),
             Training("sgd-0.1", "sgd lr=0.1 constant"),
         ),
         "A learning rate means nothing without its optimizer: a tenth with Adam wrecks what a thousandth learns, and a "
-        "tenth with SGD learns too.",
+        "tenth with SGD learns, though it bounces.",
     ),
     Lesson(
         "A rate that never moves the loss",
@@ -119,8 +122,8 @@ LESSONS = (
             Training("adam-3e-3", "adam lr=3e-3 constant"),
             Training("adam-5e-2", "adam lr=5e-2 constant"),
         ),
-        "Over four decades its accuracy goes from poor to good and back. It is wider than SGD's good range, and it has "
-        "edges on both sides.",
+        "From a hundred-thousandth to a twentieth its accuracy goes from poor to good and back: Adam's good range, too, "
+        "has edges on both sides.",
     ),
 )
 
@@ -129,8 +132,10 @@ def trained(training: Training, folder: Path) -> dict[str, Any]:
     """Train it in a folder; return what `lrsearch show 0 NAME --json` says."""
     program = [sys.executable, "-m", *training.command, "--storage", "lessons.db", "--quiet"]
     env = os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}
-    # Exit code 2 says that nothing was trained through, which is what some lessons are about.
-    subprocess.run(program, cwd=folder, env=env, capture_output=True, check=False)  # noqa: S603 - our own program
+    run = subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    # That nothing was trained through is what some lessons are about.
+    if run.returncode not in (EXIT_OK, EXIT_NOTHING_FEASIBLE):
+        raise SystemExit(run.stderr)
     show = [sys.executable, "-m", "lrsearch", "show", "0", training.name, "--storage", "lessons.db", "--json"]
     done = subprocess.run(show, cwd=folder, env=env, capture_output=True, text=True, check=False)  # noqa: S603 - likewise
     if done.returncode:
@@ -145,8 +150,6 @@ def losses(shown: dict[str, Any]) -> list[float]:
 
 
 def _row(training: Training, shown: dict[str, Any]) -> str:
-    from lrsearch.report.chart import sparkline
-
     trial, rows = shown["trial"], shown["trial"]["metrics"]
     curve = sparkline(losses(shown), 24) or "ended in its first epoch"
     last = rows[-1] if rows else None

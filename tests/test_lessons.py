@@ -4,6 +4,7 @@ import importlib.util
 import math
 import statistics
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from conftest import make_spec
 
 from lrsearch import worker
 from lrsearch.analysis.trial_diagnosis import Condition, TrialDiagnosis, diagnose_trial
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.portfolio import any_setting
 from lrsearch.training.serial import SerialEngine
 from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
@@ -32,21 +34,22 @@ def render_lessons() -> ModuleType:
 
 
 @cache
-def engine() -> SerialEngine:
-    made = worker.build_engine(make_spec(), device_name="cpu", threads=1, data_dir=Path(), progress=False)
+def study(label_smoothing: float) -> tuple[SerialEngine, StudySpec]:
+    spec = make_spec(augment={"label_smoothing": label_smoothing} if label_smoothing else {})
+    made = worker.build_engine(spec, device_name="cpu", threads=1, data_dir=Path(), progress=False)
     assert isinstance(made, SerialEngine)
-    return made
+    return made, spec
 
 
 @cache
-def trained(text: str, epochs: int = 10) -> tuple[Trial, TrialDiagnosis]:
+def trained(text: str, epochs: int = 10, label_smoothing: float = 0) -> tuple[Trial, TrialDiagnosis]:
     """Train a setting as the command of the page does; return the trial and what is said of it."""
-    rate = {"low": 1e-10, "high": 100, "log": True}
-    spec = make_spec(epochs=epochs, space={"optimizer": {text.split(maxsplit=1)[0]: {"peak_lr": rate}}})
+    engine, spec = study(label_smoothing)
     config = any_setting("--baseline", f"{text} warmup=0 batch=64", spec)
+    config = replace(config, epochs=epochs)
     rows: list[EpochMetrics] = []
     outcome = None
-    for told in engine().start(config).epochs():
+    for told in engine.start(config).epochs():
         if isinstance(told, Divergence):
             outcome = Outcome(State.DIVERGED, told.reason, None, len(rows), told.step, told.lr)
         elif isinstance(told, EpochMetrics):

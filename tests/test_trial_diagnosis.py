@@ -14,9 +14,12 @@ from trials_by_hand import config, epoch, spec, trial
 
 from lrsearch.analysis.trial_diagnosis import Condition, diagnose_trial
 from lrsearch.report import trace
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
 
-CHANCE, GUESS = 0.1, math.log(10)
+LOOP = StudySpec.model_validate({"name": "mine", "loop": {"name": "loop.py:train", "n_train": 1000}})
+"""Of whose losses nobody knows what a guess comes to."""
+SMOOTHED = spec(augment={"label_smoothing": 0.3})
 
 
 def curve(
@@ -89,6 +92,43 @@ def test_a_curve_is_called_what_it_is_with_the_rate_to_try_next(
     assert found.next_lr == (None if times is None else pytest.approx(0.1 * times))
 
 
+@pytest.mark.parametrize(
+    ("made", "study", "condition"),
+    [
+        # It may have learned nearly all there is in its first epoch: too slow, plateaued and healthy are guesses.
+        (curve([0.3, 0.27, 0.25, 0.23, 0.21, 0.19]), LOOP, Condition.UNKNOWN),
+        (curve([2.0, 0.9, *flat(0.6, 8)]), LOOP, Condition.UNKNOWN),
+        (curve([0.3, 0.295, 0.295]), LOOP, Condition.UNKNOWN),
+        (curve([1.0, 0.6, 4.0, 1.2, 1.0, 0.9]), LOOP, Condition.UNSTABLE),
+        (curve(LEARNED), LOOP, Condition.HEALTHY),
+        # A smoothed label leaves no training loss low: it stands at 1.2 because it cannot fall further.
+        (curve([1.79, 1.35, *flat(1.22, 8)], [0.5, 0.48, *flat(0.45, 8)]), SMOOTHED, Condition.HEALTHY),
+        (curve(SLOW), SMOOTHED, Condition.TOO_SLOW),
+        (curve([1.7, 1.6, *flat(1.65, 8)], [0.9, 0.8, 1.0, 0.7, 0.9, 0.7, 0.9, 1.0, 1.0, 1.0]), SMOOTHED, "unknown"),
+    ],
+)
+def test_what_is_not_known_of_a_loss_is_not_claimed(made: Trial, study: StudySpec, condition: str) -> None:
+    found = diagnose_trial(made, study)
+    assert found.condition == condition, found.sentence
+    assert study is not LOOP or "guess" not in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ([1.2, 0.5, 0.3, 0.2], [0.5, 0.0, 0.5, 0.6]),
+        ([0.0, 1.0, 2.0], None),
+        ([2.2, 0.0, 1.9, 1.8, 1.7], None),
+        ([0.0] * 4, None),
+    ],
+)
+@pytest.mark.parametrize("study", [spec(), SMOOTHED, LOOP])
+def test_a_loss_of_0_divides_nothing(train: list[float], val: list[float] | None, study: StudySpec) -> None:
+    rising = [0.01 * 2**i for i in range(len(train))]
+    for made in (curve(train, val), curve(train, val, lrs=rising)):
+        assert diagnose_trial(made, study).sentence.endswith(".")
+
+
 def test_a_diverged_trial_is_called_so_whatever_its_epochs_say() -> None:
     late = trial(0, State.DIVERGED, [0.5, 0.7, 0.9], lr=0.1)
     for made, times in ((late, 3), (replace(late, metrics=()), 10)):
@@ -113,13 +153,14 @@ number = st.floats(0, 1e9) | st.just(math.inf) | st.just(math.nan)
 @given(
     st.lists(st.tuples(number, number, st.floats(0, 1) | st.just(math.nan), st.floats(1e-12, 10)), max_size=12),
     st.sampled_from(State),
+    st.sampled_from([spec(), SMOOTHED, LOOP]),
 )
 def test_any_curve_has_a_diagnosis_and_no_diverged_one_is_called_healthy(
-    rows: list[tuple[float, float, float, float]], state: State
+    rows: list[tuple[float, float, float, float]], state: State, study: StudySpec
 ) -> None:
     metrics = tuple(epoch(i + 1, t, v, a, lr=lr) for i, (t, v, a, lr) in enumerate(rows))
     outcome = None if state == State.RUNNING else Outcome(state, Reason.NOT_FINITE, None, len(rows))
-    found = diagnose_trial(Trial(0, config(0.1), state, outcome, metrics), spec())
+    found = diagnose_trial(Trial(0, config(0.1), state, outcome, metrics), study)
     assert found.sentence.endswith(".")
     assert found.next_lr is None or 0 < found.next_lr < math.inf
     if state == State.DIVERGED or any(math.isinf(row.train_loss) for row in metrics):
@@ -146,3 +187,10 @@ def test_show_says_it_in_words_and_in_json() -> None:
 )
 def test_trainings_that_were_made_to_go_that_way_are_called_so(setting: str, condition: Condition) -> None:
     assert trained(setting)[1].condition == condition
+
+
+def test_a_training_on_smoothed_labels_that_learned_is_not_called_plateaued() -> None:
+    trial, said = trained("sgd lr=0.05 cosine", 20, label_smoothing=0.3)
+    assert trial.metrics[-1].val_accuracy > 0.95
+    assert trial.metrics[-1].train_loss > 1
+    assert said.condition == Condition.HEALTHY, said.sentence

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from lrsearch.spec.bounds import HIGHEST, LOWEST
 from lrsearch.spec.study import StudySpec
+from lrsearch.text import counted
 from lrsearch.trial import EpochMetrics, Reason, State, Trial
 
 FEWEST = 3
@@ -94,43 +95,61 @@ class TrialDiagnosis:
 
 def diagnose_trial(trial: Trial, spec: StudySpec) -> TrialDiagnosis:
     """Return how a trial went; a running one as it stands."""
-    counts = spec.facts.validation_counts
-    n_classes = len(spec.facts.classes)
-    chance = max(counts) / sum(counts) if counts and sum(counts) else 1 / n_classes if n_classes else 0.0
-    return judge(trial, chance, n_classes)
-
-
-def judge(trial: Trial, chance: float, n_classes: int) -> TrialDiagnosis:
-    """Return the same, of ``n_classes`` of which the largest makes up the part ``chance``; 0: nobody knows."""
     reason = None if trial.outcome is None else trial.outcome.reason
     if reason == Reason.OVERFLOWING:
         said = "Gradients left the range of fp16, which says nothing of the learning rate: train in bf16 or fp32."
         return TrialDiagnosis(Condition.UNKNOWN, said, None)
-    peak, rows = trial.config.optimizer.peak_lr, trial.metrics
+    rows = trial.metrics
     if trial.state == State.DIVERGED or any(math.isinf(row.train_loss) for row in rows):
         return _diverged(trial)
     told = [row for row in rows if math.isfinite(row.train_loss) and math.isfinite(row.val_loss)]
     if not told or len(told) < len(rows):
-        what = "no epoch was completed" if not rows else "it tells no losses, or not of every epoch"
-        return TrialDiagnosis(Condition.UNKNOWN, f"Nothing can be said: {what}.", None)
-    guess = math.log(n_classes) if n_classes > 1 else told[0].train_loss
+        return _unknown("no epoch was completed" if not rows else "it tells no losses, or not of every epoch")
     if min(min(row.train_loss, row.val_loss) for row in told) < 0:
-        said = "Nothing can be said: its losses fall below 0, so that nobody knows how low a loss is."
-        return TrialDiagnosis(Condition.UNKNOWN, said, None)
-    seen = _Course(trial, told, guess, chance)
-    for rule in (_at_chance, _unstable, _overfitting, _plateaued, _too_slow):
+        return _unknown("its losses fall below 0, so that nobody knows how low a loss is")
+    return _judged(_course(trial, told, spec), mixed=spec.augment is not None and bool(spec.augment.of_the_loss))
+
+
+def _unknown(why: str) -> TrialDiagnosis:
+    return TrialDiagnosis(Condition.UNKNOWN, f"Nothing can be said: {why}.", None)
+
+
+def _course(trial: Trial, rows: Sequence[EpochMetrics], spec: StudySpec) -> "_Course":
+    counts, n_classes = spec.facts.validation_counts, len(spec.facts.classes)
+    chance = max(counts) / sum(counts) if counts and sum(counts) else 1 / n_classes if n_classes else 0.0
+    if n_classes > 1 and spec.model.loss is None:
+        return _Course(trial, rows, math.log(n_classes), "a guess's", chance)
+    return _Course(trial, rows, rows[0].train_loss, "that of the first epoch", chance, of_known_scale=False)
+
+
+def _judged(seen: "_Course", *, mixed: bool) -> TrialDiagnosis:
+    """Return how a course went; ``mixed``: images have more than one class, so that no training loss is low."""
+    for rule in (_at_chance, _unstable, _overfitting):
         found = rule(seen)
         if found is not None:
             return found
-    if len(told) < FEWEST:
-        said = f"Too early to say: {len(told)} of {_epochs(trial.config.epochs)}."
+    plain = seen
+    if mixed:
+        of_one_class = [replace(row, train_loss=row.val_loss) for row in seen.rows]
+        plain = replace(seen, rows=of_one_class, name="validation loss")
+    found = (None if mixed else _plateaued(seen)) or _too_slow(plain)
+    if found is None and len(seen.rows) < FEWEST:
+        said = f"Too early to say: {len(seen.rows)} of {counted(seen.trial.config.epochs, 'epoch')}."
         return TrialDiagnosis(Condition.UNKNOWN, said, None)
-    if told[-1].train_loss > LITTLE * guess:
-        return _too_little(seen)
-    best = min(told, key=lambda row: row.val_loss)
-    how = "without bouncing" if _bouncing(told, seen) is None else "and settled after it had bounced"
-    said = f"Healthy: the validation loss fell to {best.val_loss:.3g} {how}; keep lr {_lr(peak)}."
-    return TrialDiagnosis(Condition.HEALTHY, said, peak)
+    if found is None and plain.last.train_loss > LITTLE * seen.guess:
+        found = _too_little(plain)
+    if found is not None and not seen.of_known_scale:
+        return _unknown("its loss does not bounce, and nobody knows how low one of its kind can fall")
+    if found is None and mixed and _bouncing(plain.rows, plain) is not None:
+        return _unknown("its validation loss bounces, and a training loss of images with several classes does not")
+    return found or _healthy(seen)
+
+
+def _healthy(seen: "_Course") -> TrialDiagnosis:
+    best = min(seen.rows, key=lambda row: row.val_loss)
+    how = "without bouncing" if _bouncing(seen.rows, seen) is None else "and settled after it had bounced"
+    said = f"Healthy: the validation loss fell to {best.val_loss:.3g} {how}; keep lr {_lr(seen.peak)}."
+    return TrialDiagnosis(Condition.HEALTHY, said, seen.peak)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +157,15 @@ class _Course:
     trial: Trial
     rows: Sequence[EpochMetrics]
     guess: float
-    """The loss of a guess [nats/example]."""
+    """The loss of a guess [nats/example]; of a loss of unknown scale that of the first epoch."""
+    whose_guess: str
+    """The same in words, as what a loss is so many times of."""
     chance: float
+    """The accuracy of a guess [0..1]; 0: nobody knows."""
+    of_known_scale: bool = True
+    """Whether it is known what a guess comes to: not of a person's own loss, nor in a loop of theirs."""
+    name: str = "training loss"
+    """What ``train_loss`` of the rows is."""
 
     @property
     def peak(self) -> float:
@@ -180,7 +206,7 @@ def _at_chance(seen: _Course) -> TrialDiagnosis | None:
     if abs(moved) > 2 * UNMOVED * guess:
         return None  # it moves, and is judged by how fast
     rate = _clipped(seen.peak * 100)
-    why = f"the loss has not moved from {rows[0].train_loss:.3g} in {_epochs(len(rows))}"
+    why = f"the loss has not moved from {rows[0].train_loss:.3g} in {counted(len(rows), 'epoch')}"
     return TrialDiagnosis(
         Condition.AT_CHANCE, f"{said}: {why}, so that the learning rate is too low; try lr {_lr(rate)}.", rate
     )
@@ -212,8 +238,10 @@ def _exploded(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | N
         return None
     if at_first and (len(rows) < 2 or rows[1].train_loss > CAME_BACK * worst.train_loss):
         return None  # bad initial weights, and a rate that does not move them
-    times = worst.train_loss / seen.guess
-    what = f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times a guess's"
+    times = worst.train_loss / max(seen.guess, TINY)
+    what = (
+        f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times {seen.whose_guess}"
+    )
     return _too_high(seen, what, 10 if times >= EXPLODED else 3)
 
 
@@ -225,7 +253,7 @@ def _bounced(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | No
     ]
     if len(jumps) < max(2.0, BOUNCES * (len(rows) - 1)) and max(jumps, default=0.0) < BIG_BOUNCE:
         return None
-    what = f"the training loss rose in {len(jumps)} of {_epochs(len(rows))}, once by {100 * max(jumps):.0f} %"
+    what = f"the training loss rose in {len(jumps)} of {counted(len(rows), 'epoch')}, once by {100 * max(jumps):.0f} %"
     return _too_high(seen, what, 3)
 
 
@@ -275,10 +303,11 @@ def _overfitting(seen: _Course) -> TrialDiagnosis | None:
         return None
     if lowest == 0:
         return _bouncing(rows, seen)  # nothing is learned too well in one epoch
+    what = f"the validation loss rose from {low.val_loss:.2g} in epoch {low.epoch} to {last.val_loss:.2g}"
+    do = f"train for {counted(low.epoch, 'epoch')}, or with more weight decay, augmentation or images"
     said = (
-        f"Overfitting: the validation loss is {100 * (last.val_loss / low.val_loss - 1):.0f} % above that of epoch "
-        f"{low.epoch}, while the training loss fell to {last.train_loss:.2g}; train for {_epochs(low.epoch)}, or with "
-        f"more weight decay, augmentation or images. The learning rate is not to blame: keep {_lr(seen.peak)}."
+        f"Overfitting: {what}, while the training loss fell to {last.train_loss:.2g}; {do}. The learning rate is not "
+        f"to blame: keep {_lr(seen.peak)}."
     )
     return TrialDiagnosis(Condition.OVERFITTING, said, seen.peak)
 
@@ -297,16 +326,16 @@ def _too_slow(seen: _Course) -> TrialDiagnosis | None:
     if fell <= 0 or late < (SLOW if len(rows) >= seen.trial.config.epochs else SLOW_SO_FAR) * fell:
         return None
     begun = rows[: max(len(rows) // 2, 1)]
-    apart = math.exp(float(np.mean([math.log(max(row.val_loss, TINY) / row.train_loss) for row in begun])))
+    apart = math.exp(float(np.mean([math.log(max(row.val_loss, TINY) / max(row.train_loss, TINY)) for row in begun])))
     if apart > APART:
         what = (
-            f"the training loss was still at {losses[-1]:.3g} when it ended, and the validation loss {apart:.2g} times "
+            f"the {seen.name} was still at {losses[-1]:.3g} when it ended, and the validation loss {apart:.2g} times "
             "as high from the start: the steps are too large, not too small"
         )
         return _too_high(seen, what, 3)
     rate = _clipped(seen.peak * (10 if late > SLOW_SO_FAR * fell else 3))
     said = (
-        f"Too slow: the training loss was still falling when it ended, at {losses[-1]:.3g} (a guess has "
+        f"Too slow: the {seen.name} was still falling when it ended, at {losses[-1]:.3g} (a guess has "
         f"{seen.guess:.3g}); the learning rate is too low, try lr {_lr(rate)}."
     )
     return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
@@ -326,7 +355,7 @@ def _plateaued(seen: _Course) -> TrialDiagnosis | None:
         return None
     if min(row.val_loss for row in tail) < (1 - STILL) * min(row.val_loss for row in rows[:-n]):
         return None
-    what = f"the training loss has stood at {late:.3g} for {_epochs(n)}"
+    what = f"the training loss has stood at {late:.3g} for {counted(n, 'epoch')}"
     if tail[0].lr < ANNEALED * seen.peak:
         rate = _clipped(seen.peak * 3)
         do = f"the learning rate was small too early: let it fall later, or try lr {_lr(rate)}"
@@ -342,7 +371,7 @@ def _plateaued(seen: _Course) -> TrialDiagnosis | None:
 def _too_little(seen: _Course) -> TrialDiagnosis:
     """Tell, of a training that has hardly learned anything, whether its steps were too large or too small."""
     worst, last = max(max(row.train_loss, row.val_loss) for row in seen.rows), seen.last
-    what = f"the training loss is {last.train_loss:.3g} at the end (a guess has {seen.guess:.3g})"
+    what = f"the {seen.name} is {last.train_loss:.3g} at the end (a guess has {seen.guess:.3g})"
     if worst > EXPLODED_AT_FIRST * seen.guess:
         return _too_high(seen, f"{what}, and was {worst:.3g} before", 10)
     rate = _clipped(seen.peak * 10)
@@ -356,7 +385,3 @@ def _clipped(rate: float) -> float:
 
 def _lr(rate: float) -> str:
     return f"{rate:.3g}"
-
-
-def _epochs(n: int) -> str:
-    return "1 epoch" if n == 1 else f"{n} epochs"
