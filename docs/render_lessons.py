@@ -87,7 +87,7 @@ LESSONS = (
     ),
     Lesson(
         "A tenth with Adam",
-        "Adam adapts its steps, so that 0.1, a common choice with SGD, seems a safe choice. Its good rates are far smaller.",
+        "Adam adapts its steps, so that 0.1, a common choice with SGD, seems safe. Its good rates are far smaller.",
         (
             Training("adam-0.1", "adam lr=0.1 constant"),
             Training("adam-0.001", "adam lr=0.001 constant"),
@@ -122,8 +122,8 @@ LESSONS = (
             Training("adam-3e-3", "adam lr=3e-3 constant"),
             Training("adam-5e-2", "adam lr=5e-2 constant"),
         ),
-        "From a hundred-thousandth to a twentieth its accuracy goes from poor to good and back: Adam's good range, too, "
-        "has edges on both sides.",
+        "From a hundred-thousandth to a twentieth its accuracy goes from poor to good and back: the good range of Adam "
+        "has edges on both sides, too.",
     ),
 )
 

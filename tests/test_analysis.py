@@ -16,7 +16,7 @@ from lrsearch.analysis.diagnosis import OptimizerDiagnosis, diagnose, sentences
 from lrsearch.analysis.edges import edge
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.precision import accuracy_error, tolerance
-from lrsearch.analysis.safe_interval import ZoneKind
+from lrsearch.analysis.safe_interval import Zone, ZoneKind
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.spec import file as study_file
 from lrsearch.spec.bounds import touched
@@ -285,6 +285,13 @@ def test_with_too_few_trials_no_interval_is_claimed(trials: list[Trial], said: s
     found = one(made)
     assert found.safe.low is None
     assert said in sentences(found)
+
+
+def test_a_zone_whose_trials_ended_well_is_not_said_to_hold_none_that_did() -> None:
+    found = one(TYPICAL)
+    zone = Zone(ZoneKind.UNSTABLE, 0.5, 1.0, n=2, n_good=2, n_short=0, n_pruned=0, n_diverged=0)
+    said = sentences(replace(found, safe=replace(found.safe, zones=(zone,))))
+    assert "Unstable from lr 0.5, by the trials around: of 2 trials there none ended badly." in said
 
 
 def test_where_everything_diverged_the_space_lies_too_high() -> None:

@@ -9,12 +9,13 @@ import pytest
 from conftest import BEST_LR, ONE_SHAPE, FakeEngine, claims_of, learning, make_spec, working
 from hypothesis import given
 from hypothesis import strategies as st
+from trials_by_hand import trial
 
 from lrsearch.analysis.diagnosis import diagnose, sentences
 from lrsearch.domain import Choice, Domain, Fixed, Range
 from lrsearch.errors import StudyFileError
 from lrsearch.spec import bounds
-from lrsearch.spec.bounds import HIGHEST, LOWEST, Tried, extended, open_sides
+from lrsearch.spec.bounds import HIGHEST, LOWEST, Tried, extended, open_sides, widened
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store.importance import importances
@@ -62,6 +63,19 @@ def test_of_a_loss_the_lowest_is_the_best() -> None:
 @pytest.mark.parametrize("domain", [Fixed(0.9), Choice((0.1, 0.9)), Range(0.1, 0.9, step=0.1)])
 def test_only_a_range_that_is_no_grid_moves(domain: Domain) -> None:
     assert extended(domain, RISING, maximize=True) == domain
+
+
+@pytest.mark.parametrize("rates", [[0.01, 0.1, 1.0], {"low": 0.1, "high": 1.0, "step": 0.1}])
+def test_a_list_or_a_grid_is_not_said_to_be_widened_by_the_next_trials(rates: Any) -> None:
+    spec = make_spec(space={"optimizer": {"sgd": {"peak_lr": rates}}, "auto_extend": True})
+    rising = ((0.1, 0.5), (0.2, 0.6), (0.3, 0.7), (0.4, 0.8), (1.0, 0.9))
+    (found,) = diagnose([trial(i, lr=lr, accuracy=value) for i, (lr, value) in enumerate(rising)], spec)
+    assert "widen it, as a study of its own" in sentences(found)[-1]
+    assert not found.widens
+
+
+def test_a_list_moves_no_further_than_a_learning_rate_may_be() -> None:
+    assert widened(Choice((1e5, 9e5)), "upper") == Choice((1e5, 9e5, HIGHEST))
 
 
 @given(

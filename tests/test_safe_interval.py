@@ -172,6 +172,16 @@ def test_the_axis_tells_the_zones_by_characters_alone() -> None:
     assert f"{found.safe.low:.3g}" in rates
 
 
+@pytest.mark.parametrize(
+    ("rates", "why"),
+    [([0.1] * 6, "one learning rate was"), ([0.1 + i / 1000 for i in range(6)], "learning rates within 0.25 octaves")],
+)
+def test_rates_that_hardly_differ_are_not_called_good_and_bad(rates: list[float], why: str) -> None:
+    found = of(tried(*((lr, GOOD) for lr in rates)))
+    assert found.low is None
+    assert found.why_none.startswith(f"only {why}")
+
+
 def test_without_an_interval_there_is_no_axis() -> None:
     (found,) = diagnose(tried((0.1, 0.9)), spec(space={"optimizer": "sgd"}))
     assert plain_axis(found) == ""

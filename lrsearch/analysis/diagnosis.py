@@ -9,7 +9,7 @@ from lrsearch.analysis.edges import Edge, edge, tried
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best, once
 from lrsearch.analysis.safe_interval import SafeInterval, Zone, ZoneKind, safe_interval
-from lrsearch.spec.bounds import Side, open_sides, space_that_holds
+from lrsearch.spec.bounds import Side, moves, open_sides, space_that_holds
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import OptimizerName, Reason, State, Trial
@@ -42,7 +42,7 @@ class OptimizerDiagnosis:
     widened: bool
     """Whether the search moved an edge of its space by itself."""
     widens: bool
-    """Whether it does so: ``space.auto_extend``."""
+    """Whether it does so: ``space.auto_extend``, and its range is neither a list nor a grid."""
 
     @property
     def n_finished(self) -> int:
@@ -82,7 +82,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
         tried_high=max(rates, default=None),
         edges=_edges(seen_by, name, sides),
         widened=space is not spec.space,
-        widens=bool(spec.space.auto_extend),
+        widens=bool(spec.space.auto_extend) and domain is not None and moves(domain),
     )
 
 
@@ -146,7 +146,9 @@ def _said_zone(zone: Zone) -> str:
         return f"{where}: {_every(zone.n)} fell short{pruned}."
     parts = [f"{zone.n_diverged} diverged"] if zone.n_diverged else []
     parts += [f"{zone.n_short} fell short{pruned}"] if zone.n_short else []
-    return f"{where}: of {counted(zone.n, 'trial')} {' and '.join(parts) or 'none ended well'}."
+    if not parts:
+        return f"{where}, by the trials around: of {counted(zone.n, 'trial')} there none ended badly."
+    return f"{where}: of {counted(zone.n, 'trial')} {' and '.join(parts)}."
 
 
 def _of(n: int, whole: int) -> str:

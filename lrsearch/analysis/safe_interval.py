@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best
 from lrsearch.families import FAMILIES
+from lrsearch.spec.bounds import ENOUGH_COMPLETE, ENOUGH_FINISHED
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import State, Trial
 
@@ -38,10 +39,6 @@ CERTAINTY_ABOVE = 0.75
 OUTSIDE = 0.75
 """Of being beyond an edge, at least, in the zones that are called too low and unstable."""
 
-ENOUGH_FINISHED = 5
-"""Complete, pruned and diverged trials of an optimizer below which nothing is claimed about it."""
-ENOUGH_COMPLETE = 2
-"""Complete ones likewise."""
 ENOUGH_GOOD = 3
 """Trials close enough to the best, that among them, below which there is no interval."""
 
@@ -162,6 +159,10 @@ def safe_interval(trials: Sequence[Trial], spec: StudySpec) -> SafeInterval:
     for what, (n, needed) in have.items():
         if n < needed:
             return _none(seen, f"{n} {what}, {needed} are needed", distance, floor)
+    if seen.x[-1] - seen.x[0] < NARROWEST:
+        several = f"learning rates within {NARROWEST:g} octaves were"
+        which = "one learning rate was" if seen.x[-1] == seen.x[0] else several
+        return _none(seen, f"only {which} tried", distance, floor)
     return _found(seen, top, distance, floor)
 
 
@@ -277,8 +278,6 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
     diverging = _diverging(seen, moved, at)
     above_middle = np.arange(len(at)) > np.argmax(between)
     inside = (between >= np.where(above_middle, CERTAINTY_ABOVE, CERTAINTY_BELOW)) & (diverging <= PROBABILITY)
-    if not inside.any():
-        return _none(seen, "good and bad learning rates lie too close together", distance, floor)
     begin, end = _longest(inside)
     low, high = float(at[begin]), float(at[end])
     if high - low < NARROWEST:
@@ -375,7 +374,9 @@ def _sigmoid(z: Floats) -> Floats:
 
 
 def _longest(inside: NDArray[np.bool_]) -> tuple[int, int]:
-    """Return the first and the last index of the longest run of true values; there is one."""
+    """Return the first and the last index of the longest run of true values; 0 and 0 where there is none."""
+    if not inside.any():
+        return 0, 0
     edges = np.flatnonzero(np.diff(np.concatenate(([False], inside, [False])).astype(np.int8)))
     begins, ends = edges[::2], edges[1::2] - 1
     index = int(np.argmax(ends - begins))

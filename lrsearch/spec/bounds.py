@@ -6,7 +6,7 @@ All of it is a function of the trials that have ended, so that every worker that
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeGuard, TypeVar
 
 from pydantic import BaseModel
 
@@ -26,8 +26,9 @@ LOWEST = 1e-30
 """One below it moves no weight of float32."""
 
 ENOUGH_FINISHED = 5
-"""Complete, pruned and diverged trials of an optimizer below which its range is not called too narrow."""
+"""Complete, pruned and diverged trials of an optimizer below which nothing is said of its range."""
 ENOUGH_COMPLETE = 2
+"""Complete ones likewise."""
 ENOUGH_DIVERGED = 2
 """Trials, all of them diverged, from which on the range is said to begin too high."""
 
@@ -145,7 +146,8 @@ def widened(domain: Domain, side: Side) -> Domain:
         case Choice(values=values):
             rates = sorted(float(v) for v in values)
             ratio = min(rates[1] / rates[0] if side == "lower" else rates[-1] / rates[-2], WIDER)
-            return Choice(tuple([rates[0] / ratio, *rates] if side == "lower" else [*rates, rates[-1] * ratio]))
+            beyond = rates[0] / ratio if side == "lower" else min(rates[-1] * ratio, HIGHEST)
+            return Choice((beyond, *rates) if side == "lower" else (*rates, beyond))
         case Range(low=low, high=high, log=log, step=step):
             if log:
                 low, high = (low / WIDER, high) if side == "lower" else (low, min(high * WIDER, HIGHEST))
@@ -158,18 +160,25 @@ def widened(domain: Domain, side: Side) -> Domain:
             return Range(low, high, log=log, step=step)
 
 
+def moves(domain: Domain) -> TypeGuard[Range]:
+    """Whether the edges of a domain may move within a study: those of a range that is not a grid.
+
+    It alone may differ between two trials of a study of Optuna.
+    """
+    return isinstance(domain, Range) and domain.step is None
+
+
 def extended(domain: Domain, tried: Sequence[Tried], *, maximize: bool) -> Domain:
     """Return the range of learning rates as the trials that have ended, in that order, have widened it.
 
     After every one of them an edge at which the best lies moves outwards, never beyond ``LOWEST`` and ``HIGHEST``, and
-    none moves back. Of those that all diverged every fifth moves the lower edge. Only a range that is not a grid moves,
-    because it alone may differ between two trials of a study of Optuna.
+    none moves back. Of those that all diverged every fifth moves the lower edge.
 
     >>> rows = [Tried(0.9, 0.5 + lr, diverged=False) for lr in (0.1, 0.2, 0.3, 0.2, 0.1)]
     >>> extended(Range(1e-3, 1.0, log=True), rows, maximize=True).high
     10.0
     """
-    if not isinstance(domain, Range) or domain.step is not None:
+    if not moves(domain):
         return domain
     wide, walk = domain, _EdgeWalk(maximize=maximize)
     for one in tried:
@@ -208,7 +217,7 @@ def space_that_holds(space: SearchSpace, rates: Mapping[OptimizerName, Iterable[
 
 
 def _that_holds(domain: Domain, rates: Sequence[float]) -> Domain:
-    if not rates or not isinstance(domain, Range) or domain.step is not None:
+    if not rates or not moves(domain):
         return domain
     return Range(min(domain.low, *rates), max(domain.high, *rates), log=domain.log)
 
