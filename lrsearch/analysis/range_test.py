@@ -19,6 +19,7 @@ from statistics import median
 import numpy as np
 import numpy.typing as npt
 
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.text import counted
 from lrsearch.trial import N_START, OptimizerName, RangeTest
 
@@ -185,6 +186,8 @@ def _why_none(
             f"the loss climbs back where it has just fallen, from {edge.value:.3g} on: there is less than an octave "
             f"between the lowest useful rate and the edge of divergence"
         )
+    if not OPTIMIZERS[sweeps[0].optimizer].sweep_finds_edge:
+        return f"whole trainings with {sweeps[0].optimizer} bear rates at which its sweeps have lost their descent"
     return ""
 
 

@@ -39,6 +39,10 @@ class Optimizer:
     decay_in_gradient: bool = False
     """Whether weight decay passes through a division by the gradient's size, so that it moves weights without one."""
 
+    sweep_finds_edge: bool = True
+    """Whether whole trainings fail where a sweep of the learning rate loses its descent, within a factor of 3, so that
+    a search may be bounded there. Source: docs/benchmarks.md."""
+
     @property
     def defaults(self) -> dict[str, float | bool]:
         """What PyTorch takes when it is not told, the learning rate apart."""
@@ -124,6 +128,7 @@ OPTIMIZERS: Final = Records(
         starts=(Start(7, 1e-3, "cosine"),),
         colour="#cc79a7",
         decay_in_gradient=True,
+        sweep_finds_edge=False,
     ),
 )
 """In the order in which they are listed."""
