@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BEST_LR, ONE_SHAPE, FakeEngine, claims_of, learning, make_spec, working
+from command_line import InProcess
+from conftest import BEST_LR, ONE_SHAPE, FakeEngine, claims_of, learning, make_spec, plain_optuna, working
 from hypothesis import given
 from hypothesis import strategies as st
 from trials_by_hand import trial
@@ -23,6 +24,8 @@ from lrsearch.store.places import SqliteFile
 from lrsearch.store.proposals import Proposals
 from lrsearch.store.storage import Database
 from lrsearch.trial import State, Trial
+
+pytest_plugins = ["command_line"]
 
 SPACE = Range(1e-3, 1.0, log=True)
 
@@ -146,6 +149,27 @@ def test_a_worker_that_comes_later_draws_as_one_that_saw_it_all(tmp_path: Path) 
     assert [t.config for t in whole] == [t.config for t in parts if t.outcome is not None]
 
 
+def test_a_person_may_enqueue_what_the_search_has_widened_to_and_another_program_stands_in_nobodys_way(
+    lrsearch: InProcess, tmp_path: Path
+) -> None:
+    spec = narrow(auto_extend=True)
+    with closing(Database(SqliteFile(tmp_path / "a.db"))) as database:
+        study = filing.create(database, spec)
+        with plain_optuna(study) as plain:
+            plain.ask()  # a trial without parameters
+            plain.enqueue_trial({"peak_lr_sgd": BEST_LR})
+            list(working(claims_of(study), FakeEngine(learning)))
+            assert [one.params for one in study.refused()] == [{"peak_lr_sgd": BEST_LR}], "it was not in the space yet"
+            study.set_budget(study.budget().model_copy(update={"trials": 27}))
+            plain.enqueue_trial({"peak_lr_sgd": BEST_LR})
+        told = lrsearch("enqueue", f"sgd lr={1.25 * BEST_LR} constant batch=32", "--storage", str(tmp_path / "a.db"))
+        assert told.code == 0, told.err
+        list(working(claims_of(study), FakeEngine(learning)))
+        asked = [t.config.optimizer.peak_lr for t in study.trials() if t.origin == "enqueued"]
+        assert asked == [BEST_LR, 1.25 * BEST_LR]
+        assert len(study.refused()) == 1
+
+
 def test_what_a_worker_draws_from_is_a_function_of_what_has_ended(tmp_path: Path) -> None:
     spec = narrow(auto_extend=True)
     with closing(Database(SqliteFile(tmp_path / "a.db"))) as database:
@@ -154,7 +178,7 @@ def test_what_a_worker_draws_from_is_a_function_of_what_has_ended(tmp_path: Path
         found = [Proposals(study) for _ in range(2)]
         for one in found:
             one.read_news()
-        reach = [one._reach.space.optimizers["sgd"]["peak_lr"] for one in found]
+        reach = [one.space.optimizers["sgd"]["peak_lr"] for one in found]
         by_analysis = bounds.extended_space(spec.space, {"sgd": _tried(study.trials())}, maximize=True)
     assert reach == [by_analysis.optimizers["sgd"]["peak_lr"]] * 2
     assert reach[0] != spec.space.optimizers["sgd"]["peak_lr"]

@@ -89,9 +89,11 @@ def enqueue(
     with opened(storage, to_read=False) as database:
         from lrsearch.store import portfolio
         from lrsearch.store import study as studies
+        from lrsearch.store.reach import space_of
 
         found = studies.get(database, study)
-        params = portfolio.parse_setting("setting", setting, found.spec.space, filed=True)
+        space = space_of(found.spec, found.frozen_trials())
+        params = portfolio.parse_setting("setting", setting, space, filed=True)
         number = found.enqueue(params)
         finished = sum(t.state.counts for t in found.trials())
         budget = found.budget().trials

@@ -446,7 +446,7 @@ class Claims:
                 self.study.database.write(lambda c: self._unlink(c, reserved))
                 return None
             asked = enqueued.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {})
-            fixed = spaces.completed(self.study.spec.space, asked)
+            fixed = spaces.completed(self._proposals.space, asked)
             if isinstance(fixed, str):
                 self._refuse(reserved, enqueued, fixed)
                 return None

@@ -169,6 +169,11 @@ class Proposals:
         self._tried: Counter[TrialConfig] = Counter()
 
     @property
+    def space(self) -> SearchSpace:
+        """What settings are drawn from, as of the last look."""
+        return self._reach.space
+
+    @property
     def n_in_training(self) -> int:
         """Trials of ours that had not ended when they were last read."""
         return sum(
@@ -249,7 +254,7 @@ class Proposals:
     def _draw(self, slot: str, position: int, attempt: int, fixed: Mapping[str, Any] | None) -> FrozenTrial:
         spec = self._study.spec
         sampler = sampler_of(spec.sampler, spec.seed, position, attempt)
-        return self._mirror.ask(slot, sampler, self._reach.space, fixed)
+        return self._mirror.ask(slot, sampler, self.space, fixed)
 
     def _note(self, trial: FrozenTrial) -> None:
         """Remember whose setting is trained, or in training."""

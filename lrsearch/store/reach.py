@@ -6,10 +6,11 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.spec.bounds import Tried, extended_space, space_that_holds
+from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import optuna_private
 from lrsearch.store import space as spaces
-from lrsearch.store.tables import OUTCOME_ATTR
+from lrsearch.store.tables import OUTCOME_ATTR, ROLE_ATTR
 from lrsearch.trial import OptimizerName, State
 
 
@@ -40,10 +41,13 @@ class Reach:
         tried: dict[OptimizerName, list[Tried]] = {}
         rates: dict[OptimizerName, list[float]] = {}
         for trial in sorted(self.trials, key=_ended):
-            config = spaces.config(self._spec, trial.params).optimizer
-            rates.setdefault(config.name, []).append(config.peak_lr)
+            name = trial.params.get("optimizer", next(iter(self._spec.space.optimizers)))
+            lr = trial.params.get(f"peak_lr_{name}")
+            if lr is None:
+                continue  # one rate, which does not move, or a trial of another program that has not asked for one
+            rates.setdefault(name, []).append(lr)
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                tried.setdefault(config.name, []).append(_tried(trial, config.peak_lr))
+                tried.setdefault(name, []).append(_tried(trial, lr))
         moved = extended_space(self._spec.space, tried, maximize=self._spec.metric.maximize)
         # A trial in training may have been drawn from a wider space, when a trial counted that has been deleted since.
         moved = space_that_holds(moved, rates)
@@ -54,6 +58,13 @@ class Reach:
         names = (f"peak_lr_{optimizer}" for optimizer in moved.optimizers)
         self.distributions = {name: everything[name] for name in names if name in everything}
         return True
+
+
+def space_of(spec: StudySpec, trials: Sequence[FrozenTrial]) -> SearchSpace:
+    """Return the search space as the trials of a study have left it, those of every role given."""
+    reach = Reach(spec)
+    reach.read([trial for trial in trials if ROLE_ATTR not in trial.user_attrs])
+    return reach.space
 
 
 def _ended(trial: FrozenTrial) -> tuple[bool, float, int]:
