@@ -63,7 +63,7 @@ def _diagnose(name: OptimizerName, trials: Sequence[Trial], spec: StudySpec) -> 
     value = top.outcome.value if top is not None and top.outcome is not None else None
     ended = tried(trials)
     rates = [one.lr for one in ended]
-    space = space_that_holds(spec.space, {name: rates}) if spec.space.auto_extend else spec.space
+    space = space_that_holds(spec.space, {name: rates})
     domain = space.optimizers[name]["peak_lr"] if name in space.optimizers else None
     sides = () if domain is None else open_sides(domain, ended, maximize=spec.metric.maximize)
     seen_by = spec if space is spec.space else spec.model_copy(update={"space": space})

@@ -207,7 +207,9 @@ def extended_space(
 
 
 def space_that_holds(space: SearchSpace, rates: Mapping[OptimizerName, Iterable[float]]) -> SearchSpace:
-    """Return the space, its ranges of learning rates as wide as these of its trials; itself where it holds them."""
+    """Return a space that widens as wide as these learning rates of its trials; itself where it holds them."""
+    if not space.auto_extend:
+        return space
     domains = {
         name: _that_holds(space.optimizers[name]["peak_lr"], list(found))
         for name, found in rates.items()

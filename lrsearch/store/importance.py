@@ -73,7 +73,7 @@ def importances(ranked: Sequence[Trial], behind: Sequence[Trial], spec: StudySpe
     rates: dict[OptimizerName, list[float]] = {}
     for trial in trials:
         rates.setdefault(trial.config.optimizer.name, []).append(trial.config.optimizer.peak_lr)
-    space = space_that_holds(spec.space, rates) if spec.space.auto_extend else spec.space
+    space = space_that_holds(spec.space, rates)
     distributions = spaces.unconditional_distributions(space)
     having = {name: sum(name in t.params for t in trials) for name in distributions}
     names = [name for name, count in having.items() if count and not distributions[name].single()]
