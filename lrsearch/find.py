@@ -69,7 +69,7 @@ def setting(spec: StudySpec, optimizer: OptimizerName, plan: SweepPlan) -> Trial
     """Return what is swept: a setting of the study with the optimizer, everything else at its neutral value.
 
     Raises:
-        UsageError: the batch size is none of the study's.
+        UsageError: a batch would be larger than all training images.
     """
     config = space.config(spec, portfolio.neutral(spec.space, optimizer))
     if plan.batch_size is not None:
@@ -79,14 +79,14 @@ def setting(spec: StudySpec, optimizer: OptimizerName, plan: SweepPlan) -> Trial
             )
         config = replace(config, batch_size=plan.batch_size)
     # The sweep brings its own rates; a schedule that waits for validation losses would only be in its way.
-    return replace(config, schedule=ScheduleConfig("constant"), epochs=1)
+    return replace(config, schedule=ScheduleConfig("constant"), epochs=1, seed=spec.seed)
 
 
 def sweeps(spec: StudySpec, engine: "SerialEngine", plan: SweepPlan) -> Iterator[RangeTest]:
     """Make the sweeps, of one optimizer after another.
 
     Raises:
-        UsageError: the batch size is none of the study's.
+        UsageError: a batch would be larger than all training images.
         DeviceError: the device cannot compute as the study asks.
     """
     from lrsearch.training import range_test, settling
@@ -97,21 +97,18 @@ def sweeps(spec: StudySpec, engine: "SerialEngine", plan: SweepPlan) -> Iterator
     worker = str(lease.this_process())
     for optimizer in spec.space.optimizers:
         config, (low, high) = setting(spec, optimizer, plan), ends(spec, optimizer)
-
-        def swept(seed: int, low: float, config: TrialConfig = config, high: float = high) -> RangeTest:
-            rates = range_test.rising(low, high, PER_DECADE)
-            return replace(range_test.sweep(engine, replace(config, seed=seed), rates), worker=worker)
-
-        first = swept(spec.seed, low)
+        rates = range_test.rising(low, high, PER_DECADE)
+        first = range_test.sweep(engine, config, rates)
         for _ in range(LOWER):
             if not read(first).falls_at_once:
                 break
             low /= 10
-            again = swept(spec.seed, low)
+            rates = range_test.rising(low, high, PER_DECADE)
+            again = range_test.sweep(engine, config, rates)
             first = replace(again, seconds=first.seconds + again.seconds)  # what it took to find out counts too
-        yield first
+        yield replace(first, worker=worker)
         for seed in range(spec.seed + 1, spec.seed + plan.n_seeds):
-            yield swept(seed, low)
+            yield replace(range_test.sweep(engine, replace(config, seed=seed), rates), worker=worker)
 
 
 def narrowings(spec: StudySpec, found: Sequence[Finding]) -> tuple[Narrowing, ...]:

@@ -105,6 +105,29 @@ def test_apply_writes_bounds_and_keeps_comments(lrsearch: InProcess) -> None:
     assert Path("study.toml").read_text("utf-8") == text
 
 
+def test_a_file_of_other_optimizers_stays_and_it_is_said_why(lrsearch: InProcess) -> None:
+    Path("adam.toml").write_text("[space.optimizer.adam]\n", "utf-8")
+    found = lrsearch("find", "digits", *QUICK, "--apply", "adam.toml")
+    assert found.code == 0
+    assert "nothing to write into adam.toml" in found.err
+    assert "it searches with none of the optimizers swept: sgd" in found.err
+    assert Path("adam.toml").read_text("utf-8") == "[space.optimizer.adam]\n"
+
+
+@pytest.mark.parametrize("metric", ["loss", "balanced_accuracy"])
+@pytest.mark.parametrize(
+    ("peak_lr", "stays"), [("1.0", "peak_lr stays 1: that lies outside"), ("[0.01, 0.1, 1.0]", "peak_lr 0.1, of")]
+)
+def test_other_metrics_one_rate_and_a_choice_of_rates(
+    metric: str, peak_lr: str, stays: str, lrsearch: InProcess
+) -> None:
+    text = f'[objective]\nmetric = "{metric}"\n[space.optimizer.sgd]\npeak_lr = {peak_lr}\n'
+    Path("a.toml").write_text(text, "utf-8")
+    found = lrsearch("find", "a.toml", "--seeds", "3")
+    assert found.code == 0, found.err
+    assert f"of this study: {stays}" in found.out
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [

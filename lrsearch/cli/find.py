@@ -214,3 +214,7 @@ def _apply(path: Path, found: "Sequence[Finding]") -> None:
     print(f"{'wrote' if domains else 'nothing to write into'} {path}", file=sys.stderr)
     for one in narrowings:
         print(f"  {range_words.narrowing(one)}", file=sys.stderr)
+    if not narrowings:
+        print(
+            f"  it searches with none of the optimizers swept: {', '.join(one.name for one in found)}", file=sys.stderr
+        )
