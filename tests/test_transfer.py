@@ -13,7 +13,7 @@ from conftest import FakeEngine, claims_of, learning, make_spec, url_of, working
 from trials_by_hand import config, spec
 from trials_by_hand import trial as by_hand
 
-from lrsearch.analysis.transfer import Elsewhere, Scaling, elsewhere, samples
+from lrsearch.analysis.transfer import LEAST_SEARCHED, Elsewhere, Scaling, elsewhere, samples
 from lrsearch.analysis.transfer_plan import OCTAVES, is_evidence, measuring, scales, seconds
 from lrsearch.errors import StudyFileError, UsageError
 from lrsearch.spec.study import StudySpec, differences
@@ -68,6 +68,48 @@ def test_a_planted_exponent_lies_in_its_interval(exponent: float) -> None:
     assert near >= 8, "within an octave"
 
 
+def measured_evenly(exponent: float, seed: int) -> list[Trial]:
+    """Return seven trials an octave apart at each of two sizes, their middle not where the best rate is."""
+    rng = random.Random(seed)
+    out = []
+    for size, octave in itertools.product((32, 64), range(-3, 4)):
+        lr = 0.05 * 2**octave * (size / 64) ** 0.75
+        octaves = 3.32 * (math.log10(lr / 0.05) - exponent * math.log10(size / 64))
+        state = State.DIVERGED if octaves > 2.5 else State.COMPLETE
+        value = 0.96 - 0.012 * octaves**2 + rng.gauss(0, 0.01)
+        out.append(made(len(out), config(lr, batch_size=size), state, value=max(0.1, value)))
+    return out
+
+
+def n_inside(trials: list[list[Trial]], exponents: list[float], *, evenly: bool) -> tuple[int, int]:
+    """Return how many predictions there are, and how many hold the true rate."""
+    n = inside = 0
+    for one, exponent in zip(trials, exponents, strict=True):
+        out = elsewhere([(SPEC, one)], Scaling.BATCH_SIZE, "sgd", 16, evenly=evenly)
+        if out is not None and out.shift is not None:
+            n += 1
+            inside += out.shift.lr.low <= 0.05 * (16 / 64) ** exponent <= out.shift.lr.high
+    return n, inside
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_truth_from_as_many_trials_on_as_are_asked_for() -> None:
+    exponents = [(0.0, 0.5, 1.0)[seed % 3] for seed in range(40)]
+
+    def searched(size: int) -> list[list[Trial]]:
+        return [planted(a, i, n=size, sizes=(32, 64), noise=0.01) for i, a in enumerate(exponents)]
+
+    even = n_inside([measured_evenly(a, i) for i, a in enumerate(exponents)], exponents, evenly=True)
+    enough = n_inside(searched(LEAST_SEARCHED), exponents, evenly=False)
+    few = n_inside(searched(16), exponents, evenly=True)
+    print(f"hold the truth, of so many: evenly {even}, {LEAST_SEARCHED} of a search {enough}, 16 of a search {few}")
+    for n, inside in (even, enough):
+        assert n >= 30
+        assert inside >= 0.8 * n
+    assert few[1] / few[0] < 0.75, "so few would claim too much"
+    assert n_inside(searched(16), exponents, evenly=False) == (0, 0)
+
+
 def test_upwards_the_rate_may_stand_still_or_go_on_growing() -> None:
     shift = found(planted(1.0, n=120), target=512).shift
     assert shift is not None
@@ -97,8 +139,9 @@ def test_the_square_root_is_the_usual_rule_of_adaptive_optimizers() -> None:
 @pytest.mark.parametrize(
     ("trials", "target", "words"),
     [
-        (planted(0.5, sizes=(64,)), 256, "at each of two numbers of images a batch, and there are 60 at 64"),
+        (planted(0.5, sizes=(64,)), 256, "at each of two numbers of images a batch, and 60 at 64 is all there is"),
         (planted(0.5, n=8), 256, "it takes 6 trials (4 of them trained through)"),
+        (planted(0.5, n=38), 256, "it takes 40 trials of a search in all, and there are 38"),
         (planted(0.5, sizes=(32, 64)), 1024, "1024 lies too far beyond"),
         (planted(0.5, noise=0.05), 256, "leave the learning rate there open from"),
         ([t for t in planted(0.5, n=300) if t.config.optimizer.peak_lr < 0.02], 256, "widen their range"),
@@ -133,6 +176,9 @@ def test_epochs_come_from_studies_that_differ_in_nothing_else() -> None:
     assert not is_evidence(ten, make_spec(name="c", epochs=5, model={"name": "cnn"}), Scaling.EPOCHS)
     fewer = make_spec(name="d", epochs=10, dataset={"limit": 500, "validation_fraction": 0.4})
     assert is_evidence(ten, fewer, Scaling.IMAGES)
+    four, eight = (make_spec(loop={"name": "mine.py:loop", "n_train": n}) for n in (400, 800))
+    assert is_evidence(four, eight, Scaling.IMAGES)
+    assert not is_evidence(four, eight, Scaling.EPOCHS)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +287,14 @@ def test_one_change_is_asked_about(argv: tuple[str, ...], database: Database, at
     result = at("transfer", *argv)
     assert result.code == 2
     assert "give one of --batch-size, --epochs, --images" in result.err
+
+
+def test_images_are_not_compared_where_a_loop_only_says_its_updates(database: Database, at: InProcess) -> None:
+    space = {"batch_size": 32}
+    study = filing.create(database, make_spec(loop={"name": "mine.py:loop", "steps_per_epoch": 13}, space=space))
+    list(working(claims_of(study), FakeEngine(learning)))
+    result = at("transfer", "probe", "--images", "900")
+    assert (result.code, "give --batch-size or --epochs" in result.err) == (2, True)
 
 
 def test_a_study_without_a_complete_trial_says_nothing(database: Database, at: InProcess) -> None:

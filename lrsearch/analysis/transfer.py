@@ -31,6 +31,9 @@ LEAST_TRIALS = 6
 """At a scale, diverged ones included."""
 LEAST_COMPLETE = 4
 """Of them those that were trained through."""
+LEAST_SEARCHED = 40
+"""Trials in all where a search chose their rates, at random and mostly elsewhere: with fewer the interval is too narrow
+(tests/test_transfer.py). Rates that are evenly apart need no more than ``LEAST_TRIALS`` at a scale."""
 DEEPEST = 4.0
 """Standard errors below the best of its scale beyond which a trial is simply bad: the curve is cut off there."""
 NEAR = 0.5
@@ -172,7 +175,12 @@ def samples(studies: Sequence[tuple[StudySpec, Sequence[Trial]]], scaling: Scali
 
 
 def elsewhere(
-    studies: Sequence[tuple[StudySpec, Sequence[Trial]]], scaling: Scaling, optimizer: str, target: int
+    studies: Sequence[tuple[StudySpec, Sequence[Trial]]],
+    scaling: Scaling,
+    optimizer: str,
+    target: int,
+    *,
+    evenly: bool = False,
 ) -> Elsewhere | None:
     """Return what the trials of one or several studies say about the best learning rate at the target.
 
@@ -181,6 +189,7 @@ def elsewhere(
         scaling: what changes.
         optimizer: whose learning rate is meant.
         target: the batch size, number of epochs or of training images that is asked about.
+        evenly: whether the trials were run to measure it, at rates evenly apart.
 
     Returns:
         None where no trial of the optimizer was trained through.
@@ -192,7 +201,7 @@ def elsewhere(
         return None
     others = [one for one in known if one.scale != target] or known
     base = min(others, key=lambda one: (abs(math.log(one.scale / target)), -one.n_complete))
-    lacking = _lacking(measured, scaling, target)
+    lacking = _lacking(measured, scaling, target, 0 if evenly else LEAST_SEARCHED)
     shift = None
     if not lacking:
         enough = {one.scale for one in measured if _is_enough(one)}
@@ -214,12 +223,15 @@ def _is_enough(one: AtScale) -> bool:
     return one.n_trials >= LEAST_TRIALS and one.n_complete >= LEAST_COMPLETE
 
 
-def _lacking(measured: Sequence[AtScale], scaling: Scaling, target: int) -> str:
+def _lacking(measured: Sequence[AtScale], scaling: Scaling, target: int, least: int) -> str:
     enough = [one.scale for one in measured if _is_enough(one)]
     need = f"{LEAST_TRIALS} trials ({LEAST_COMPLETE} of them trained through)"
     if len(enough) < 2:
         there = ", ".join(f"{one.n_trials} at {one.scale}" for one in measured)
-        return f"it takes {need} at each of two numbers of {_plural(scaling)}, and there are {there}"
+        return f"it takes {need} at each of two numbers of {_plural(scaling)}, and {there} is all there is"
+    n = sum(one.n_trials for one in measured if one.scale in enough)
+    if n < least:
+        return f"it takes {least} trials of a search in all, and there are {n}; --measure runs the few that settle it"
     span = math.log(max(enough) / min(enough))
     beyond = max(math.log(target / max(enough)), math.log(min(enough) / target), 0.0)
     if beyond > FARTHEST * span:

@@ -17,7 +17,7 @@ OCTAVES = (-3, -2, -1, 0, 1, 2, 3)
 _KEYS = {
     Scaling.BATCH_SIZE: {"space.batch_size"},
     Scaling.EPOCHS: {"epochs"},
-    Scaling.IMAGES: {"dataset.limit", "dataset.validation_fraction"},
+    Scaling.IMAGES: {"dataset.limit", "dataset.validation_fraction", "loop.n_train"},
 }
 _HOW_IT_SEARCHES = ("sampler.", "pruner.", "baseline", "seed", "space.seed", "training.averaging")
 """Keys that change which settings are trained, and not what a setting comes to but for its seed."""

@@ -62,9 +62,15 @@ def transfer(
     scaling, target = _asked(batch_size, epochs, images)
     where = place(storage)
     with opened(storage, to_read=not measure) as database:
+        from lrsearch.analysis.transfer import Scaling
         from lrsearch.store import study as studies
 
         found = studies.get(database, study)
+        if scaling == Scaling.IMAGES and not found.spec.facts.n_train:
+            raise UsageError(
+                f"--images compares numbers of training images, and the study '{found.name}' has loop.steps_per_epoch "
+                f"instead of loop.n_train: give --batch-size or --epochs, or search with --n-train"
+            )
         plan = _plan(database, found, scaling, target) if measure else None
     if plan is not None:
         from lrsearch.run import Here
@@ -148,9 +154,11 @@ def _answer(database: "Database", name: str, scaling: "Scaling", target: int, *,
     from lrsearch.store import study as studies
 
     study = studies.get(database, name)
-    evidence = _measured(database, study, scaling) or _related(database, study, scaling)
+    measured = _measured(database, study, scaling)
+    evidence = measured or _related(database, study, scaling)
     optimizers = dict.fromkeys(trial.config.optimizer.name for _, trials in evidence for trial in trials)
-    found = [one for name in optimizers if (one := elsewhere(evidence, scaling, name, target)) is not None]
+    told = (elsewhere(evidence, scaling, name, target, evenly=bool(measured)) for name in optimizers)
+    found = [one for one in told if one is not None]
     if not found:
         raise _nothing(study)
     sources = [spec.name for spec, _ in evidence]
