@@ -278,6 +278,7 @@ def test_their_time_counts_in_the_hours_of_the_budget(tested: InProcess) -> None
         assert swept > 0
         with database.reading() as connection:
             assert budget.seconds(connection, study.id) == pytest.approx(trained + swept)
+        assert range_tests.seconds(study) == pytest.approx(swept)
         study.set_budget(study.budget().model_copy(update={"hours": 1.0}))
         (counts,) = tally.read(database)
         assert counts.trained_seconds == pytest.approx(trained + swept)

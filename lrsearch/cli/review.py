@@ -194,7 +194,7 @@ def _look(study: "Study") -> _Seen:
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
-    swept = sum(one.seconds for one in range_tests.of(study))
+    swept = range_tests.seconds(study)
     return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study), at_work.converged(study))
 
 

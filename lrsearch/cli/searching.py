@@ -342,7 +342,7 @@ def follow(
     with closing(events), ExitStack() as shown:
         view = None
         if live:
-            swept = sum(one.seconds for one in range_tests.of(study))
+            swept = range_tests.seconds(study)
             seen = LiveView(console, study.spec, study.budget(), study.trials(), swept_seconds=swept)
             view = shown.enter_context(seen)
         for event in events:

@@ -98,3 +98,8 @@ def stopped(connection: sa.Connection, study: str) -> str | None:
 def seconds(connection: sa.Connection, study: str) -> float:
     """Return the training time of all trials of the search and of its range tests [seconds]."""
     return float(connection.scalar(_SECONDS, {"study": study}) or 0.0)
+
+
+def swept_seconds(connection: sa.Connection, study: str) -> float:
+    """Return the time of its range tests alone [seconds]."""
+    return float(connection.scalar(_OF_RANGE_TESTS, {"study": study}) or 0.0)

@@ -8,6 +8,7 @@ from datetime import UTC
 
 import sqlalchemy as sa
 
+from lrsearch.store import budget
 from lrsearch.store.study import Study
 from lrsearch.store.tables import range_tests
 from lrsearch.text import shown
@@ -42,6 +43,11 @@ def of(study: Study) -> tuple[RangeTest, ...]:
     rows = study.database.read(lambda connection: connection.execute(_OF_STUDY, {"study": study.id}).all())
     rows = sorted(rows, key=lambda row: (row.started_at, row.optimizer, row.seed))
     return tuple(_range_test(row) for row in rows)
+
+
+def seconds(study: Study) -> float:
+    """Return what the range tests of a study took together [seconds], without reading their curves."""
+    return study.database.read(lambda connection: budget.swept_seconds(connection, study.id))
 
 
 def _curve(sweep: RangeTest) -> str:
