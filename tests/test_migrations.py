@@ -4,6 +4,8 @@
 tested, and "half", whose second trial was killed after two epochs. ``data_schema_3.sql`` by commit f213560: ``lrsearch
 run --trials 8 --epochs 4 --seed 1 --set dataset.limit=300``. ``data_schema_5.sql`` by commit 8c501a8: ``lrsearch run
 --name pets --dataset folder:pets --model mlp --trials 3 --epochs 2 --seed 1`` of 24, 8 and 4 pictures of noise.
+``data_schema_6_postgresql.sql``, by PostgreSQL's pg_dump --inserts, by commit 0a72ada: ``lrsearch run digits --trials 4
+--epochs 2 --seed 1 --set dataset.limit=200``.
 """
 
 import os
@@ -13,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 import pytest
 import sqlalchemy as sa
 from conftest import FakeEngine, finished, learning, measured, on_both, sentence, started, wait_until, working, write
 from conftest import claims_of as claims
+from postgres import Account
 
 from lrsearch.errors import EXIT_STORAGE, StorageError
 from lrsearch.report import answer
-from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import judging, migrations, opening, tables
+from lrsearch.spec import file as study_file
+from lrsearch.spec.study import FORMER_PRUNER, BudgetSpec
+from lrsearch.store import filing, judging, migrations, opening, tables
 from lrsearch.store import study as studies
 from lrsearch.store.opening import has_studies
-from lrsearch.store.places import Place, SqliteFile
+from lrsearch.store.places import Place, SqliteFile, parse_place
 from lrsearch.store.storage import Database, open_existing
 from lrsearch.trial import Role, State
 
@@ -140,6 +145,35 @@ def test_of_a_winner_of_schema_5_is_known_what_it_scored_and_not_in_which_class(
         assert said.facts.keys().isdisjoint({"by class"})
         assert "test_by_class" not in said.to_json()["winner"]
         assert judging.take_turn(study, "") is None, "it has been judged, and is not judged again for that"
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_server_of_schema_6_is_brought_up_to_date_and_the_same_command_goes_on(
+    database: Database, postgres_server: Account
+) -> None:
+    url = postgres_server.create_database()
+    dump = Path(__file__).with_name("data_schema_6_postgresql.sql").read_text("utf-8")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(dump.encode())
+    try:
+        with closing(open_existing(parse_place(url))) as old:
+            assert columns(old.engine) == columns(database.engine)
+            assert indexes(old.engine) == indexes(database.engine)
+            before = studies.get(old, "digits").trials()
+        assert [t.state for t in before] == [State.COMPLETE, State.PRUNED, State.PRUNED, State.PRUNED]
+        keys = {"budget.trials": 6, "epochs": 2, "seed": 1, "dataset.limit": 200, "budget.stop": "converged"}
+        spec = study_file.load("digits", list(keys.items()))
+        study = filing.file_study(spec, parse_place(url), explicit_budget=True)
+        with closing(study.database):
+            assert study.spec.pruner == FORMER_PRUNER, "it named none when that was the default"
+            assert study.budget() == spec.budget
+            for _ in working(claims(study), FakeEngine(learning)):
+                pass
+            after = study.trials()
+        assert after[:4] == before
+        assert len(after) == 6
+    finally:
+        postgres_server.drop_database(url)
 
 
 def test_a_trial_that_the_older_lrsearch_left_goes_on(old: SqliteFile) -> None:
