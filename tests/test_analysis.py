@@ -367,6 +367,7 @@ def test_what_is_said_to_widen_the_space_does_widen_it_and_keeps_the_other_optim
 def test_an_edge_moves_outwards_and_stays_a_learning_rate(domain: str, side: str, value: float, outside: float) -> None:
     override = study_file.parse_override(f"space.optimizer.sgd.peak_lr={domain}")
     found = edge(study_file.load("digits", [override]), "sgd", side)  # type: ignore[arg-type]
+    assert found is not None
     wider = study_file.load("digits", [study_file.parse_override(text) for text in found.overrides])
     after = wider.space.optimizers["sgd"]["peak_lr"]
     assert contains(after, value)
@@ -417,6 +418,8 @@ def test_a_safe_interval_lies_within_what_was_tried_and_its_zones_do_not_overlap
         assert found.tried_high is not None
         assert found.tried_low * 0.999 <= safe.low <= safe.high <= found.tried_high * 1.001
         assert found.learned
+        assert not (safe.open_low and safe.zone(ZoneKind.TOO_LOW))
+        assert not (safe.open_high and (safe.zone(ZoneKind.UNSTABLE) or safe.zone(ZoneKind.DIVERGED)))
     ends = [rate for zone in safe.zones for rate in (zone.low, zone.high)]
     assert ends == sorted(ends)
     assert not any("nan" in text or "None" in text for text in sentences(found))

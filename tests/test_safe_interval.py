@@ -159,6 +159,19 @@ def test_where_good_rates_reach_the_end_of_what_was_tried_the_interval_is_open()
     assert (found.open_low, found.open_high) == (False, True)
 
 
+def test_where_no_trial_ended_badly_above_nothing_is_called_unstable() -> None:
+    rows = tried(
+        *((lr, 0.4) for lr in (1e-5, 2e-5, 4e-5)), *((lr, GOOD) for lr in (3e-4, 1e-3, 2e-3, 3e-3, 6e-3, 1e-2))
+    )
+    spoilt = tried(*((lr, 0.7) for lr in (2e-3, 4e-3, 6e-3, 8e-3)))
+    # Of this one nobody knows how it would have ended.
+    undecided = replace(trial(0, State.PRUNED, [0.5], lr=0.3), metrics=())
+    every = [*rows, *spoilt, undecided]
+    found = of([replace(t, number=i, config=replace(t.config, seed=i)) for i, t in enumerate(every)])
+    assert found.open_high
+    assert [zone.kind for zone in found.zones] == [ZoneKind.TOO_LOW, ZoneKind.GOOD]
+
+
 def test_the_axis_tells_the_zones_by_characters_alone() -> None:
     (found,) = diagnose(swept(0.01, 0.3, 3.0), spec(space={"optimizer": "sgd"}))
     axis, names, rates = plain_axis(found).splitlines()

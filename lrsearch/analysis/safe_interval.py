@@ -283,20 +283,15 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
     if high - low < NARROWEST:
         return _none(seen, "good and bad learning rates lie too close together", distance, floor)
     bad_ones = seen.x[(seen.kind == _SHORT) | (seen.kind == _DIVERGED)]
+    # Where nothing ended badly a rate is bad by the priors alone, which is no reason to call it so.
+    open_low, open_high = not np.any(bad_ones < low), not np.any(bad_ones > high)
     marks: list[tuple[ZoneKind, float, float]] = []
     below = at[:begin][too_low[:begin] >= OUTSIDE]
-    if len(below):
+    if len(below) and not open_low:
         marks.append((ZoneKind.TOO_LOW, first, float(below[-1])))
     marks.append((ZoneKind.GOOD, low, high))
-    above, breaks = at[end + 1 :], diverging[end + 1 :]
-    bad = 1 - between[end + 1 :] >= OUTSIDE
-    broken = breaks >= 0.5
-    until = float(above[broken][0]) if broken.any() else last
-    unstable = above[(bad | (breaks > PROBABILITY)) & (above < until)]
-    if len(unstable):
-        marks.append((ZoneKind.UNSTABLE, float(unstable[0]), until))
-    if broken.any():
-        marks.append((ZoneKind.DIVERGED, until, last))
+    if not open_high:
+        marks += _above(at[end + 1 :], between[end + 1 :], diverging[end + 1 :])
     zones = tuple(_zone(seen, *mark) for mark in marks)
     return SafeInterval(
         distance,
@@ -306,11 +301,24 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
         high=2**high,
         centre=2 ** ((low + high) / 2),
         octaves=high - low,
-        open_low=not np.any(bad_ones < low),
-        open_high=not np.any(bad_ones > high),
+        open_low=open_low,
+        open_high=open_high,
         why_none="",
         zones=zones,
     )
+
+
+def _above(at: Floats, between: Floats, diverging: Floats) -> list[tuple[ZoneKind, float, float]]:
+    """Return the zones above the safe interval, given how probably each rate there is safe, and how it diverges."""
+    marks: list[tuple[ZoneKind, float, float]] = []
+    broken = at[diverging >= 0.5]
+    until = float(broken[0] if len(broken) else at[-1])
+    unstable = at[((1 - between >= OUTSIDE) | (diverging > PROBABILITY)) & (at < until)]
+    if len(unstable):
+        marks.append((ZoneKind.UNSTABLE, float(unstable[0]), until))
+    if len(broken):
+        marks.append((ZoneKind.DIVERGED, until, float(at[-1])))
+    return marks
 
 
 def _between_edges(seen: _Evidence, moved: Floats, held: Floats, at: Floats) -> tuple[Floats, Floats]:
