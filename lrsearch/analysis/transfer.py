@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.analysis.precision import tolerance
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerName, Role, State, Trial
 
@@ -320,14 +320,11 @@ def _estimate(draws: Numbers) -> Estimate:
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 
-ADAPTIVE: Final = ("adam", "adamw", "nadam", "radam", "rmsprop", "adagrad", "adamax", "adadelta")
-
-
 def _rules(scaling: Scaling, optimizer: str, base: float, ratio: float) -> tuple[NamedRule, ...]:
     same = NamedRule("unchanged", 0.0, base, "", usual=scaling != Scaling.BATCH_SIZE)
     if scaling != Scaling.BATCH_SIZE:
         return (same,)
-    adaptive = optimizer in ADAPTIVE
+    adaptive = OPTIMIZERS[optimizer].adaptive
     root = "Malladi et al. 2022, arXiv 2205.10287" if adaptive else "Krizhevsky 2014, arXiv 1404.5997"
     return (
         NamedRule("linear", 1.0, base * ratio, "Goyal et al. 2017, arXiv 1706.02677", usual=not adaptive),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.analysis.transfer import ADAPTIVE, FARTHEST, Scaling
+from lrsearch.analysis.transfer import FARTHEST, Scaling, scale_of
 from lrsearch.errors import UsageError
 from lrsearch.spec import file as study_file
+from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import LONGEST_NAME, StudySpec, differences
 from lrsearch.trial import Trial
 
@@ -66,12 +67,7 @@ def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> 
         UsageError: the study cannot be measured at those scales.
         StudyFileError: likewise.
     """
-    config = winner.config
-    here = {
-        Scaling.BATCH_SIZE: config.batch_size,
-        Scaling.EPOCHS: config.epochs,
-        Scaling.IMAGES: spec.facts.n_train,
-    }[scaling]
+    config, here = winner.config, scale_of(scaling, spec, winner)
     if scaling == Scaling.IMAGES and spec.loop is not None:
         raise UsageError(
             f"only the loop of the study '{spec.name}' knows its images: measure other numbers of them there"
@@ -81,7 +77,9 @@ def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> 
     found = scales(scaling, here, target)
     if len(found) < 2:
         raise UsageError(f"{here} {scaling.words} cannot be halved: there is no second scale to measure")
-    growth = 0.0 if scaling != Scaling.BATCH_SIZE else 0.5 if config.optimizer.name in ADAPTIVE else 0.75
+    # The middle of the rates to measure need not be exact: the square root, or between it and the linear rule.
+    steep = 0.5 if OPTIMIZERS[config.optimizer.name].adaptive else 0.75
+    growth = steep if scaling == Scaling.BATCH_SIZE else 0.0
     specs = [
         _measured_at(spec, winner, scaling, scale, config.optimizer.peak_lr * (scale / here) ** growth)
         for scale in found

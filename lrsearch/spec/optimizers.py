@@ -38,6 +38,9 @@ class Optimizer:
     """The part of an update that comes from the updates before: how long a training moves on without a gradient."""
     decay_in_gradient: bool = False
     """Whether weight decay passes through a division by the gradient's size, so that it moves weights without one."""
+    adaptive: bool = False
+    """Whether each weight's update is divided by the size of its gradients: the best learning rate then follows the
+    batch size less steeply. Source: Malladi et al. 2022, arXiv 2205.10287."""
 
     sweep_finds_edge: bool = True
     """Whether whole trainings fail where a sweep of the learning rate loses its descent, within a factor of 3, so that
@@ -101,6 +104,7 @@ OPTIMIZERS: Final = Records(
     Optimizer(
         name="adam",
         class_name="Adam",
+        adaptive=True,
         fields={"peak_lr": _lr(1e-5, 1e-1), **_BETAS, "eps": _EPS, "weight_decay": _decay(0.0)},
         starts=(Start(2, 3e-3, "cosine"),),
         colour="#d55e00",
@@ -110,6 +114,7 @@ OPTIMIZERS: Final = Records(
     Optimizer(
         name="adamw",
         class_name="AdamW",
+        adaptive=True,
         fields={"peak_lr": _lr(1e-5, 1e-1), **_BETAS, "eps": _EPS, "weight_decay": _decay(0.01, 0.01)},
         starts=(Start(1, 3e-3, "cosine"), Start(4, 1e-3, "linear"), Start(6, 1e-2, "one_cycle")),
         colour="#009e73",
@@ -118,6 +123,7 @@ OPTIMIZERS: Final = Records(
     Optimizer(
         name="rmsprop",
         class_name="RMSprop",
+        adaptive=True,
         fields={
             "peak_lr": _lr(1e-5, 1e-1),
             "alpha": _part(0.99),
