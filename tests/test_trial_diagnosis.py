@@ -15,7 +15,7 @@ from trials_by_hand import config, epoch, spec, trial
 from lrsearch.analysis.trial_diagnosis import Condition, diagnose_trial
 from lrsearch.report import trace
 from lrsearch.spec.study import StudySpec
-from lrsearch.trial import EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.trial import EpochMetrics, Outcome, Reason, ScheduleConfig, State, Trial
 
 LOOP = StudySpec.model_validate({"name": "mine", "loop": {"name": "loop.py:train", "n_train": 1000}})
 """Of whose losses nobody knows what a guess comes to."""
@@ -76,6 +76,9 @@ SLOW = [2.29, 2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.95, 1.9, 1.85]
         (curve(flat(2.303), flat(2.303), 0.1), Condition.AT_CHANCE, 100),
         (curve([5.0, 2.4, *flat(2.303, 8)], flat(2.303), 0.1), Condition.AT_CHANCE, 1 / 10),
         (curve([1.5, 0.8, *flat(2.31, 8)], flat(2.31), [0.5, 0.7, *flat(0.1, 8)]), Condition.AT_CHANCE, 1 / 10),
+        # Pruned after one epoch: sgd at 0.42 on digits, and adamw at 1e-5, of which only the second has not moved.
+        (curve([3.68], [2.22], 0.15), Condition.AT_CHANCE, 1 / 10),
+        (curve([2.27], [2.2], 0.1), Condition.AT_CHANCE, 100),
         (curve([2.5, 2.4, 2.4, 2.35], flat(4.0, 4), 0.2), Condition.UNSTABLE, 1 / 3),
         (curve(LEARNED[:2]), Condition.UNKNOWN, None),
         (curve([math.nan] * 3), Condition.UNKNOWN, None),
@@ -137,6 +140,16 @@ def test_a_diverged_trial_is_called_so_whatever_its_epochs_say() -> None:
         assert found.condition == Condition.DIVERGED
         assert found.next_lr == pytest.approx(0.1 / times)
         assert "at step 70" in found.sentence
+
+
+def test_of_a_training_that_is_still_warming_up_nothing_is_said_of_a_rate_that_is_too_low() -> None:
+    slow = replace(config(0.1), schedule=ScheduleConfig("constant", warmup_fraction=0.6))
+    made = curve(flat(2.303, 4), flat(2.303, 4), 0.1, state=State.RUNNING, config=slow)
+    found = diagnose_trial(made, spec())
+    assert (found.condition, found.sentence) == (Condition.UNKNOWN, "Too early to say: 4 of 10 epochs.")
+    assert diagnose_trial(replace(made, state=State.PRUNED), spec()).condition == Condition.AT_CHANCE
+    bouncing = curve([1.0, 0.6, 4.0, 1.2], state=State.RUNNING, config=slow)
+    assert diagnose_trial(bouncing, spec()).condition == Condition.UNSTABLE
 
 
 def test_what_overflowed_in_fp16_says_nothing_of_its_rate() -> None:

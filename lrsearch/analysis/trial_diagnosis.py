@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import pairwise
 
 import numpy as np
 
+from lrsearch.analysis.bouncing import EXPLODED_AT_FIRST, TINY, Scale, bounce
+from lrsearch.schedules import comparable_from
 from lrsearch.spec.bounds import HIGHEST, LOWEST
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
@@ -15,28 +16,8 @@ from lrsearch.trial import EpochMetrics, Reason, State, Trial
 
 FEWEST = 3
 """Epochs below which a loss that falls is not judged."""
-BOUNCE = 0.10
-"""Part by which a loss rises from one epoch to the next where it bounces."""
-LEAST_BOUNCE = 0.01
-"""Part of the loss of a guess that a bounce has at least: near 0 every loss jumps by parts of itself."""
-BOUNCES = 0.15
-"""Part of the epochs, and two at least, in which an unstable training bounces."""
-BIG_BOUNCE = 0.4
-"""Part by which one rise is enough."""
-SWING = 1.25
-"""Times its start to which the validation loss rises in a swing, of which an unstable training has two,"""
-BIG_SWING = 2.0
-"""or one of these."""
-SWING_FLOOR = 0.05
-"""Part of the loss of a guess that a swing has at least."""
 SETTLED = 0.02
 """Part of the loss of a guess below which a training loss has settled, whatever it did before."""
-EXPLODED = 1.5
-"""Times the loss of a guess to which the training loss of an unstable training rises in an epoch,"""
-EXPLODED_AT_FIRST = 1.3
-"""or in the first one, if the next is at most"""
-CAME_BACK = 0.8
-"""times that: the loss of bad initial weights falls more slowly, if the rate is not what made it high."""
 LITTLE = 0.8
 """Part of the loss of a guess above which a training loss has learned too little to be called healthy."""
 APART = 1.1
@@ -60,8 +41,6 @@ ANNEALED = 0.3
 """Part of the peak below which a learning rate is called annealed."""
 UNMOVED = 0.02
 """Part of the loss of a guess that a loss has to move to be called moved."""
-TINY = 1e-12
-"""A loss that is divided by instead of 0 [nats/example]."""
 
 
 class Condition(StrEnum):
@@ -71,7 +50,7 @@ class Condition(StrEnum):
     UNSTABLE = "unstable"
     """Its loss bounces."""
     TOO_SLOW = "too slow"
-    """Its loss was still falling, from far above, when the training ended."""
+    """Its loss was still falling, from far above, after its last epoch."""
     PLATEAUED = "plateaued"
     """Its loss stands still before it is low."""
     OVERFITTING = "overfitting"
@@ -118,24 +97,25 @@ def _course(trial: Trial, rows: Sequence[EpochMetrics], spec: StudySpec) -> "_Co
     counts, n_classes = spec.facts.validation_counts, len(spec.facts.classes)
     chance = max(counts) / sum(counts) if counts and sum(counts) else 1 / n_classes if n_classes else 0.0
     if n_classes > 1 and spec.model.loss is None:
-        return _Course(trial, rows, math.log(n_classes), "a guess's", chance)
-    return _Course(trial, rows, rows[0].train_loss, "that of the first epoch", chance, of_known_scale=False)
+        return _Course(trial, rows, Scale(math.log(n_classes), "a guess's"), chance)
+    return _Course(trial, rows, Scale(rows[0].train_loss, "that of the first epoch"), chance, of_known_scale=False)
 
 
 def _judged(seen: "_Course", *, mixed: bool) -> TrialDiagnosis:
     """Return how a course went; ``mixed``: images have more than one class, so that no training loss is low."""
-    for rule in (_at_chance, _unstable, _overfitting):
-        found = rule(seen)
-        if found is not None:
-            return found
+    early = _early(seen)
+    found = (None if early else _at_chance(seen)) or _unstable(seen) or _overfitting(seen)
+    if found is not None:
+        return found
+    if early:
+        return _too_early(seen)
     plain = seen
     if mixed:
         of_one_class = [replace(row, train_loss=row.val_loss) for row in seen.rows]
         plain = replace(seen, rows=of_one_class, name="validation loss")
     found = (None if mixed else _plateaued(seen)) or _too_slow(plain)
     if found is None and len(seen.rows) < FEWEST:
-        said = f"Too early to say: {len(seen.rows)} of {counted(seen.trial.config.epochs, 'epoch')}."
-        return TrialDiagnosis(Condition.UNKNOWN, said, None)
+        return _too_early(seen)
     if found is None and plain.last.train_loss > LITTLE * seen.guess:
         found = _too_little(plain)
     if found is not None and not seen.of_known_scale:
@@ -143,6 +123,17 @@ def _judged(seen: "_Course", *, mixed: bool) -> TrialDiagnosis:
     if found is None and mixed and _bouncing(plain.rows, plain) is not None:
         return _unknown("its validation loss bounces, and a training loss of images with several classes does not")
     return found or _healthy(seen)
+
+
+def _early(seen: "_Course") -> bool:
+    """Whether the learning rate of a training that goes on has not come to its peak."""
+    config = seen.trial.config
+    return seen.trial.state == State.RUNNING and len(seen.rows) < comparable_from(config.schedule, config.epochs)
+
+
+def _too_early(seen: "_Course") -> TrialDiagnosis:
+    said = f"Too early to say: {len(seen.rows)} of {counted(seen.trial.config.epochs, 'epoch')}."
+    return TrialDiagnosis(Condition.UNKNOWN, said, None)
 
 
 def _healthy(seen: "_Course") -> TrialDiagnosis:
@@ -156,16 +147,17 @@ def _healthy(seen: "_Course") -> TrialDiagnosis:
 class _Course:
     trial: Trial
     rows: Sequence[EpochMetrics]
-    guess: float
-    """The loss of a guess [nats/example]; of a loss of unknown scale that of the first epoch."""
-    whose_guess: str
-    """The same in words, as what a loss is so many times of."""
+    scale: Scale
     chance: float
     """The accuracy of a guess [0..1]; 0: nobody knows."""
     of_known_scale: bool = True
     """Whether it is known what a guess comes to: not of a person's own loss, nor in a loop of theirs."""
     name: str = "training loss"
     """What ``train_loss`` of the rows is."""
+
+    @property
+    def guess(self) -> float:
+        return self.scale.guess
 
     @property
     def peak(self) -> float:
@@ -196,7 +188,8 @@ def _at_chance(seen: _Course) -> TrialDiagnosis | None:
     said = f"Stuck at chance (accuracy {accuracies[-1]:.3g}, a guess has {chance:.3g})"
     lost = max(accuracies) > 2 * _hardly_above(chance)
     exploded = max(row.train_loss for row in rows) > 1.15 * guess and rows[-1].train_loss < 3 * guess
-    moved = rows[0].train_loss - rows[-1].train_loss
+    # Within its only epoch a loss has moved from the mean of that epoch to what is measured at its end.
+    moved = rows[0].train_loss - (rows[-1].train_loss if len(rows) > 1 else rows[-1].val_loss)
     if lost or (exploded and abs(moved) > UNMOVED * guess):
         rate = _clipped(seen.peak / 10)
         why = "what was learned was lost" if lost else f"its loss rose to {max(r.train_loss for r in rows):.3g} first"
@@ -224,45 +217,8 @@ def _unstable(seen: _Course) -> TrialDiagnosis | None:
 
 
 def _bouncing(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
-    for rule in (_exploded, _bounced, _swung):
-        found = rule(rows, seen)
-        if found is not None:
-            return found
-    return None
-
-
-def _exploded(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
-    worst = max(rows, key=lambda row: row.train_loss)
-    at_first = worst is seen.rows[0]
-    if worst.train_loss <= (EXPLODED_AT_FIRST if at_first else EXPLODED) * seen.guess:
-        return None
-    if at_first and (len(rows) < 2 or rows[1].train_loss > CAME_BACK * worst.train_loss):
-        return None  # bad initial weights, and a rate that does not move them
-    times = worst.train_loss / max(seen.guess, TINY)
-    what = (
-        f"the training loss rose to {worst.train_loss:.3g} in epoch {worst.epoch}, {times:.2g} times {seen.whose_guess}"
-    )
-    return _too_high(seen, what, 10 if times >= EXPLODED else 3)
-
-
-def _bounced(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
-    jumps = [
-        b.train_loss / max(a.train_loss, TINY) - 1
-        for a, b in pairwise(rows)
-        if b.lr <= 1.05 * a.lr and b.train_loss - a.train_loss > max(BOUNCE * a.train_loss, LEAST_BOUNCE * seen.guess)
-    ]
-    if len(jumps) < max(2.0, BOUNCES * (len(rows) - 1)) and max(jumps, default=0.0) < BIG_BOUNCE:
-        return None
-    what = f"the training loss rose in {len(jumps)} of {counted(len(rows), 'epoch')}, once by {100 * max(jumps):.0f} %"
-    return _too_high(seen, what, 3)
-
-
-def _swung(rows: Sequence[EpochMetrics], seen: _Course) -> TrialDiagnosis | None:
-    swings = _swings([row.val_loss for row in rows], SWING_FLOOR * seen.guess)
-    if len(swings) < 2 and max(swings, default=1.0) < BIG_SWING:
-        return None
-    what = f"the validation loss rose to {max(swings):.2g} times and came back"
-    return _too_high(seen, what if len(swings) == 1 else f"{what}, {len(swings)} times in all", 3)
+    found = bounce(rows, seen.scale)
+    return None if found is None else _too_high(seen, found.what, found.times)
 
 
 def _too_high(seen: _Course, what: str, times: float) -> TrialDiagnosis:
@@ -270,26 +226,6 @@ def _too_high(seen: _Course, what: str, times: float) -> TrialDiagnosis:
     return TrialDiagnosis(
         Condition.UNSTABLE, f"Unstable: {what}; the learning rate is too high, try lr {_lr(rate)}.", rate
     )
-
-
-def _swings(losses: Sequence[float], floor: float) -> list[float]:
-    """Return how many times its start each rise of a loss came to that was at least half undone later.
-
-    Rises of less than ``SWING``, or than ``floor`` [nats/example], are none.
-
-    >>> [round(times, 2) for times in _swings([1.0, 0.5, 1.0, 0.6, 0.65, 0.5], 0.1)]
-    [2.0]
-    """
-    found, low, top = list[float](), losses[0], losses[0]
-    for loss in losses[1:]:
-        if loss > top:
-            top = loss
-        elif top > max(SWING * low, low + floor) and loss < top - 0.5 * (top - low):
-            found.append(top / max(low, TINY))
-            low = top = loss
-        elif loss < low:
-            low = top = loss
-    return found
 
 
 def _overfitting(seen: _Course) -> TrialDiagnosis | None:
@@ -325,17 +261,17 @@ def _too_slow(seen: _Course) -> TrialDiagnosis | None:
     fell, late = begin - losses[-1], half - losses[-1]
     if fell <= 0 or late < (SLOW if len(rows) >= seen.trial.config.epochs else SLOW_SO_FAR) * fell:
         return None
-    begun = rows[: max(len(rows) // 2, 1)]
+    begun, after = rows[: max(len(rows) // 2, 1)], counted(len(rows), "epoch")
     apart = math.exp(float(np.mean([math.log(max(row.val_loss, TINY) / max(row.train_loss, TINY)) for row in begun])))
     if apart > APART:
         what = (
-            f"the {seen.name} was still at {losses[-1]:.3g} when it ended, and the validation loss {apart:.2g} times "
+            f"the {seen.name} was still at {losses[-1]:.3g} after {after}, and the validation loss {apart:.2g} times "
             "as high from the start: the steps are too large, not too small"
         )
         return _too_high(seen, what, 3)
     rate = _clipped(seen.peak * (10 if late > SLOW_SO_FAR * fell else 3))
     said = (
-        f"Too slow: the {seen.name} was still falling when it ended, at {losses[-1]:.3g} (a guess has "
+        f"Too slow: the {seen.name} was still falling after {after}, at {losses[-1]:.3g} (a guess has "
         f"{seen.guess:.3g}); the learning rate is too low, try lr {_lr(rate)}."
     )
     return TrialDiagnosis(Condition.TOO_SLOW, said, rate)
@@ -371,7 +307,8 @@ def _plateaued(seen: _Course) -> TrialDiagnosis | None:
 def _too_little(seen: _Course) -> TrialDiagnosis:
     """Tell, of a training that has hardly learned anything, whether its steps were too large or too small."""
     worst, last = max(max(row.train_loss, row.val_loss) for row in seen.rows), seen.last
-    what = f"the {seen.name} is {last.train_loss:.3g} at the end (a guess has {seen.guess:.3g})"
+    after = counted(len(seen.rows), "epoch")
+    what = f"the {seen.name} is {last.train_loss:.3g} after {after} (a guess has {seen.guess:.3g})"
     if worst > EXPLODED_AT_FIRST * seen.guess:
         return _too_high(seen, f"{what}, and was {worst:.3g} before", 10)
     rate = _clipped(seen.peak * 10)
