@@ -13,6 +13,7 @@ from conftest import FakeEngine, claims_of, learning, make_spec, url_of, working
 from trials_by_hand import config, spec
 from trials_by_hand import trial as by_hand
 
+from lrsearch.analysis.ranking import ranked
 from lrsearch.analysis.transfer import LEAST_SEARCHED, Elsewhere, Scaling, elsewhere, samples
 from lrsearch.analysis.transfer_plan import OCTAVES, is_evidence, measuring, scales, seconds
 from lrsearch.domain import Choice, contains
@@ -145,6 +146,7 @@ def test_the_square_root_is_the_usual_rule_of_adaptive_optimizers() -> None:
         (planted(0.5, n=38), 256, "it takes 40 trials of a search in all, and there are 38"),
         (planted(0.5, sizes=(32, 64)), 1024, "1024 lies too far beyond"),
         (planted(0.5, noise=0.05), 256, "leave the learning rate there open from"),
+        (planted(3.0, sizes=(64, 128)), 256, "no exponent from -1.5 to 2 fits"),
         ([t for t in planted(0.5, n=300) if t.config.optimizer.peak_lr < 0.02], 256, "widen their range"),
     ],
 )
@@ -190,6 +192,7 @@ def test_epochs_come_from_studies_that_differ_in_nothing_else() -> None:
         (Scaling.EPOCHS, 10, 20, (5, 10)),
         (Scaling.EPOCHS, 10, 40, (5, 10)),
         (Scaling.EPOCHS, 10, 41, (2, 5, 10)),
+        (Scaling.EPOCHS, 11, 44, (5, 11)),  # 6 and 11 would be too near to each other for 44
         (Scaling.EPOCHS, 10, 4, (4, 10)),
         (Scaling.IMAGES, 800, 60_000, (50, 100, 200, 400, 800)),
     ],
@@ -240,6 +243,7 @@ def test_the_time_is_that_of_the_trials_so_far() -> None:
     [
         (spec(), Scaling.BATCH_SIZE, 32, "nothing is to transfer"),
         (spec(epochs=1), Scaling.EPOCHS, 3, "no second scale"),
+        (spec(epochs=2), Scaling.EPOCHS, 9, "9 lies too far beyond the epochs that are measured, 1 to 2"),
         (spec(name="a" * 90), Scaling.EPOCHS, 20, "at most 100 characters"),
     ],
 )
@@ -295,6 +299,20 @@ def test_images_are_not_compared_where_a_loop_only_says_its_updates(database: Da
     list(working(claims_of(study), FakeEngine(learning)))
     result = at("transfer", "probe", "--images", "900")
     assert (result.code, "give --batch-size or --epochs" in result.err) == (2, True)
+
+
+def test_what_was_measured_with_another_setting_is_not_mixed_with_that_of_the_best(
+    database: Database, at: InProcess
+) -> None:
+    study = filing.create(database, make_spec(budget={"trials": 12}, space={"optimizer": "sgd", "batch_size": 32}))
+    list(working(claims_of(study), FakeEngine(learning)))
+    best, *_, worst = ranked(study.trials(), "maximize")
+    assert best.config.schedule != worst.config.schedule
+    before = measuring(study.spec, worst, Scaling.BATCH_SIZE, 64).specs[0]
+    filing.create(database, before)
+    result = at("transfer", "probe", "--batch-size", "64", "--measure")
+    assert result.code == 2
+    assert f"delete it (`lrsearch delete {before.name}`), and it is measured anew" in result.err
 
 
 def test_a_study_without_a_complete_trial_says_nothing(database: Database, at: InProcess) -> None:

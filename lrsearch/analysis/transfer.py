@@ -232,14 +232,22 @@ def _lacking(measured: Sequence[AtScale], scaling: Scaling, target: int, least: 
     n = sum(one.n_trials for one in measured if one.scale in enough)
     if n < least:
         return f"it takes {least} trials of a search in all, and there are {n}; --measure runs the few that settle it"
-    span = math.log(max(enough) / min(enough))
-    beyond = max(math.log(target / max(enough)), math.log(min(enough) / target), 0.0)
-    if beyond > FARTHEST * span:
-        return (
-            f"{target} lies too far beyond the {_plural(scaling)} that were measured, {min(enough)} to {max(enough)}: "
-            f"more than {FARTHEST:g} times their span"
-        )
-    return ""
+    return "" if is_near(target, enough) else too_far(target, enough, scaling)
+
+
+def is_near(target: int, measured: Sequence[int]) -> bool:
+    """Whether a target lies at most ``FARTHEST`` times the span of what is measured beyond it."""
+    span = math.log(max(measured) / min(measured))
+    beyond = max(math.log(target / max(measured)), math.log(min(measured) / target))
+    return beyond <= FARTHEST * span + 1e-9
+
+
+def too_far(target: int, measured: Sequence[int], scaling: Scaling) -> str:
+    """Say that it does not."""
+    return (
+        f"{target} lies too far beyond the {_plural(scaling)} that are measured, {min(measured)} to {max(measured)}: "
+        f"more than {FARTHEST:g} times their span"
+    )
 
 
 def _plural(scaling: Scaling) -> str:
@@ -270,6 +278,11 @@ def _shift(points: Sequence[Sample], target: int, *, levels_off: bool) -> tuple[
     middle = (place[:1] + still[:1]) / 2
     rates = 10.0 ** np.concatenate([middle, place[1:], still[1:]])
     shift = Shift(_estimate(exponents), _estimate(rates))
+    if shift.exponent.value in (EXPONENTS[0], EXPONENTS[-1]):
+        return None, (
+            f"no exponent from {EXPONENTS[0]:g} to {EXPONENTS[-1]:g} fits: the best learning rates lie too far apart to "
+            "be one curve shifted"
+        )
     if lowest[0][1]:
         return None, "the best learning rates lie at the edge of those that were tried: widen their range"
     if shift.lr.high > WIDEST * shift.lr.low:

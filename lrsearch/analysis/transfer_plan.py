@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch.analysis.transfer import FARTHEST, Scaling, scale_of
+from lrsearch.analysis.transfer import FARTHEST, Scaling, is_near, scale_of, too_far
 from lrsearch.errors import UsageError
 from lrsearch.spec import file as study_file
 from lrsearch.spec.optimizers import OPTIMIZERS
@@ -53,11 +53,13 @@ def scales(scaling: Scaling, here: int, target: int) -> tuple[int, ...]:
 
     >>> scales(Scaling.BATCH_SIZE, 64, 512), scales(Scaling.EPOCHS, 10, 20), scales(Scaling.EPOCHS, 40, 400)
     ((64, 512), (5, 10), (10, 20, 40))
+
+    Halves are rounded down, so that the span is never less than it has to be.
     """
     if scaling == Scaling.BATCH_SIZE or target <= here:
         return tuple(sorted({here, target}))
     halvings = max(1, math.ceil(math.log2(target / here) / FARTHEST - 1e-9))
-    return tuple(sorted({max(1, round(here / 2**k)) for k in range(halvings + 1)}))
+    return tuple(sorted({max(1, here // 2**k) for k in range(halvings + 1)}))
 
 
 def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> Measuring:
@@ -77,6 +79,8 @@ def measuring(spec: StudySpec, winner: Trial, scaling: Scaling, target: int) -> 
     found = scales(scaling, here, target)
     if len(found) < 2:
         raise UsageError(f"{here} {scaling.words} cannot be halved: there is no second scale to measure")
+    if not is_near(target, found):
+        raise UsageError(f"{too_far(target, found, scaling)}; a study with more of them can tell")
     # The middle of the rates to measure need not be exact: the square root, or between it and the linear rule.
     steep = 0.5 if OPTIMIZERS[config.optimizer.name].adaptive else 0.75
     growth = steep if scaling == Scaling.BATCH_SIZE else 0.0

@@ -110,6 +110,12 @@ def _plan(database: "Database", study: "Study", scaling: "Scaling", target: int)
     made = transfer_plan.measuring(spec, winner, scaling, target)
     begun = [studies.find(database, one.name) for one in made.specs]
     specs = tuple(one if there is None else there.spec for one, there in zip(made.specs, begun, strict=True))
+    for one, there in zip(made.specs, begun, strict=True):
+        if there is not None and None in begun and not transfer_plan.is_evidence(one, there.spec, scaling):
+            raise UsageError(
+                f"the study '{one.name}' was measured with another setting than the best trial of '{study.name}' has "
+                f"now: delete it (`lrsearch delete {one.name}`), and it is measured anew"
+            )
     plan = replace(made, specs=specs)
     return plan, transfer_plan.seconds(trials, spec.facts.n_train, plan)
 

@@ -20,7 +20,7 @@ SCHEMA: Final = "lrsearch/transfer/1"
 
 def where(scaling: Scaling, scale: int) -> str:
     """Say a scale: ``batch size 512``, ``20 epochs``."""
-    return f"batch size {scale}" if scaling == Scaling.BATCH_SIZE else f"{scale} {scaling.words}"
+    return f"batch size {scale}" if scaling == Scaling.BATCH_SIZE else counted(scale, scaling.words.removesuffix("s"))
 
 
 def render(found: Sequence[Elsewhere], spec: StudySpec, sources: Sequence[str]) -> RenderableType:
