@@ -16,14 +16,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from lrsearch.analysis.evidence import Evidence, Floats, Kind, evidence, holds
 from lrsearch.analysis.precision import tolerance
 from lrsearch.analysis.ranking import best
-from lrsearch.families import FAMILIES
 from lrsearch.spec.bounds import ENOUGH_COMPLETE, ENOUGH_FINISHED
 from lrsearch.spec.study import StudySpec
-from lrsearch.trial import State, Trial
-
-Floats = NDArray[np.float64]
+from lrsearch.trial import Trial
 
 ERRORS = 2 * math.sqrt(2)
 """Standard errors of the best score that a training inside may end below it: two of a difference, because both have
@@ -60,10 +58,6 @@ BATCH_EXPONENTS = (0.0, 0.5, 1.0)
 al. 2017)."""
 HOLDS = (0.0, 1.0, 2.0)
 """How much lower the upper edge lies of a schedule that holds its rate to the end [octaves]: nothing settles there."""
-PRUNED_SHORT = 0.9
-"""Trials far behind when they were pruned that would have ended short [parts of all]."""
-PRUNED_GOOD = 0.4
-"""Above one half, trials that kept up until they were pruned at the end that would have ended well [parts of all]."""
 STRAY = 0.005
 """Trainings that diverge whatever the rate [parts of all]."""
 
@@ -144,17 +138,17 @@ def safe_interval(trials: Sequence[Trial], spec: StudySpec) -> SafeInterval:
     """
     top = best(trials, spec.metric.direction)
     if top is None or top.outcome is None or top.outcome.value is None:
-        return _none(_evidence(trials, spec, math.nan, math.nan), "no trial was trained through", None, None)
+        return _none(evidence(trials, spec, math.nan, math.nan), "no trial was trained through", None, None)
     value = top.outcome.value
     distance = allowed_distance(spec, value)
     floor = value - distance if spec.metric.maximize else value + distance
-    seen = _evidence(trials, spec, floor, distance)
+    seen = evidence(trials, spec, floor, distance)
     if tolerance(spec).is_guess(value):
         return _none(seen, "the best trial is no better than a guess", distance, floor)
     have = {
         "finished": (len(seen.x), ENOUGH_FINISHED),
         "complete": (int(np.sum(seen.complete)), ENOUGH_COMPLETE),
-        "close to the best": (int(np.sum(seen.kind == _GOOD)), ENOUGH_GOOD),
+        "close to the best": (int(np.sum(seen.kind == Kind.GOOD)), ENOUGH_GOOD),
     }
     for what, (n, needed) in have.items():
         if n < needed:
@@ -166,92 +160,8 @@ def safe_interval(trials: Sequence[Trial], spec: StudySpec) -> SafeInterval:
     return _found(seen, top, distance, floor)
 
 
-_GOOD, _SHORT, _DIVERGED, _UNDECIDED = range(4)
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """Finished trials, lowest learning rate first."""
-
-    x: Floats
-    """Learning rates [octaves]."""
-    batch: Floats
-    """Batch sizes [octaves]."""
-    holds: Floats
-    """1 where the schedule holds its rate to the end, else 0."""
-    sure: Floats
-    """How surely the trial is of its kind, 0.5 to 1; less than 1 of pruned ones."""
-    kind: NDArray[np.int64]
-    complete: NDArray[np.bool_]
-    pruned: NDArray[np.bool_]
-    stayed: NDArray[np.bool_]
-    """Whether the trial has shown that it does not diverge: its learning rate has been at its peak."""
-
-
-def _evidence(trials: Sequence[Trial], spec: StudySpec, floor: float, distance: float) -> _Evidence:
-    reached = [t for t in trials if t.state == State.COMPLETE and _reaches(_score(t), floor, spec)]
-    rows = []
-    for trial in trials:
-        if not trial.state.counts:
-            continue
-        complete, kind = trial.state == State.COMPLETE, _UNDECIDED
-        if trial.state == State.DIVERGED:
-            blamed = trial.outcome is None or trial.outcome.reason.blames_the_rate
-            kind = _DIVERGED if blamed else _UNDECIDED
-        elif complete:
-            kind = _GOOD if _reaches(_score(trial), floor, spec) else _SHORT
-        else:
-            kind = _of_pruned(trial, reached, spec, distance)
-        sure = 1.0 if trial.state != State.PRUNED else PRUNED_SHORT if kind == _SHORT else _surely_good(trial)
-        stayed = complete or (trial.state == State.PRUNED and any(row.comparable for row in trial.metrics))
-        octave, batch = math.log2(trial.config.optimizer.peak_lr), math.log2(trial.config.batch_size)
-        rows.append((octave, batch, _holds(trial), sure, kind, complete, trial.state == State.PRUNED, stayed))
-    columns = list(zip(*sorted(rows), strict=True)) or [()] * 8
-    octaves, batches, held, sure_of = (np.array(column, np.float64) for column in columns[:4])
-    completes, pruned, stays = (np.array(column, np.bool_) for column in columns[5:])
-    return _Evidence(octaves, batches, held, sure_of, np.array(columns[4], np.int64), completes, pruned, stays)
-
-
-def _holds(trial: Trial) -> float:
-    return float(FAMILIES[trial.config.schedule.family].floor is None)
-
-
-def _of_pruned(pruned: Trial, reached: Sequence[Trial], spec: StudySpec, distance: float) -> int:
-    """Return how a trial stood when it was pruned, held against those that ended well, at the same epoch.
-
-    Only those are looked at whose learning rate had reached its peak by then. Nobody knows where it would have ended:
-    what is neither far behind the last of them nor close to the first is undecided.
-    """
-    last = pruned.metrics[-1] if pruned.metrics else None
-    if last is None or last.rung_score is None:
-        return _UNDECIDED
-    at_that_epoch = [row for other in reached for row in other.metrics if row.epoch == last.epoch and row.comparable]
-    scores = [row.rung_score for row in at_that_epoch if row.rung_score is not None]
-    if not scores:
-        return _UNDECIDED
-    first, behind = (max(scores), min(scores)) if spec.metric.maximize else (min(scores), max(scores))
-    if tolerance(spec).is_far(last.rung_score, behind):
-        return _SHORT
-    close = _reaches(last.rung_score, first - distance if spec.metric.maximize else first + distance, spec)
-    return _GOOD if close else _UNDECIDED
-
-
-def _surely_good(pruned: Trial) -> float:
-    """Return how surely a trial that kept up until it was pruned would have ended well; the later the more."""
-    return 0.5 + PRUNED_GOOD * len(pruned.metrics) / pruned.config.epochs
-
-
-def _reaches(score: float, floor: float, spec: StudySpec) -> bool:
-    # Accuracies are multiples of 1/n: without the slack, rounding would decide at the edge.
-    return score >= floor - 1e-9 if spec.metric.maximize else score <= floor + 1e-9
-
-
-def _score(trial: Trial) -> float:
-    return math.nan if trial.outcome is None or trial.outcome.value is None else trial.outcome.value
-
-
-def _none(seen: _Evidence, why: str, distance: float | None, floor: float | None) -> SafeInterval:
-    others = np.flatnonzero(seen.kind != _DIVERGED)
+def _none(seen: Evidence, why: str, distance: float | None, floor: float | None) -> SafeInterval:
+    others = np.flatnonzero(seen.kind != Kind.DIVERGED)
     # A learning rate that was tried twice, and once did not diverge, is none from which on every trial did.
     above = seen.x > seen.x[others[-1]] if len(others) else np.ones(len(seen.x), bool)
     zones = (_zone(seen, ZoneKind.DIVERGED, float(seen.x[above][0]), float(seen.x[-1])),) if above.any() else ()
@@ -270,8 +180,8 @@ def _none(seen: _Evidence, why: str, distance: float | None, floor: float | None
     )
 
 
-def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeInterval:
-    moved, held = seen.batch - math.log2(top.config.batch_size), seen.holds - _holds(top)
+def _found(seen: Evidence, top: Trial, distance: float, floor: float) -> SafeInterval:
+    moved, held = seen.batch - math.log2(top.config.batch_size), seen.holds - holds(top)
     first, last = float(seen.x[0]), float(seen.x[-1])
     at = np.linspace(first, last, max(math.ceil((last - first) * FINE), 1) + 1)
     too_low, between = _between_edges(seen, moved, held, at)
@@ -282,7 +192,7 @@ def _found(seen: _Evidence, top: Trial, distance: float, floor: float) -> SafeIn
     low, high = float(at[begin]), float(at[end])
     if high - low < NARROWEST:
         return _none(seen, "good and bad learning rates lie too close together", distance, floor)
-    bad_ones = seen.x[(seen.kind == _SHORT) | (seen.kind == _DIVERGED)]
+    bad_ones = seen.x[(seen.kind == Kind.SHORT) | (seen.kind == Kind.DIVERGED)]
     # Where nothing ended badly a rate is bad by the priors alone, which is no reason to call it so.
     open_low, open_high = not np.any(bad_ones < low), not np.any(bad_ones > high)
     marks: list[tuple[ZoneKind, float, float]] = []
@@ -321,7 +231,7 @@ def _above(at: Floats, between: Floats, diverging: Floats) -> list[tuple[ZoneKin
     return marks
 
 
-def _between_edges(seen: _Evidence, moved: Floats, held: Floats, at: Floats) -> tuple[Floats, Floats]:
+def _between_edges(seen: Evidence, moved: Floats, held: Floats, at: Floats) -> tuple[Floats, Floats]:
     """Return how probably each learning rate is below the lower edge, and how probably between the edges.
 
     For every pair of edges, softness, part that is spoilt, exponent of the batch size and lower edge of schedules that
@@ -358,10 +268,10 @@ def _between_edges(seen: _Evidence, moved: Floats, held: Floats, at: Floats) -> 
     return np.einsum("ap,apx->x", weight, np.array(below)), np.einsum("ap,apx->x", weight, np.array(inside))
 
 
-def _diverging(seen: _Evidence, moved: Floats, at: Floats) -> Floats:
+def _diverging(seen: Evidence, moved: Floats, at: Floats) -> Floats:
     """Return how probably a training diverges at each learning rate, by the same rule with one edge."""
     places = np.arange(seen.x[0] - BEYOND, seen.x[-1] + 2 * BEYOND + STEP, STEP)[:, None]
-    broke = seen.kind == _DIVERGED
+    broke = seen.kind == Kind.DIVERGED
     known = broke | seen.stayed
     weights, diverging = [], []
     for exponent in BATCH_EXPONENTS:
@@ -391,16 +301,16 @@ def _longest(inside: NDArray[np.bool_]) -> tuple[int, int]:
     return int(begins[index]), int(ends[index])
 
 
-def _zone(seen: _Evidence, kind: ZoneKind, low: float, high: float) -> Zone:
+def _zone(seen: Evidence, kind: ZoneKind, low: float, high: float) -> Zone:
     there = (seen.x >= low - 1e-9) & (seen.x <= high + 1e-9)
-    short = there & (seen.kind == _SHORT)
+    short = there & (seen.kind == Kind.SHORT)
     return Zone(
         kind,
         2**low,
         2**high,
         n=int(there.sum()),
-        n_good=int((there & (seen.kind == _GOOD)).sum()),
+        n_good=int((there & (seen.kind == Kind.GOOD)).sum()),
         n_short=int(short.sum()),
         n_pruned=int((short & seen.pruned).sum()),
-        n_diverged=int((there & (seen.kind == _DIVERGED)).sum()),
+        n_diverged=int((there & (seen.kind == Kind.DIVERGED)).sum()),
     )

@@ -280,8 +280,8 @@ def _shift(points: Sequence[Sample], target: int, *, levels_off: bool) -> tuple[
     shift = Shift(_estimate(exponents), _estimate(rates))
     if shift.exponent.value in (EXPONENTS[0], EXPONENTS[-1]):
         return None, (
-            f"no exponent from {EXPONENTS[0]:g} to {EXPONENTS[-1]:g} fits: the best learning rates lie too far apart to "
-            "be one curve shifted"
+            f"no exponent from {EXPONENTS[0]:g} to {EXPONENTS[-1]:g} fits: the best learning rates lie too far apart "
+            "to be one curve shifted"
         )
     if lowest[0][1]:
         return None, "the best learning rates lie at the edge of those that were tried: widen their range"
