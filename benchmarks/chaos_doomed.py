@@ -10,7 +10,8 @@ from pathlib import Path
 from chaos_check import Strike, Worker, struck
 from chaos_worker import ANY_TIME, DOOMED, INSIDE, MOMENTS, Blow, Order, Request, act, be_worker, left_of, rows_of
 
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import Database

@@ -32,6 +32,7 @@ from scipy.stats import kendalltau
 from lrsearch import worker
 from lrsearch.schedules import comparable_from, factors
 from lrsearch.spec import file as study_file
+from lrsearch.spec import parameters
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space
 from lrsearch.strategy.judge import judge
@@ -68,7 +69,7 @@ def drawn(spec: StudySpec, n: int) -> list[TrialConfig]:
     for _ in range(n):
         asked = study.ask()
         space.suggest(asked, spec.space)
-        out.append(space.config(spec, asked.params))
+        out.append(parameters.config(spec, asked.params))
     return out
 
 

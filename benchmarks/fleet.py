@@ -217,6 +217,7 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
     import optuna
     from optuna.trial import TrialState
 
+    from lrsearch.spec import parameters
     from lrsearch.store import proposals
     from lrsearch.store import space as spaces
 
@@ -245,7 +246,7 @@ def _be_optunas(settings: Settings, index: int, url: str, artifacts: str, clocks
 
     def train(trial: optuna.Trial) -> tuple[TrialState, float | None]:
         value = None
-        for metrics in engine.start(spaces.config(spec, trial.params)).epochs():
+        for metrics in engine.start(parameters.config(spec, trial.params)).epochs():
             value = metrics.val_accuracy
             # The two that Claims.accept does at once.
             if clocks.time("report", report, trial, value, metrics.epoch):

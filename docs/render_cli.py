@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from lrsearch import domain, schedules
 from lrsearch.cli import app as cli
 from lrsearch.families import FAMILIES
+from lrsearch.spec import deciding
 from lrsearch.spec import study as spec
 from lrsearch.spec.datasets import DATASETS
 from lrsearch.spec.models import MODELS
@@ -135,6 +136,14 @@ MEANINGS: dict[str, str] = {
     "accuracies the lower loss wins. With a [loop](#loop) also any name that it tells, with a `direction`.",
     "budget.trials": "Complete, pruned and diverged trials together, exactly.",
     "budget.hours": "Training time of all trials together. Whichever limit is reached first ends the search.",
+    "budget.trainings": "Epochs of all trials together, in whole trainings, exact to an epoch: 8 are 80 epochs where a "
+    "training has 10.",
+    "strategy": "[Table](#strategy).",
+    "strategy.name": "`lr`: one model of rates and schedules proposes settings, pauses trials and goes on with them. "
+    "`sampler`: sampler and pruner decide, each for itself.",
+    "strategy.branching": "Whether a trial whose learning rates begin as those of another one goes on from there.",
+    "prior": "What the strategy `lr` takes for known at the start: a study of the same database, `auto` (studies of "
+    "similar images and model) or `none`.",
     "budget.max_failures": "Failed trials (a crash, out of memory) do not count as trials; more of them than this end "
     "the search.",
     "budget.stop": "`converged`: the search ends before its budget does, once the rest of it is expected to gain less "
@@ -249,6 +258,9 @@ MEANINGS: dict[str, str] = {
 UNSET: dict[str, str] = {
     "name": "the file's name",
     "baseline": "none",
+    "strategy": "`sampler`",
+    "budget.trainings": "no limit",
+    "prior": "`auto`",
     "dataset.limit": "all of them",
     "dataset.scaling": "`weights` where training starts from weights, else `standard`",
     "dataset.test_fraction": "`0.2`",
@@ -311,10 +323,21 @@ def key_tables() -> dict[str, str]:
     """
     used: set[str] = set()
     tables = {"study": (spec.StudySpec, "")}
-    for table in ("dataset", "model", "loop", "objective", "budget", "training", "augment", "workers", "space"):
+    for table in (
+        "dataset",
+        "model",
+        "loop",
+        "objective",
+        "budget",
+        "strategy",
+        "training",
+        "augment",
+        "workers",
+        "space",
+    ):
         tables[table] = (_model(spec.StudySpec.model_fields[table].annotation), f"{table}.")
     out = {f"keys of {name}": _table(model, prefix, used) for name, (model, prefix) in tables.items()}
-    out |= {f"keys of {table}": _table_of_kinds(table, used) for table in spec.KINDS}
+    out |= {f"keys of {table}": _table_of_kinds(table, used) for table in deciding.KINDS}
     space = _model(spec.StudySpec.model_fields["space"].annotation)
     for part in ("optimizer", "schedule"):
         families = _model(space.model_fields[part].annotation)
@@ -342,7 +365,7 @@ def _table(model: type[BaseModel], prefix: str, used: set[str]) -> str:
 
 def _table_of_kinds(table: str, used: set[str]) -> str:
     """Return the keys of a table whose name decides which it has."""
-    kinds = spec.KINDS[table]
+    kinds = deciding.KINDS[table]
     allowed = ", ".join(f"`{name}`" for name in kinds)
     lines = ["| key | type | default | allowed | meaning |", "|--|--|--|--|--|"]
     default = spec.StudySpec.model_fields[table].default.name

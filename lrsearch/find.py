@@ -10,10 +10,11 @@ from lrsearch.analysis.range_bounds import Narrowing
 from lrsearch.analysis.range_test import Finding, findings, read
 from lrsearch.domain import high_end, low_end
 from lrsearch.errors import UsageError
+from lrsearch.spec import parameters
 from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import lease, portfolio, range_tests, space
+from lrsearch.store import lease, portfolio, range_tests
 from lrsearch.store import study as studies
 from lrsearch.store.opening import has_studies
 from lrsearch.store.places import Place
@@ -71,7 +72,7 @@ def setting(spec: StudySpec, optimizer: OptimizerName, plan: SweepPlan) -> Trial
     Raises:
         UsageError: a batch would be larger than all training images.
     """
-    config = space.config(spec, portfolio.neutral(spec.space, optimizer))
+    config = parameters.config(spec, portfolio.neutral(spec.space, optimizer))
     if plan.batch_size is not None:
         if plan.batch_size > spec.facts.n_train:
             raise UsageError(
@@ -119,7 +120,7 @@ def narrowings(spec: StudySpec, found: Sequence[Finding]) -> tuple[Narrowing, ..
     """
     kept: dict[OptimizerName, float] = {}
     if spec.baseline is not None:
-        config = space.config(spec, portfolio.parse_baseline(spec.baseline, spec.space))
+        config = parameters.config(spec, portfolio.parse_baseline(spec.baseline, spec.space))
         kept[config.optimizer.name] = config.optimizer.peak_lr
     return range_bounds.narrowings(spec, found, kept)
 

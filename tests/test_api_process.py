@@ -22,7 +22,7 @@ from lrsearch.api import process
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, EpochDone, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.report import live_state, notebook, words
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.trial import Outcome, Reason, State, Trial
 
 pytest_plugins = ["command_line", "handed_over"]

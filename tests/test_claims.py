@@ -52,8 +52,9 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.metrics import METRICS
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims

@@ -29,7 +29,7 @@ from lrsearch import open_study
 from lrsearch.analysis.confirmation import ConfirmVerdict, confirmation
 from lrsearch.errors import UsageError
 from lrsearch.paired import Strata
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import confirmations, endings, filing, judging, portfolio
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims

@@ -47,7 +47,7 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current, report_url_of, update_url_of
 from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.store import Files
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import Place, parse_place

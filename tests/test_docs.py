@@ -25,6 +25,7 @@ from pydantic import BaseModel
 from lrsearch import errors, run
 from lrsearch.cli import app as cli
 from lrsearch.families import FAMILIES
+from lrsearch.spec import deciding
 from lrsearch.spec import file as study_file
 from lrsearch.spec import study as spec
 from lrsearch.spec.datasets import DATASETS
@@ -277,7 +278,7 @@ def documented_keys() -> set[str]:
 def _tables() -> list[str]:
     fields = spec.StudySpec.model_fields.items()
     tables = [name for name, field in fields if any(map(_is_table, (field.annotation, *get_args(field.annotation))))]
-    return [*tables, *spec.KINDS, "space.optimizer", "space.schedule"]
+    return [*tables, *deciding.KINDS, "space.optimizer", "space.schedule"]
 
 
 def test_every_key_of_the_study_file_is_documented() -> None:
@@ -295,17 +296,17 @@ def test_the_keys_that_are_documented_are_known() -> None:
 
 def test_a_key_left_unset_means_what_is_documented(render_cli: ModuleType) -> None:
     told = render_cli.UNSET
-    unset = make_spec(budget={"trials": None}).model_copy(update={"pruner": spec.AshaSpec()})
+    unset = make_spec(budget={"trials": None}).model_copy(update={"pruner": deciding.AshaSpec()})
     assert (unset.baseline, unset.dataset.limit, unset.dataset.pool) == (None, None, DATASETS["digits"].n_pool)
-    budgets = [spec.BudgetSpec(), spec.BudgetSpec(hours=1.0)]
+    budgets = [deciding.BudgetSpec(), deciding.BudgetSpec(hours=1.0)]
     assert [(b.trials, b.hours) for b in budgets] == [(50, None), (None, 1.0)]
     assert told["budget.trials"] == "50, or no limit if `hours` is given"
     hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in MODELS}
     assert told["model.hidden"] == ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in hidden.items())
     assert told["pruner.min_resource"] == "a fifth of `epochs` (gradual: a tenth)"
     for epochs in range(1, 101):
-        assert spec.AshaSpec().rungs(epochs) == spec.AshaSpec(min_resource=max(1, epochs // 5)).rungs(epochs)
-        assert spec.GradualSpec().first_rung(epochs) == max(1, epochs // 10)
+        assert deciding.AshaSpec().rungs(epochs) == deciding.AshaSpec(min_resource=max(1, epochs // 5)).rungs(epochs)
+        assert deciding.GradualSpec().first_rung(epochs) == max(1, epochs // 10)
 
 
 # Code
@@ -371,8 +372,8 @@ def test_the_schemas_of_json_are_those_of_the_code() -> None:
 
 def test_the_samplers_pruners_data_sets_and_models_are_all_named() -> None:
     for names, heading in (
-        (spec.KINDS["sampler"], "Samplers"),
-        (spec.KINDS["pruner"], "Pruners"),
+        (deciding.KINDS["sampler"], "Samplers"),
+        (deciding.KINDS["pruner"], "Pruners"),
         (DATASETS, "Data sets"),
         (MODELS, "Models and devices"),
     ):

@@ -12,8 +12,8 @@ from torch import nn
 
 from lrsearch import layer_rates
 from lrsearch.schedules import factors
+from lrsearch.spec import parameters
 from lrsearch.store import portfolio
-from lrsearch.store import space as spaces
 from lrsearch.training import draws, optimizers
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.models import ModelConfig
@@ -27,7 +27,7 @@ ratios = st.floats(1e-3, 1.0)
 
 def schedule_of(family: str) -> ScheduleConfig:
     spec = make_spec(space={"optimizer": "sgd", "schedule": family})
-    return spaces.config(spec, portfolio.parse_setting("test", "lr=0.1", spec.space)).schedule
+    return parameters.config(spec, portfolio.parse_setting("test", "lr=0.1", spec.space)).schedule
 
 
 def images(n: int = 40) -> ImageSplits:

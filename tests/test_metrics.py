@@ -49,7 +49,7 @@ from lrsearch.dashboard.guard import Access
 from lrsearch.dashboard.metrics import ENDINGS, INTERRUPTING, KEPT_SECONDS, REST, Studies
 from lrsearch.dashboard.store import Files
 from lrsearch.report import status
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import at_work, filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import Place, parse_place

@@ -25,7 +25,7 @@ from postgres import Account
 from lrsearch.errors import EXIT_STORAGE, StorageError
 from lrsearch.report import answer
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import FORMER_PRUNER, BudgetSpec
+from lrsearch.spec.deciding import FORMER_PRUNER, BudgetSpec
 from lrsearch.store import filing, judging, migrations, opening, tables
 from lrsearch.store import study as studies
 from lrsearch.store.opening import has_studies

@@ -30,9 +30,9 @@ from conftest import (
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState
 
+from lrsearch.spec import parameters
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
-from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.proposals import Mirror, sampler_of
@@ -364,5 +364,5 @@ def test_trials_of_a_plain_optuna_script_teach_the_sampler(tmp_path: Path) -> No
 
 def test_the_made_up_objective_is_best_where_the_tests_say() -> None:
     spec = make_spec(space={**ONE_SHAPE, "optimizer": "sgd"})
-    scores = {lr: quality(spaces.config(spec, {"peak_lr_sgd": lr})) for lr in (0.01, BEST_LR, 0.9)}
+    scores = {lr: quality(parameters.config(spec, {"peak_lr_sgd": lr})) for lr in (0.01, BEST_LR, 0.9)}
     assert max(scores, key=scores.__getitem__) == BEST_LR

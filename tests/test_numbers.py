@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from lrsearch import cores
 from lrsearch.errors import StudyFileError
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import KINDS, MOST, StudySpec
+from lrsearch.spec.deciding import KINDS, MOST
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
 

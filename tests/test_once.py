@@ -13,8 +13,9 @@ from lrsearch.analysis.diagnosis import diagnose, sentences
 from lrsearch.analysis.ranking import once
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.report import answer
+from lrsearch.spec import parameters
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import filing, space, study
+from lrsearch.store import filing, study
 from lrsearch.store.claims import Claims
 from lrsearch.store.storage import Database
 from lrsearch.trial import EpochMetrics, OptimizerConfig, Outcome, Reason, ScheduleConfig, State, Trial, TrialConfig
@@ -46,7 +47,7 @@ def test_each_setting_of_a_finite_space_is_trained_once_and_the_search_ends(
 ) -> None:
     spec = grid(sampler={"name": sampler, "portfolio": True})
     filed = filing.create(database, spec)
-    assert space.size(spec.space) == 8
+    assert parameters.size(spec.space) == 8
     ended = trained(claims_of(filed))
     assert ended.reason == EndReason.SPACE_USED_UP
     assert ended.message == f"all 8 settings of the search space are trained, {REPEATS}"
@@ -57,7 +58,7 @@ def test_each_setting_of_a_finite_space_is_trained_once_and_the_search_ends(
 
 def test_asked_to_a_finite_space_tries_other_seeds(database: Database) -> None:
     spec = grid(space={"seed": [0, 1, 2]})
-    assert space.size(spec.space) == 24
+    assert parameters.size(spec.space) == 24
     filed = filing.create(database, spec)
     ended = trained(claims_of(filed))
     assert ended.message == "all 24 settings of the search space are trained, and a training repeats bit for bit"
@@ -70,9 +71,9 @@ def test_asked_to_a_finite_space_tries_other_seeds(database: Database) -> None:
 
 def test_the_seed_is_that_of_the_study_where_the_space_has_none() -> None:
     spec = grid(seed=7)
-    assert space.config(spec, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 7
+    assert parameters.config(spec, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 7
     seeded = grid(seed=7, space={"seed": 3})
-    assert space.config(seeded, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 3
+    assert parameters.config(seeded, {"peak_lr_sgd": 0.01, "schedule": "cosine", "batch_size": 32}).seed == 3
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -108,7 +109,7 @@ def test_a_setting_whose_trial_failed_is_drawn_again(database: Database) -> None
         ),
     )
     claims = claims_of(filed)
-    assert space.size(filed.spec.space) == 1
+    assert parameters.size(filed.spec.space) == 1
     for _ in range(2):  # a crash starts again once
         claim = claims.claim()
         assert not isinstance(claim, SearchEnded)
@@ -148,8 +149,8 @@ def test_the_size_of_a_space_is_the_number_of_its_settings(
             "final_fraction": 0.01,
         }
     )
-    every = [space.config(spec, one) for one in space.settings(spec.space)]
-    assert len(every) == len(set(every)) == space.size(spec.space)
+    every = [parameters.config(spec, one) for one in parameters.settings(spec.space)]
+    assert len(every) == len(set(every)) == parameters.size(spec.space)
 
 
 # --- the evidence ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from conftest import (
 
 from lrsearch.events import EndReason, SearchEnded, TrialStarted
 from lrsearch.report.status import without_volatile
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.storage import Database

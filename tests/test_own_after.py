@@ -35,7 +35,8 @@ from lrsearch.predict.traced import Picture
 from lrsearch.report import answer, study_words, tables, trace
 from lrsearch.report.contents import contents
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.store.places import parse_place
 from lrsearch.training import data
 from lrsearch.trial import Facts, Network, State, Trial

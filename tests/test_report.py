@@ -42,8 +42,10 @@ from lrsearch.report.snippet import snippet
 from lrsearch.report.status import trained_seconds
 from lrsearch.schedules import factors
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import BudgetSpec, StudySpec
-from lrsearch.store import filing, space
+from lrsearch.spec import parameters
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
+from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile, parse_place
 from lrsearch.training import optimizers
@@ -641,7 +643,7 @@ def test_a_long_name_folds_and_hours_are_said() -> None:
 
 
 def test_the_search_space_is_listed_with_what_applies_when() -> None:
-    text = shown(tables.space_table(space.rows(spec().space)))
+    text = shown(tables.space_table(parameters.rows(spec().space)))
     assert "peak_lr_sgd" in text
     assert "0.001 to 3 (log)" in text
     assert "optimizer = sgd" in text

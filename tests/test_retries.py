@@ -34,7 +34,7 @@ from conftest import (
 )
 
 from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claim, Claims

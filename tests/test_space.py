@@ -14,6 +14,7 @@ from optuna.samplers import RandomSampler
 from lrsearch import domain, schedules
 from lrsearch.domain import Choice, Domain, Fixed, Range, contains
 from lrsearch.families import FAMILIES
+from lrsearch.spec import parameters
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import space as spaces
@@ -55,7 +56,7 @@ def parameters_of(spec: StudySpec, config: TrialConfig) -> dict[str, tuple[Domai
 def test_whatever_is_drawn_is_a_configuration_that_can_be_trained(space: dict[str, Any], seed: int) -> None:
     spec = make_spec(seed=7, space=space)
     for params in asked(spec, seed, 3):
-        config = spaces.config(spec, params)
+        config = parameters.config(spec, params)
         schedules.validate(config.schedule)
         assert config.optimizer.peak_lr > 0
         assert (config.epochs, config.seed) == (spec.epochs, 7)
@@ -69,7 +70,7 @@ def test_a_trial_has_the_parameters_of_its_optimizer_and_schedule_and_no_others(
 ) -> None:
     spec = make_spec(space=space)
     (params,) = asked(spec, seed)
-    config = spaces.config(spec, params)
+    config = parameters.config(spec, params)
     searched = {
         name: value for name, (known, value) in parameters_of(spec, config).items() if not isinstance(known, Fixed)
     }
@@ -87,8 +88,8 @@ def test_the_same_parameters_are_the_same_configuration_also_after_a_journey_thr
     spec = make_spec(space=space)
     (params,) = asked(spec, seed)
     again = json.loads(json.dumps(params))
-    assert spaces.config(spec, again) == spaces.config(spec, params)
-    assert spaces.config(StudySpec.model_validate_json(spec.to_json()), params) == spaces.config(spec, params)
+    assert parameters.config(spec, again) == parameters.config(spec, params)
+    assert parameters.config(StudySpec.model_validate_json(spec.to_json()), params) == parameters.config(spec, params)
 
 
 @settings(max_examples=50)
@@ -139,7 +140,7 @@ def test_every_pair_of_optimizer_and_schedule_can_be_searched(optimizer: str, fa
     assert f"peak_lr_{optimizer}" in params
     assert ("warmup_fraction" in params) == (FAMILIES[family].rise is None)
     assert ("final_fraction" in params) == (family != "constant")
-    config = spaces.config(spec, params)
+    config = parameters.config(spec, params)
     assert (config.optimizer.name, config.schedule.family) == (optimizer, family)
     schedules.validate(config.schedule)
 
@@ -154,7 +155,7 @@ def test_a_space_with_nothing_to_search_has_no_parameters_and_one_configuration(
     }
     spec = make_spec(space=space)
     assert asked(spec, 1) == [{}]
-    config = spaces.config(spec, {})
+    config = parameters.config(spec, {})
     assert (config.optimizer.peak_lr, config.optimizer.momentum, config.optimizer.nesterov) == (0.1, 0.9, True)
     assert (config.schedule.milestones, config.schedule.warmup_fraction) == ((0.5, 0.75), 0.1)
     assert config.schedule.final_fraction == 0.01
@@ -165,14 +166,14 @@ def test_a_space_with_nothing_to_search_has_no_parameters_and_one_configuration(
 def test_milestones_keep_every_digit(milestones: list[float]) -> None:
     spec = make_spec(space={"schedule": {"multistep": {"milestones": milestones}}, "optimizer": "sgd"})
     (params,) = asked(spec, 1)
-    assert spaces.config(spec, params).schedule.milestones == tuple(milestones)
+    assert parameters.config(spec, params).schedule.milestones == tuple(milestones)
 
 
 def test_the_table_of_the_space_has_a_row_for_every_parameter_and_says_when_it_applies() -> None:
     space = make_spec(space=EVERYTHING).space
-    rows = {name: (known, when) for name, known, when in spaces.rows(space)}
-    assert set(rows) == set(spaces.everything(space))
-    assert {name: known for name, (known, _) in rows.items()} == spaces.everything(space)
+    rows = {name: (known, when) for name, known, when in parameters.rows(space)}
+    assert set(rows) == set(parameters.everything(space))
+    assert {name: known for name, (known, _) in rows.items()} == parameters.everything(space)
     assert rows["peak_lr_sgd"][1] == "optimizer = sgd"
     assert rows["drops_step"][1] == "schedule = step"
     assert rows["warmup_fraction"][1] == "not for one_cycle, triangular"

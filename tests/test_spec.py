@@ -17,6 +17,7 @@ from lrsearch import domain, schedules
 from lrsearch.domain import Bounds, Choice, Domain, Fixed, Range, closest, contains, describe, high_end, low_end
 from lrsearch.errors import StudyFileError
 from lrsearch.families import ABOVE_ZERO, FAMILIES
+from lrsearch.spec import deciding
 from lrsearch.spec import file as study_file
 from lrsearch.spec import space as search_space
 from lrsearch.spec import study as spec
@@ -142,7 +143,9 @@ def test_the_table_of_changes_holds_every_key_of_the_spec() -> None:
     others = {"pruner.power"}
     others |= {"pruner.n_startup_trials", "pruner.n_warmup_steps", "pruner.interval_steps", "pruner.n_min_trials"}
     assert known - {path(change) for change in CHANGES} == {"pruner.name"}
-    assert {f"pruner.{name}" for kind in spec.KINDS["pruner"].values() for name in kind.model_fields} - known == others
+    assert {
+        f"pruner.{name}" for kind in deciding.KINDS["pruner"].values() for name in kind.model_fields
+    } - known == others
 
 
 @pytest.mark.parametrize(
@@ -299,14 +302,14 @@ def test_a_spec_that_an_earlier_version_filed_is_read() -> None:
 def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None:
     tables = make_spec(sampler={"name": "tpe", "n_startup_trials": 4}, pruner={"name": "asha"}).to_plain()
     named = study_file.build(study_file.override(tables, "sampler", "random"), "the test")
-    assert named.sampler == spec.RandomSpec(portfolio=False)
-    assert study_file.build(study_file.override(tables, "pruner", "median"), "the test").pruner == spec.MedianSpec()
-    assert study_file.build({"name": "x", "pruner": "none"}, "the test").pruner == spec.NoPrunerSpec()
+    assert named.sampler == deciding.RandomSpec(portfolio=False)
+    assert study_file.build(study_file.override(tables, "pruner", "median"), "the test").pruner == deciding.MedianSpec()
+    assert study_file.build({"name": "x", "pruner": "none"}, "the test").pruner == deciding.NoPrunerSpec()
     # A setting may follow the name, and a name a name.
     median = study_file.override(study_file.override({"name": "x"}, "pruner", "median"), "pruner.n_min_trials", 3)
-    assert study_file.build(median, "the test").pruner == spec.MedianSpec(n_min_trials=3)
+    assert study_file.build(median, "the test").pruner == deciding.MedianSpec(n_min_trials=3)
     short = study_file.override({"name": "x", "pruner": "median"}, "pruner.n_min_trials", 3)
-    assert study_file.build(short, "the test").pruner == spec.MedianSpec(n_min_trials=3)
+    assert study_file.build(short, "the test").pruner == deciding.MedianSpec(n_min_trials=3)
     wrong = study_file.override(study_file.override({"name": "x"}, "sampler", "random"), "sampler.n_startup_trials", 3)
     with pytest.raises(StudyFileError, match=r"'sampler\.n_startup_trials' is not a setting of the sampler 'random'"):
         study_file.build(wrong, "the test")
@@ -314,7 +317,7 @@ def test_a_name_stands_for_a_table_and_keeps_of_another_what_both_take() -> None
 
 def test_a_study_that_names_no_pruner_keeps_the_one_that_was_the_default_when_it_was_filed() -> None:
     unsaid, said = study_file.build({"name": "x"}, "the test"), study_file.build({"name": "x", "pruner": "gradual"}, "")
-    assert unsaid.pruner == spec.GradualSpec()
+    assert unsaid.pruner == deciding.GradualSpec()
     once = StudySpec.from_json(study_file.build({"name": "x", "pruner": "asha"}, "the test").to_json())
     assert differences(once, unsaid.like(once)) == []
     assert [key for key, *_ in differences(once, said.like(once))] == ["pruner.name"]
@@ -323,7 +326,7 @@ def test_a_study_that_names_no_pruner_keeps_the_one_that_was_the_default_when_it
         assert [key for key, *_ in differences(filed, unsaid.like(filed))] == ["pruner.name"], other
     # As in files that were written before there was another default.
     unnamed = study_file.build({"name": "x", "pruner": {"reduction_factor": 2}}, "the test")
-    assert unnamed.pruner == spec.AshaSpec(reduction_factor=2)
+    assert unnamed.pruner == deciding.AshaSpec(reduction_factor=2)
 
 
 # --- workers ---------------------------------------------------------------------------------------------------------

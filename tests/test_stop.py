@@ -11,7 +11,7 @@ from test_strategy import view as bare_view
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import at_work, filing
 from lrsearch.store import study as studies
 from lrsearch.store.storage import Database

@@ -10,7 +10,7 @@ from conftest import FakeEngine, learning, make_spec, on_both, working
 from test_claims import answers_lost
 
 from lrsearch.events import EndReason, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
-from lrsearch.spec.study import BudgetSpec, PrunerSpec
+from lrsearch.spec.deciding import BudgetSpec, PrunerSpec
 from lrsearch.store import filing, lease
 from lrsearch.store.claims import Claims
 from lrsearch.store.storage import Database

@@ -16,8 +16,8 @@ from test_report import Row
 from trials_by_hand import interrupted, spec, trial
 
 from lrsearch.report import answer, status, tables, trace
-from lrsearch.spec.study import BudgetSpec
-from lrsearch.store import space as spaces
+from lrsearch.spec import parameters
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store import study as studies
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.storage import Database
@@ -56,7 +56,7 @@ def rows_of_studies(width: int) -> tuple[list[str], str]:
 
 
 def rows_of_space(width: int) -> tuple[list[str], str]:
-    rows = list(spaces.rows(spec().space))
+    rows = list(parameters.rows(spec().space))
     return [name for name, *_ in rows], printed(tables.space_table(rows), width)
 
 

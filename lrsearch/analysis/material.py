@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Protocol
 
 from lrsearch.analysis.confirmation import Confirmation
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import RangeTest, Trial
 
 

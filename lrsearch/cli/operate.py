@@ -13,7 +13,7 @@ from lrsearch.cli.options import (
     opened,
 )
 from lrsearch.errors import EXIT_OK, UsageError
-from lrsearch.spec.study import MOST
+from lrsearch.spec.deciding import MOST
 from lrsearch.text import counted
 
 
@@ -31,7 +31,7 @@ def extend(
     if trials is None and hours is None:
         raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
     with opened(storage, to_read=False) as database:
-        from lrsearch.spec.study import BudgetSpec
+        from lrsearch.spec.deciding import BudgetSpec
         from lrsearch.store import at_work
         from lrsearch.store import study as studies
         from lrsearch.strategy.view import ENOUGH

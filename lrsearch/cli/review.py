@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from lrsearch.analysis.confirmation import Confirmation
-    from lrsearch.spec.study import BudgetSpec, StudySpec
+    from lrsearch.spec.deciding import BudgetSpec
+    from lrsearch.spec.study import StudySpec
     from lrsearch.store.artifacts import Artifacts
     from lrsearch.store.at_work import LivingWorker
     from lrsearch.store.study import Study

@@ -32,7 +32,8 @@ from lrsearch.errors import (
     UsageError,
 )
 from lrsearch.spec import file as study_file
-from lrsearch.spec.study import KINDS, StudySpec
+from lrsearch.spec.deciding import KINDS
+from lrsearch.spec.study import StudySpec
 from lrsearch.store import named
 from lrsearch.workers import number
 
@@ -263,20 +264,21 @@ def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place"
 def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     quiet_optuna()
     from lrsearch.report import tables
-    from lrsearch.store import filing, portfolio, space
+    from lrsearch.spec import parameters
+    from lrsearch.store import filing, portfolio
 
     initial = portfolio.initial(spec)
     if as_json:
         document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
         print_json(
             document
-            | {"settings": space.size(spec.space), "initial": [{"origin": i.origin, **i.params} for i in initial]}
+            | {"settings": parameters.size(spec.space), "initial": [{"origin": i.origin, **i.params} for i in initial]}
         )
     else:
         import tomlkit
 
         print(tomlkit.dumps(spec.to_plain()))
-        stdout().print(tables.space_table(space.rows(spec.space)))
+        stdout().print(tables.space_table(parameters.rows(spec.space)))
         if (said := searching.finite(spec)) is not None:
             print(said)
     # Last, so that what was asked for is seen; and it ends as the run would.

@@ -102,9 +102,9 @@ def _is_live(console: "Console", *, quiet: bool) -> bool:
 
 def finite(spec: StudySpec) -> str | None:
     """Return in a sentence that the space has fewer settings than the budget has trials, or None."""
-    from lrsearch.store import space
+    from lrsearch.spec import parameters
 
-    n, trials = space.size(spec.space), spec.budget.trials
+    n, trials = parameters.size(spec.space), spec.budget.trials
     if n is None or trials is None or n >= trials:
         return None
     what = f"{counted(n, 'setting')}, {counted(trials, 'trial')}"

@@ -19,8 +19,8 @@ from lrsearch.dashboard import picture
 from lrsearch.dashboard.current import Current
 from lrsearch.domain import describe
 from lrsearch.errors import LrsearchError
+from lrsearch.spec import parameters
 from lrsearch.spec.study import NOT_IDENTITY, StudySpec
-from lrsearch.store import space as spaces
 from lrsearch.store import study as studies
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
 from lrsearch.store.storage import Database
@@ -133,7 +133,7 @@ def _spec_attrs(text: str) -> tuple[tuple[str, str], ...]:
     is_known = spec.dataset.own is None and spec.loop is None
     stated = spec.identity() if is_known else _flat(spec.to_plain())
     out = {f"spec {key}": _word(value) for key, value in stated.items() if not key.startswith("space.")}
-    for name, domain, applies in spaces.rows(spec.space):
+    for name, domain, applies in parameters.rows(spec.space):
         out[f"space {name}"] = describe(domain) + ("" if applies == "always" else f" ({applies})")
     return tuple(out.items())
 

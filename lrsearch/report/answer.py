@@ -23,7 +23,8 @@ from lrsearch.report.plain import nested, plain
 from lrsearch.report.snippet import snippet
 from lrsearch.report.status import compared_across, counts_words
 from lrsearch.report.zones import zone_axis
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.confirming import LEVEL
 from lrsearch.text import counted
 from lrsearch.trial import Reason, State, Trial

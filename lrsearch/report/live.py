@@ -19,7 +19,8 @@ from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import RECENT, LiveState, Running, after, begin, eta_seconds, progress
 from lrsearch.report.status import counts_words
 from lrsearch.report.tables import STYLES
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import Trial
 

@@ -17,7 +17,8 @@ from lrsearch.events import (
     WorkerReplaced,
 )
 from lrsearch.report.status import trained_seconds
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import EpochMetrics, Role, State, Trial
 
 RECENT = 4

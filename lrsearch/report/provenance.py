@@ -9,7 +9,8 @@ from lrsearch.analysis.range_test import findings
 from lrsearch.report import range_words, study_words, words
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
-from lrsearch.spec.study import AshaSpec, GradualSpec, StudySpec
+from lrsearch.spec.deciding import AshaSpec, GradualSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import State
 

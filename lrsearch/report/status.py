@@ -12,7 +12,8 @@ from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.ranking import best
 from lrsearch.report import study_words, words
 from lrsearch.report.plain import attempts, plain
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.view import ENOUGH
 from lrsearch.text import counted
 from lrsearch.trial import Reason, Refused, State, Trial

@@ -17,7 +17,8 @@ from lrsearch.domain import Domain
 from lrsearch.report import study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import BY_LAYER, attempts, flat, nested, plain
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, RangeTest, Reason, Refused, Role, ScheduleConfig, State, Trial, TrialConfig
 
 TRIALS_SCHEMA = "lrsearch/trials/1"

@@ -10,9 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.spec.datasets import DATASETS
+from lrsearch.spec.deciding import KINDS
 from lrsearch.spec.sources import absolute, absolute_file, title
 from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
-from lrsearch.spec.study import KINDS, LONGEST_NAME, DatasetSpec, StudySpec
+from lrsearch.spec.study import LONGEST_NAME, DatasetSpec, StudySpec
 
 DEFAULT_STUDY = "digits"
 

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from lrsearch.spec.study import BudgetSpec
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.store.tables import epochs, range_tests, slots, studies
 from lrsearch.strategy.view import ENOUGH, Standing
 from lrsearch.trial import Reason, Role, State
@@ -20,6 +20,7 @@ _LOCK = (
         studies.c.budget_hours,
         studies.c.max_failures,
         studies.c.budget_stop,
+        studies.c.budget_trainings,
         studies.c.stopped,
     )
 )
@@ -54,7 +55,11 @@ def lock(connection: sa.Connection, study: str) -> sa.Row[Any] | None:
 def of(row: Any) -> BudgetSpec:
     """Return the budget that stands in a row of ours."""
     return BudgetSpec(
-        trials=row.budget_trials, hours=row.budget_hours, max_failures=row.max_failures, stop=row.budget_stop
+        trials=row.budget_trials,
+        hours=row.budget_hours,
+        trainings=row.budget_trainings,
+        max_failures=row.max_failures,
+        stop=row.budget_stop,
     )
 
 
@@ -65,6 +70,7 @@ def columns(budget: BudgetSpec) -> dict[str, Any]:
         "budget_hours": budget.hours,
         "max_failures": budget.max_failures,
         "budget_stop": budget.stop,
+        "budget_trainings": budget.trainings,
     }
 
 

@@ -23,8 +23,8 @@ from sqlalchemy import bindparam
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.schedules import comparable_from
+from lrsearch.spec import parameters
 from lrsearch.store import budget, confirmations, endings, lease, optuna_private, optuna_rows, progress, slots
-from lrsearch.store import space as spaces
 from lrsearch.store.proposals import Proposals
 from lrsearch.store.slots import Initial, Repeat, Reserved, Worker
 from lrsearch.store.study import Study
@@ -446,7 +446,7 @@ class Claims:
                 self.study.database.write(lambda c: self._unlink(c, reserved))
                 return None
             asked = enqueued.system_attrs.get(optuna_rows.FIXED_PARAMS_ATTR, {})
-            fixed = spaces.completed(self._proposals.space, asked)
+            fixed = parameters.completed(self._proposals.space, asked)
             if isinstance(fixed, str):
                 self._refuse(reserved, enqueued, fixed)
                 return None
@@ -497,7 +497,7 @@ class Claims:
                 if not optuna_rows.adopt(connection, self.study.optuna_id, enqueued, drawn, attrs):
                     self._unlink(connection, reserved)
                     return None
-            self._mark_running(connection, reserved, number, spaces.config(self.study.spec, drawn.params).seed)
+            self._mark_running(connection, reserved, number, parameters.config(self.study.spec, drawn.params).seed)
             return trial_id, number
 
         started = self.study.database.write(work)
@@ -559,7 +559,9 @@ class Claims:
     ) -> Claim:
         repeat = reserved.repeat
         config = (
-            spaces.config(self.study.spec, params) if repeat is None else spaces.config_of(repeat.setting, repeat.seed)
+            parameters.config(self.study.spec, params)
+            if repeat is None
+            else parameters.config_of(repeat.setting, repeat.seed)
         )
         trial = Trial(
             number=number,

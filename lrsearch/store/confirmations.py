@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import bindparam
 
 from lrsearch.events import EndReason
+from lrsearch.spec import parameters
 from lrsearch.store import budget, endings, optuna_rows
-from lrsearch.store import space as spaces
 from lrsearch.store.study import Study
 from lrsearch.store.tables import confirmations, leases, now, slots
 from lrsearch.strategy.confirming import Confirm, ConfirmRun, Entrant, Part, Plan, Race, next_run, race_of
@@ -134,12 +134,12 @@ def _entrants(connection: sa.Connection, study: Study, plan: Plan) -> tuple[Entr
 
 def _config(connection: sa.Connection, study: Study, number: int) -> TrialConfig:
     (trial,) = optuna_rows.numbered(connection, study.optuna_id, number)
-    return replace(spaces.config(study.spec, trial.params), seed=0)
+    return replace(parameters.config(study.spec, trial.params), seed=0)
 
 
 def race(connection: sa.Connection, study: Study, plan: Plan) -> Race:
     """Return a confirmation as it stands."""
-    settings = [spaces.setting_json(one.config) for one in plan.entrants]
+    settings = [parameters.setting_json(one.config) for one in plan.entrants]
     rows = connection.execute(_RUNS, {"study": study.id, "settings": settings}).all()
     return race_of(study.spec, plan, [_run(row, settings) for row in rows])
 

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 
 from lrsearch.errors import IdentityError, UsageError
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.narrowing import as_filed
-from lrsearch.spec.study import BudgetSpec, StudySpec, differences
+from lrsearch.spec.study import StudySpec, differences
 from lrsearch.store import budget as budgets
 from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, range_tests, tables
 from lrsearch.store import study as studies

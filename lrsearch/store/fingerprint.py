@@ -33,6 +33,7 @@ def of(study: Study) -> str:
         studies.c.budget_hours,
         studies.c.max_failures,
         studies.c.budget_stop,
+        studies.c.budget_trainings,
         studies.c.stopped,
     ).where(studies.c.id == study.id)
     with study.database.reading() as connection:

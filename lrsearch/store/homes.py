@@ -239,7 +239,7 @@ def _remove_strays(connection: sa.Connection, study: str) -> None:
 
 def _reopen(connection: sa.Connection, slot: sa.Row[Any]) -> None:
     """Have a slot drawn and trained anew: the copy was made before Optuna had its trial, and the setting is lost."""
-    for table in (tables.leases, tables.epochs, tables.interruptions):
+    for table in (tables.leases, tables.epochs, tables.interruptions, tables.moves, tables.trunks):
         connection.execute(table.delete().where(table.c.slot_id == slot.id))
     kept = ["id", "study_id", "position", "role", "parent", "worker", "device", "versions"]
     repeats = slot.role == Role.CONFIRM.value

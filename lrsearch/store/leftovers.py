@@ -33,11 +33,14 @@ _OF_STUDIES = (
     tables.confirmations,
     tables.epochs,
     tables.interruptions,
+    tables.known,
     tables.leases,
+    tables.moves,
     tables.range_tests,
     tables.slots,
+    tables.trunks,
 )
-_OF_SLOTS = (tables.epochs, tables.interruptions, tables.leases)
+_OF_SLOTS = (tables.epochs, tables.interruptions, tables.leases, tables.moves, tables.trunks)
 _KNOWN = sa.select(_optuna_study_attrs.c.value_json).where(_optuna_study_attrs.c.key == ID_ATTR)
 _FORGOTTEN = tables.workers.c.expires_at <= later(-FORGOTTEN_SECONDS)
 
@@ -47,8 +50,12 @@ def named_artifacts(database: Database, study_id: str | None = None) -> set[str]
     slots = tables.slots
     columns = sa.select(slots.c.checkpoint, slots.c.weights)
     query = columns if study_id is None else columns.where(slots.c.study_id == study_id)
+    trunks = sa.select(tables.trunks.c.artifact)
+    if study_id is not None:
+        trunks = trunks.where(tables.trunks.c.study_id == study_id)
     with database.reading() as connection:
-        return {name for row in connection.execute(query) for name in row if name is not None}
+        rows = [*connection.execute(query), *connection.execute(trunks)]
+        return {name for row in rows for name in row if name is not None}
 
 
 def orphans(database: Database, *, fix: bool) -> Check:

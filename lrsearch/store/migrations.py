@@ -138,6 +138,18 @@ def _to_8(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_9(connection: sa.Connection, operations: Operations) -> str | None:
+    """File budgets of trainings, why a strategy moved trials, what is known beforehand, and whence a trial branched."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    operations.add_column(tables.studies.name, sa.Column("budget_trainings", sa.Float))
+    operations.add_column(tables.slots.name, sa.Column("shared_epochs", sa.Integer))
+    for table in (tables.moves, tables.known, tables.trunks):
+        table.create(connection)
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
@@ -157,4 +169,5 @@ _STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
     5: _to_6,
     6: _to_7,
     7: _to_8,
+    8: _to_9,
 }

@@ -8,10 +8,10 @@ from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, des
 from lrsearch.errors import StudyFileError, UsageError, nearest
 from lrsearch.families import FAMILIES, NEUTRAL_FLOOR
 from lrsearch.spec import file as study_file
+from lrsearch.spec import parameters
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.space import SHORT, SearchSpace
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import space as spaces
 from lrsearch.store.slots import Initial
 from lrsearch.trial import OptimizerName, ScheduleFamily, TrialConfig
 
@@ -91,7 +91,7 @@ def any_setting(what: str, text: str, spec: StudySpec) -> TrialConfig:
         wide = study_file.build(plain | {"space": plain.get("space", {}) | general | tables}, f'{what} "{text}"', {})
     except StudyFileError as error:
         raise UsageError(str(error)) from None
-    return spaces.config(spec.model_copy(update={"space": wide.space}), parse_setting(what, text, wide.space))
+    return parameters.config(spec.model_copy(update={"space": wide.space}), parse_setting(what, text, wide.space))
 
 
 def _whole(value: float) -> float:
@@ -155,7 +155,7 @@ def _resolve(
     *,
     filed: bool,
 ) -> dict[str, Any]:
-    domains = spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)
+    domains = parameters.unconditional(space) | parameters.conditional(space, optimizer, schedule)
     fields = {_field(name, optimizer, schedule): name for name in domains}
     out = _near(space, optimizer, schedule, given["peak_lr"])
     for field, value in given.items():
@@ -193,7 +193,7 @@ def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily
         out["optimizer"] = optimizer
     if len(space.schedules) > 1:
         out["schedule"] = schedule
-    for name, domain in (spaces.unconditional(space) | spaces.conditional(space, optimizer, schedule)).items():
+    for name, domain in (parameters.unconditional(space) | parameters.conditional(space, optimizer, schedule)).items():
         if isinstance(domain, Fixed):
             continue
         field = _field(name, optimizer, schedule)

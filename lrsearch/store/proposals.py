@@ -14,8 +14,9 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from lrsearch.spec import parameters
+from lrsearch.spec.deciding import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 from lrsearch.spec.space import SearchSpace
-from lrsearch.spec.study import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 from lrsearch.store import optuna_private, optuna_rows
 from lrsearch.store import space as spaces
 from lrsearch.store.optuna_private import PointOfSequence
@@ -159,7 +160,7 @@ class Proposals:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self.size = spaces.size(study.spec.space)
+        self.size = parameters.size(study.spec.space)
         """Settings of the space; None where they are too many to be used up."""
         self._mirror = Mirror(study.spec.metric.direction)
         self._reach = Reach(study.spec)
@@ -232,7 +233,7 @@ class Proposals:
             first = None  # a first setting that a person was quicker to enqueue
         if self.size is None:
             return drawn
-        left = [one for one in spaces.settings(self._study.spec.space) if not self._tried[self._config(one)]]
+        left = [one for one in parameters.settings(self._study.spec.space) if not self._tried[self._config(one)]]
         return self._draw(slot, position, DRAWS, left[position % len(left)]) if left else None
 
     def taken_meanwhile(self, connection: sa.Connection, drawn: FrozenTrial) -> bool:
@@ -270,4 +271,4 @@ class Proposals:
             self._tried[config] += 1
 
     def _config(self, params: Mapping[str, Any]) -> TrialConfig:
-        return spaces.config(self._study.spec, params)
+        return parameters.config(self._study.spec, params)

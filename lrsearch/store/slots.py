@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
+from lrsearch.spec import parameters
 from lrsearch.store import budget, confirmations, endings, lease, optuna_rows, progress
-from lrsearch.store import space as spaces
 from lrsearch.store.study import Study
 from lrsearch.store.tables import SLOT_ATTR, epochs, leases, slots
 from lrsearch.strategy.confirming import Confirm, Race
@@ -108,7 +108,7 @@ class Repeat:
     """A setting that is trained again."""
 
     setting: str
-    """As ``spaces.setting_json`` writes it."""
+    """As ``parameters.setting_json`` writes it."""
     seed: int
     parent: int | None
     """The number of the trial of the search that has this setting."""
@@ -198,7 +198,7 @@ def insert_confirm(
 ) -> Reserved:
     """Open and lease a slot for a training of a confirmation; it is no unit of the budget."""
     entrant = race.plan.entrants[step.entrant]
-    repeat = Repeat(spaces.setting_json(entrant.config), step.seed, entrant.parent)
+    repeat = Repeat(parameters.setting_json(entrant.config), step.seed, entrant.parent)
     n_before = int(connection.scalar(_N_CONFIRM, {"study": study.id}) or 0)
     # Below the positions of the search, which seed its proposals and stay as they are.
     position = -1 - n_before

@@ -12,10 +12,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from lrsearch.errors import StorageError, UnknownNameError, UsageError, nearest
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.spec.study import BudgetSpec, StudySpec, WorkersSpec
+from lrsearch.spec import parameters
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
 from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
-from lrsearch.store import space as spaces
 from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.store.storage import Database
 from lrsearch.store.tables import SLOT_ATTR
@@ -471,7 +472,7 @@ def _trial(
         outcome = Outcome(
             State(row.outcome), Reason(row.reason), row.value, row.epoch, row.step, row.lr, shown(row.message or "")
         )
-    config = spaces.config(spec, params) if row.setting is None else spaces.config_of(row.setting, row.seed)
+    config = parameters.config(spec, params) if row.setting is None else parameters.config_of(row.setting, row.seed)
     return Trial(
         number=row.number,
         # Trials of earlier versions did not keep their seed, which was that of the study or a parameter.

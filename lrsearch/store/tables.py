@@ -77,7 +77,7 @@ def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[da
     return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
 
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 SLOT_ATTR = "lrsearch:slot"
 """On Optuna's trial: the id of our slot."""
@@ -104,6 +104,8 @@ studies = Table(
     Column("max_failures", Integer, nullable=False),
     # "converged": end once the rest of the budget is expected to gain less than noise hides.
     Column("budget_stop", String(16)),
+    # Epochs of all trials together, in whole trainings.
+    Column("budget_trainings", Float),
     # Each reservation of a slot raises it: the row lock that makes the budget exact.
     Column("revision", Integer, nullable=False, default=0),
     Column("created_at", DateTime, nullable=False),
@@ -163,6 +165,8 @@ slots = Table(
     Column("val_right", LargeBinary),
     # What a trial is trained with that is no point of the search space, as JSON.
     Column("setting", Text),
+    # The epochs that a trial of the search has of its parent, whose learning rates were the same so far.
+    Column("shared_epochs", Integer),
     UniqueConstraint("study_id", "position"),
     Index("lrsearch_slots_by_outcome", "study_id", "state", "outcome"),
 )
@@ -265,6 +269,52 @@ range_tests = Table(
     Column("versions", String(200), nullable=False),
     Column("started_at", DateTime, nullable=False),
     Column("seconds", Float, nullable=False),
+)
+
+
+# Why a strategy that pauses began a trial, paused it and went on with it.
+moves = Table(
+    "lrsearch_moves",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    # "start", "pause" or "resume".
+    Column("kind", String(16), nullable=False),
+    # Completed epochs of the trial at that moment.
+    Column("epoch", Integer, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("at", DateTime, nullable=False),
+)
+
+# Trainings that a study did not make and whose results it takes for known: imported, or of other studies.
+known = Table(
+    "lrsearch_known",
+    metadata,
+    Column("study_id", String(36), primary_key=True),
+    Column("n", Integer, primary_key=True),
+    # A configuration as JSON, as in a slot; its epochs are those of that training.
+    Column("setting", Text, nullable=False),
+    # "complete", "pruned" or "diverged".
+    Column("state", String(16), nullable=False),
+    # Its score after each epoch that is known, as a JSON list, null: unknown; and at its end.
+    Column("scores", Text, nullable=False),
+    Column("value", Float),
+    # A file's name, or another study's, and which of its trials.
+    Column("source", String(200), nullable=False),
+    Column("number", Integer),
+    # "imported" or "prior".
+    Column("kind", String(16), nullable=False),
+)
+
+# States of trials from which others may go on whose learning rates are the same so far.
+trunks = Table(
+    "lrsearch_trunks",
+    metadata,
+    Column("slot_id", String(36), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("study_id", String(36), nullable=False, index=True),
+    Column("artifact", String(200), nullable=False),
 )
 
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from lrsearch.errors import StorageError
 from lrsearch.events import EndReason
+from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.metrics import METRICS, Metric
-from lrsearch.spec.study import BudgetSpec
 from lrsearch.store import budget as budgets
 from lrsearch.store import lease, optuna_private, tables
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrsearch.spec.study import AshaSpec, GradualSpec, MedianSpec
+from lrsearch.spec.deciding import AshaSpec, GradualSpec, MedianSpec
 from lrsearch.strategy.view import KEEP, Judgement, Reached
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.spec.study import PrunerSpec, RetriesSpec
+from lrsearch.spec.deciding import PrunerSpec
+from lrsearch.spec.study import RetriesSpec
 from lrsearch.strategy.confirming import Choose, Confirm, next_run
 from lrsearch.strategy.judge import judge
 from lrsearch.strategy.stop import enough

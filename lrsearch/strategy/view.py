@@ -1,15 +1,16 @@
 """What a decision may look at, frozen, and what it may say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from lrsearch.events import EndReason, SearchEnded
-from lrsearch.spec.study import BudgetSpec, StudySpec
+from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.confirming import Choose, Confirm, Race
 from lrsearch.text import counted
-from lrsearch.trial import Interruption, Role
+from lrsearch.trial import Interruption, Role, State, TrialConfig
 
 ENOUGH = "enough"
 """Stands in the database where the search of a study has converged, until somebody extends it or runs it again."""
@@ -34,6 +35,8 @@ class Standing:
     """Failed trials; what a person enqueued outside the space, or ended with another program, is none."""
     paused: int = 0
     """Slots that have not ended and whose trial stands still."""
+    epochs_left: int | None = None
+    """Epochs that nobody has trained or has under way; None where the budget does not count them."""
 
     @property
     def asked_to_stop(self) -> bool:
@@ -105,6 +108,47 @@ class FreeSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoreCurve:
+    """A trial of the search as a strategy that pauses looks at it: its setting, and its score after each epoch."""
+
+    slot: str
+    config: TrialConfig
+    state: State
+    """RUNNING where it has not ended."""
+    scores: tuple[float, ...] = ()
+    """After each accepted epoch, as pruners compare them, in the metric's own unit; not a number where it was none."""
+    value: float | None = None
+    """Of a complete trial, what the search is about."""
+    paused: bool = False
+    """It stands still. Otherwise, while it has not ended, somebody trains it, or it is interrupted."""
+    parent: str | None = None
+    """The slot of the trial that its first ``shared`` epochs are of."""
+    shared: int = 0
+    """Epochs that it has of its parent, and that nobody trained for it."""
+    trunks: tuple[int, ...] = ()
+    """Epochs at which its state is kept, so that others may go on from there."""
+
+    @property
+    def epochs(self) -> int:
+        """Accepted epochs, those of its parent among them."""
+        return len(self.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownTraining:
+    """A training that the study did not make and takes for known, at its own length."""
+
+    config: TrialConfig
+    state: State
+    scores: tuple[float, ...] = ()
+    """As far as they are known, after each of its epochs; not a number where one is not."""
+    value: float | None = None
+    """At its end."""
+    source: str = ""
+    """Whence: trainings of one source are compared with each other alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """What the choice of the next trial may look at."""
 
@@ -122,6 +166,10 @@ class View:
     """Values of the finished trials of the search in the order of the budget; None: pruned or diverged.
 
     Read where there is room and the budget asks when to stop."""
+    curves: tuple[ScoreCurve, ...] = ()
+    """The trials of the search by position. Read where the strategy looks at them."""
+    known: tuple[KnownTraining, ...] = ()
+    """Likewise."""
     race: Race | None = None
     """What is to be confirmed, as it stands; without settings until the search is over. None: nothing was asked for."""
 
@@ -137,6 +185,8 @@ class Resume:
     """Go on with the trial of a slot that nobody works on, or begin it."""
 
     slot: str
+    why: str = ""
+    """Of one that was paused, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +214,14 @@ class Begin:
     """Of the enqueued trial."""
     nth_first: int | None = None
     """Which of the first settings it is, from 0."""
+    params: Mapping[str, Any] | None = None
+    """What is to be trained, by Optuna's names, where the strategy has chosen it; it may leave parameters open."""
+    parent: str | None = None
+    """The slot of the trial from whose kept state it goes on."""
+    shared: int = 0
+    """The epoch of that state."""
+    why: str = ""
+    """In words, where the strategy has chosen it."""
 
 
 Step = Resume | Fail | Settle | Begin | Confirm | Choose | SearchEnded
@@ -212,6 +270,8 @@ class Judgement:
     """The score that had to be reached; None where nothing was compared, or too little."""
     n_compared: int = 0
     """Trials that were compared, this one included."""
+    why: str = ""
+    """In words, where a strategy pauses it."""
 
 
 KEEP = Judgement("keep")
