@@ -225,3 +225,25 @@ def _names(names: tuple[str, ...]) -> Domain:
 
 def _value(domain: Domain, name: str, params: Mapping[str, Any]) -> Any:
     return domain.value if isinstance(domain, Fixed) else params[name]
+
+
+def params_of(space: SearchSpace, config: TrialConfig) -> dict[str, Any]:
+    """Return the parameters that stand for a configuration, what is fixed left out: ``config`` the other way round."""
+    optimizer, schedule = config.optimizer, config.schedule
+    own = {"optimizer": optimizer.name, "schedule": schedule.family}
+    out: dict[str, Any] = {}
+    for name, domain in (shared(space) | conditional(space, optimizer.name, schedule.family)).items():
+        if isinstance(domain, Fixed):
+            continue
+        if name in own:
+            out[name] = own[name]
+        elif name.endswith(f"_{optimizer.name}"):
+            out[name] = getattr(optimizer, name.removesuffix(f"_{optimizer.name}"))
+        elif name.endswith(f"_{schedule.family}"):
+            value = getattr(schedule, name.removesuffix(f"_{schedule.family}"))
+            out[name] = ",".join(repr(one) for one in value) if isinstance(value, tuple) else value
+        elif name in ("warmup_fraction", "final_fraction"):
+            out[name] = getattr(schedule, name)
+        else:
+            out[name] = getattr(config, name)
+    return out

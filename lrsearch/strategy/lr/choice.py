@@ -1,0 +1,332 @@
+"""Which step promises most for what it costs: a new setting, or a rung further for one that stands still."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lrsearch.schedules import comparable_from
+from lrsearch.spec.space import SearchSpace
+from lrsearch.spec.study import StudySpec
+from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
+from lrsearch.strategy.lr.features import Floats, encode, relative_rate
+from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
+from lrsearch.strategy.lr.model import Points, Posterior, posterior
+from lrsearch.strategy.lr.settings import Setting, Settings
+from lrsearch.strategy.view import KnownTraining, ScoreCurve
+from lrsearch.trial import State
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What may still be spent."""
+
+    epochs_left: int | None = None
+    """None: as many as it takes."""
+    may_begin: bool = True
+    """Whether a new setting may be begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A step: begin a setting, or go on with a trial, up to an epoch."""
+
+    slot: str | None
+    """Of the trial; None: a new setting."""
+    setting: Setting | None
+    epoch: int
+    """The rung to which it goes."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    settings: Sequence[Setting | ScoreCurve]
+    reached: Floats
+    """Epochs, those to which a trial is on its way among them."""
+    paused: np.ndarray
+    new: np.ndarray
+    complete: np.ndarray
+
+
+class Chooser:
+    """Chooses the next step of a study: a pure function of its trials, whatever was asked before.
+
+    Args:
+        spec: of the study.
+        space: as it stands.
+        constants: None: by how much is searched.
+    """
+
+    def __init__(self, spec: StudySpec, space: SearchSpace | None = None, constants: Constants | None = None) -> None:
+        narrow = Settings(spec, space or spec.space, NARROW)
+        self.c = constants or (NARROW if narrow.is_narrow else WIDE)
+        self.settings = Settings(spec, space or spec.space, self.c)
+        self.rungs = Rungs.of(spec.epochs, self.c)
+        self._spec = spec
+
+    def n_sweep(self, means: Means) -> int:
+        """Return how many settings the first sweep has."""
+        c, first = self.c, self.rungs.at[0]
+        wanted = round(c.density * self.settings.decades) if self.settings.is_narrow else c.sweep
+        n = max(c.sweep_least, min(wanted, int(c.sweep_cost * self._spec.epochs / first)))
+        if means.epochs_left is None:
+            return n
+        # A training must remain for the leader, who has paid the first rung of it already.
+        return max(1, min(n, (means.epochs_left - self._spec.epochs) // first + 1))
+
+    def spent(self, curves: Sequence[ScoreCurve]) -> int:
+        """Return the epochs that trials have had or are on their way to."""
+        return sum(int(self._goes_to(one)) - one.shared for one in curves)
+
+    def _goes_to(self, one: ScoreCurve) -> int:
+        running = one.state == State.RUNNING and not one.paused
+        return self.rungs.after(one.config, one.epochs) if running else one.epochs
+
+    def choose(self, curves: Sequence[ScoreCurve], means: Means, known: Sequence[KnownTraining] = ()) -> Forward | None:
+        """Return the next step; None where there is none: all is under way, or nothing fits what is left."""
+        c, epochs = self.c, self._spec.epochs
+        spent = self.spent(curves)
+        left = math.inf if means.epochs_left is None else means.epochs_left
+        if left < 1:
+            return None
+        seed = self._spec.seed
+        total = None if means.epochs_left is None else spent + means.epochs_left
+        n0 = self.n_sweep(Means(total))
+        if len(curves) < n0 and means.may_begin and not known:
+            one = self.settings.sweep(np.random.default_rng((seed, 0)), n0)[len(curves)]
+            goal = self.rungs.after(one.config, 0)
+            if goal <= left:
+                return Forward(None, one, goal, f"{len(curves) + 1} of the {n0} settings of the first sweep")
+        rng = np.random.default_rng((seed, 1, len(curves), spent))
+        found, belief = self._believed(curves, known, rng)
+        return self._best_step(curves, found, belief, spent / epochs, left, means, rng)
+
+    def _believed(
+        self, curves: Sequence[ScoreCurve], known: Sequence[KnownTraining], rng: np.random.Generator
+    ) -> tuple[_Candidates, Posterior]:
+        c, metric = self.c, self._spec.metric
+        seen = looks(curves, self.rungs, metric, c)
+        new = self._new_settings(curves, known, seen, rng)
+        every: list[Setting | ScoreCurve] = [*curves, *new]
+        n = len(every)
+        elsewhere = known_looks(known, n, metric, c)
+        configs = [one.config for one in every] + [one.config for one in known]
+        x = np.array([encode(config, c.length) for config in configs])
+        order = {name: i for i, name in enumerate(dict.fromkeys(config.optimizer.name for config in configs))}
+        optimizer = np.array([order[config.optimizer.name] for config in configs])
+        off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
+        points = Points(x, optimizer, -c.prior * c.amplitude * off**2, np.arange(len(configs)) >= n)
+        both = _joined(_thinned(seen, len(curves), c), elsewhere)
+        belief = posterior(points, both, self._on_their_way(curves), n, c)
+        m = len(curves)
+        state = [one.state for one in curves]
+        candidates = _Candidates(
+            every,
+            np.array([self._goes_to(one) for one in curves] + [0] * len(new), float),
+            np.array([one.paused and one.state == State.RUNNING for one in curves] + [False] * len(new)),
+            np.arange(n) >= m,
+            np.array([one == State.COMPLETE for one in state] + [False] * len(new)),
+        )
+        return candidates, belief
+
+    def _new_settings(
+        self, curves: Sequence[ScoreCurve], known: Sequence[KnownTraining], seen: Looks, rng: np.random.Generator
+    ) -> list[Setting]:
+        del known
+        latest = np.full(len(curves), -np.inf)
+        for i, value in zip(seen.trial, seen.value, strict=True):  # later rungs come later
+            if curves[i].state != State.DIVERGED:
+                latest[i] = value
+        best = [curves[i] for i in np.argsort(-latest, kind="stable")[:5]]
+        near = [self.settings.of(one.config) for one in best]
+        tried = [one.config for one in curves]
+        out = []
+        for one in self.settings.candidates(rng, near):
+            if not any(_same(one.config, other, self.c) for other in tried):
+                out.append(one)
+        return out
+
+    def _on_their_way(self, curves: Sequence[ScoreCurve]) -> Looks:
+        rows = [
+            (i, level, math.log10(rung / self._spec.epochs))
+            for i, one in enumerate(curves)
+            if one.state == State.RUNNING and not one.paused
+            for level, rung in enumerate(self.rungs.at)
+            if one.epochs < rung <= self._goes_to(one)
+            and rung >= comparable_from(one.config.schedule, self._spec.epochs)
+        ]
+        columns = list(zip(*rows, strict=True)) or [(), (), ()]
+        return Looks(
+            np.array(columns[0], np.int64),
+            np.array(columns[1], np.int64),
+            np.array(columns[2], np.float64),
+            np.zeros(len(rows)),
+        )
+
+    def _best_step(
+        self,
+        curves: Sequence[ScoreCurve],
+        found: _Candidates,
+        belief: Posterior,
+        spent: float,
+        left: float,
+        means: Means,
+        rng: np.random.Generator,
+    ) -> Forward | None:
+        c, epochs = self.c, self._spec.epochs
+        n, m = len(found.settings), len(curves)
+        remaining = (epochs - found.reached) / epochs
+        first_runs = any(
+            one.state == State.RUNNING and not one.paused and self._goes_to(one) >= epochs for one in curves
+        )
+        leader_only = False
+        promise = np.zeros(n)
+        if found.complete.any():
+            gain = _expected_gain(found, belief)
+            promise = gain
+            worth = gain / (remaining + c.floor) ** c.power
+        else:
+            promise = _chance_good(belief, c, rng)
+            # Ties and zeros are broken by a little of the mean.
+            worth = promise + 1e-3 * np.exp((belief.mean - belief.mean.max()) / c.amplitude)
+            worth /= (remaining + c.floor) ** c.power_first
+            paused = np.flatnonzero(found.paused)
+            if len(paused) and not first_runs:
+                lead = paused[np.argmax(belief.mean[paused])]
+                if spent + remaining[lead] >= c.first_by:
+                    leader_only = True
+                    worth[:] = 0.0
+                    worth[lead] = 1.0
+        goal = np.array(
+            [self.rungs.after(one.config, int(at)) for one, at in zip(found.settings, found.reached, strict=True)],
+            float,
+        )
+        step = goal - found.reached
+        worth *= self._risk(curves, found)
+        allowed = found.paused | (found.new & means.may_begin)
+        worth = np.where(allowed & (step <= left), worth, -1.0)
+        paused = np.flatnonzero(found.paused)
+        if math.isfinite(left) and len(paused) and not found.complete.any() and not first_runs:
+            # Whatever is done now must leave enough to finish one; the leader if he can be afforded.
+            lead = max(paused, key=lambda i: (epochs - found.reached[i] <= left, belief.mean[i]))
+            need = epochs - found.reached[lead]
+            worth[(step > left - need) & (np.arange(n) != lead)] = -1.0
+            if worth.max() < 0 and need <= left:
+                return Forward(curves[lead].slot, None, int(goal[lead]), "the leader, with what is left of the budget")
+        j = int(np.argmax(worth))
+        if worth[j] < 0:
+            return None
+        why = self._words(j, found, promise, leader_only=leader_only)
+        one = found.settings[j]
+        if isinstance(one, ScoreCurve):
+            return Forward(one.slot, None, int(goal[j]), why)
+        return Forward(None, one, int(goal[j]), why)
+
+    def _words(self, j: int, found: _Candidates, promise: Floats, *, leader_only: bool) -> str:
+        if leader_only:
+            return "the best so far, to have one trial complete"
+        share = self._spec.metric.is_share
+        if found.complete.any():
+            points = 100 * promise[j]
+            gain = f"{points:.2g} points" if share else f"{points:.2g} % of its scale"
+            return f"expected to gain {gain} over the best complete trial"
+        chance = f"{100 * promise[j]:.0f} %"
+        return f"with a chance of {chance} the best, or within half a point of it"
+
+    def _risk(self, curves: Sequence[ScoreCurve], found: _Candidates) -> Floats:
+        """Return the factor upon what is at or above a rate that learned and then diverged or fell far."""
+        out = np.ones(len(found.settings))
+        rates = np.array([relative_rate(one.config) for one in found.settings])
+        names = np.array([one.config.optimizer.name for one in found.settings])
+        for i, one in enumerate(curves):
+            if self._collapsed(one):
+                out[(names == names[i]) & (rates >= rates[i] - 1e-9)] = self.c.risk
+        return out
+
+    def _collapsed(self, one: ScoreCurve) -> bool:
+        metric = self._spec.metric
+        if len(one.scores) < 2:
+            return False
+        if one.state == State.DIVERGED:
+            return True
+        finite = [score for score in one.scores if math.isfinite(score)]
+        if not finite or not metric.is_share:
+            return False
+        return max(finite) > 0 and one.scores[-1] < 0.5 * max(finite)
+
+
+def _expected_gain(found: _Candidates, belief: Posterior) -> Floats:
+    """Return by how much each is expected to exceed the best complete trial, where it does, and 0 where not."""
+    complete = np.flatnonzero(found.complete)
+    best = int(complete[np.argmax(belief.mean[complete])])
+    variance, with_best = belief.against(best)
+    sd = np.sqrt(np.maximum(variance + variance[best] - 2 * with_best, 1e-12))
+    z = (belief.mean - belief.mean[best]) / sd
+    gain: Floats = sd * (z * _normal(z) + np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
+    return gain
+
+
+def _chance_good(belief: Posterior, c: Constants, rng: np.random.Generator) -> Floats:
+    """Return how probably each ends within ``tolerance`` of the best of all."""
+    everyone = np.arange(len(belief.mean))
+    root = _root(belief.covariance(everyone))
+    draws = belief.mean + rng.standard_normal((c.draws, len(everyone))) @ root.T
+    good: Floats = (draws > draws.max(1, keepdims=True) - c.tolerance).mean(0)
+    return good
+
+
+def _root(covariance: Floats) -> Floats:
+    for jitter in (1e-8, 1e-7, 1e-6, 1e-5):
+        try:
+            return np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
+        except np.linalg.LinAlgError:
+            continue
+    values, vectors = np.linalg.eigh(covariance)
+    out: Floats = vectors * np.sqrt(np.maximum(values, 0))
+    return out
+
+
+_erf = np.vectorize(math.erf, otypes=[float])
+
+
+def _normal(z: Floats) -> Floats:
+    out: Floats = 0.5 * (1 + _erf(z / math.sqrt(2)))
+    return out
+
+
+def _same(a: object, b: object, c: Constants) -> bool:
+    from lrsearch.trial import TrialConfig
+
+    assert isinstance(a, TrialConfig)
+    assert isinstance(b, TrialConfig)
+    if a.optimizer.name != b.optimizer.name or a.schedule != b.schedule or a.batch_size != b.batch_size:
+        return False
+    near = abs(math.log10(a.optimizer.peak_lr / b.optimizer.peak_lr)) < 0.6 * c.step
+    return near and replace(a.optimizer, peak_lr=1.0) == replace(b.optimizer, peak_lr=1.0) and a.seed == b.seed
+
+
+def _joined(a: Looks, b: Looks) -> Looks:
+    return Looks(*(np.concatenate([getattr(a, k), getattr(b, k)]) for k in ("trial", "level", "fraction", "value")))
+
+
+def _thinned(seen: Looks, n: int, c: Constants) -> Looks:
+    """Return at most ``most_looks`` scores: those of the trials that stand best, and of every so-manieth other one."""
+    if len(seen.trial) <= c.most_looks:
+        return seen
+    latest = np.full(n, -np.inf)
+    np.maximum.at(latest, seen.trial, -np.inf)
+    latest[seen.trial] = seen.value
+    per_trial = np.bincount(seen.trial, minlength=n)
+    order = np.argsort(-latest, kind="stable")
+    kept, room = np.zeros(n, bool), c.most_looks
+    for i in order:
+        if 2 * room <= c.most_looks:
+            break
+        kept[i], room = True, room - per_trial[i]
+    others = order[~kept[order]]
+    stride = max(1, math.ceil(per_trial[others].sum() / max(room, 1)))
+    kept[others[::stride]] = True
+    chosen = kept[seen.trial]
+    return Looks(seen.trial[chosen], seen.level[chosen], seen.fraction[chosen], seen.value[chosen])

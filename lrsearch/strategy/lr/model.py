@@ -1,0 +1,148 @@
+"""The model: a Gaussian process over (setting, fraction of a training), of which only differences within a rung count.
+
+Neighbours in learning rate and schedule share what is known of them; a score early in a training says the more about
+the end the later it is. What is not known beforehand (whether the best rate moves while a training goes on, how loud a
+training is, whether another study's results hold here) is a few values, weighed by how well each foretells the scores.
+
+Source: Swersky, Snoek and Adams 2014, arXiv 1406.3896 (freeze-thaw); docs/decisions/0045-pause-and-go-on-by-a-model.md.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsearch.strategy.lr.constants import Constants
+from lrsearch.strategy.lr.features import Floats
+from lrsearch.strategy.lr.looks import Ints, Looks
+
+LEVEL_VARIANCE = 1.0
+"""Of the level of a rung, which is unknown: far above that of scores."""
+LOUDER_SD = 1.0
+"""Of the prior of how loud trainings are, in natural logarithms."""
+STUDY_APART = 1.0
+"""Log odds that what another study showed holds here, before anything was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Settings as the model sees them."""
+
+    x: Floats
+    """`[n, d]`, features; the first is the learning rate."""
+    optimizer: Ints
+    """`[n]`"""
+    mean: Floats
+    """`[n]`, expected score before anything is known."""
+    elsewhere: NDArray[np.bool_]
+    """`[n]`, of another study."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What is believed of final scores."""
+
+    mean: Floats
+    """`[n]`"""
+    weights: Floats
+    """`[h]`, of the hypotheses."""
+    _means: tuple[Floats, ...]
+    _explained: tuple[Floats, ...]
+    _prior: Floats
+    noise: float
+    """Of a training as a whole, as it is weighed."""
+
+    def against(self, j: int) -> tuple[Floats, Floats]:
+        """Return the variance of every score, `[n]`, and its covariance with that of ``j``, `[n]`."""
+        variance, covariance = np.zeros(len(self.mean)), np.zeros(len(self.mean))
+        for weight, mean, v in zip(self.weights, self._means, self._explained, strict=True):
+            apart = mean - self.mean
+            variance += weight * (np.diag(self._prior) - (v * v).sum(0) + apart**2)
+            covariance += weight * (self._prior[j] - v[:, j] @ v + apart * apart[j])
+        return variance, covariance
+
+    def covariance(self, among: Ints) -> Floats:
+        """Return the covariances of some scores, `[m, m]`."""
+        out = np.zeros((len(among), len(among)))
+        for weight, mean, v in zip(self.weights, self._means, self._explained, strict=True):
+            apart = (mean - self.mean)[among]
+            part = v[:, among]
+            out += weight * (self._prior[np.ix_(among, among)] - part.T @ part + np.outer(apart, apart))
+        return out
+
+
+def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants) -> Posterior:
+    """Return what is believed of the final scores of the first ``n`` points.
+
+    Args:
+        points: trials of the study, new settings, then trainings from elsewhere.
+        seen: scores.
+        believed: rungs to which trials are on their way: they change what is uncertain, not what is expected.
+        n: how many of the points may be trained on.
+        c: constants.
+    """
+    all_of = [np.concatenate([getattr(seen, k), getattr(believed, k)]) for k in ("trial", "level", "fraction")]
+    trial, level, fraction = all_of[0].astype(int), all_of[1], all_of[2]
+    n_seen = len(seen.trial)
+    targets = np.arange(n)
+    prior = _kernel(points, targets, np.zeros(n), targets, np.zeros(n), c)
+    same_level = (level[:, None] == level[None]) * LEVEL_VARIANCE
+    same_trial = (trial[:, None] == trial[None]) * c.trial_noise**2
+    epoch_noise = c.noise**2 * (1 - 2 * fraction)
+    means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
+    hold = (1.0, 0.0) if points.elsewhere.any() else (1.0,)
+    for drift, holds in product(c.drifts, hold):
+        k = _kernel(points, trial, fraction, trial, fraction, c, drift, holds)
+        towards = _kernel(points, trial, fraction, targets, np.zeros(n), c, drift, holds)
+        for loud in c.louder:
+            full = k + same_level + same_trial * loud**2
+            full[np.diag_indices(len(full))] += epoch_noise * max(1.0, loud / 2) ** 2
+            lower = np.linalg.cholesky(full[:n_seen, :n_seen])
+            residual = _solved(lower, seen.value - points.mean[trial[:n_seen]])
+            log_evidence = -0.5 * residual @ residual - np.log(np.diag(lower)).sum()
+            log_evidence -= 0.5 * (drift / c.drift_sd) ** 2 + 0.5 * (math.log(loud) / LOUDER_SD) ** 2
+            v = _solved(lower, towards[:n_seen])
+            means.append(points.mean[:n] + v.T @ residual)
+            explained.append(v if len(full) == n_seen else _solved(np.linalg.cholesky(full), towards))
+            evidence.append(float(log_evidence) + (STUDY_APART if holds else 0.0))
+            louder.append(loud)
+    weights = np.exp(np.array(evidence) - max(evidence))
+    weights /= weights.sum()
+    keep = np.flatnonzero(weights > 1e-4 * weights.max())
+    weights = weights[keep] / weights[keep].sum()
+    mean = sum((w * means[i] for w, i in zip(weights, keep, strict=True)), np.zeros(n))
+    noise = c.trial_noise * float(sum(w * louder[i] for w, i in zip(weights, keep, strict=True)))
+    return Posterior(mean, weights, tuple(means[i] for i in keep), tuple(explained[i] for i in keep), prior, noise)
+
+
+def _kernel(
+    points: Points,
+    a: Ints | Sequence[int],
+    fraction_a: Floats,
+    b: Ints | Sequence[int],
+    fraction_b: Floats,
+    c: Constants,
+    drift: float = 0.0,
+    holds: float = 1.0,
+) -> Floats:
+    """Return covariances of scores, `[len(a), len(b)]`, levels and noise apart."""
+    xa, xb = points.x[a].copy(), points.x[b].copy()
+    xa[:, 0] -= drift * fraction_a / c.length
+    xb[:, 0] -= drift * fraction_b / c.length
+    square = (xa**2).sum(1)[:, None] + (xb**2).sum(1)[None] - 2 * xa @ xb.T
+    distance = np.sqrt(np.maximum(square, 0) * 5)
+    alike = (1 + distance + distance * distance / 3) * np.exp(-distance)  # Matern, 5/2
+    apart = np.abs(fraction_a[:, None] - fraction_b[None]) * math.log(10) / c.memory
+    remembered = c.shared + (1 - c.shared) * np.exp(-apart)
+    same_optimizer = points.optimizer[a][:, None] == points.optimizer[b][None]
+    same_study = points.elsewhere[a][:, None] == points.elsewhere[b][None]
+    out: Floats = c.amplitude**2 * alike * remembered * np.where(same_optimizer, 1.0, c.other_optimizer)
+    return out * np.where(same_study, 1.0, c.other_study * holds)
+
+
+def _solved(lower: Floats, right: Floats) -> Floats:
+    out: Floats = np.linalg.solve(lower, right)
+    return out
