@@ -23,7 +23,8 @@ FORMAT = 2
 
 _MAGIC = b"lrsearch checkpoint "
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_AGAIN = "start the trial again from its first epoch"
+AGAIN = "start the trial again from its first epoch"
+"""What to do with what is no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,21 @@ def sealed(content: bytes) -> bytes:
     return _MAGIC + b"%d\n" % FORMAT + hashlib.sha256(content).digest() + content
 
 
-def decode(data: bytes, decided_by: str) -> Checkpoint:
-    """Return the checkpoint in ``data``, of the training that is decided by ``decided_by``; tensors on the CPU.
+def read(data: bytes) -> Checkpoint:
+    """Return the checkpoint in ``data``, of whatever training; tensors on the CPU.
 
     Raises:
-        CheckpointError: damaged bytes, another format, or another training.
+        CheckpointError: damaged bytes, or another format.
     """
-    checkpoint = Checkpoint(**torch.load(BytesIO(opened(data)), map_location="cpu", weights_only=True))
+    return Checkpoint(**torch.load(BytesIO(opened(data)), map_location="cpu", weights_only=True))
+
+
+def check(checkpoint: Checkpoint, decided_by: str) -> None:
+    """Make sure that a checkpoint is of the training that is decided by ``decided_by``.
+
+    Raises:
+        CheckpointError: it is of another one.
+    """
     if checkpoint.decided_by != decided_by:
         there, here = (dict(_leaves(json.loads(one))) for one in (checkpoint.decided_by, decided_by))
         names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
@@ -88,9 +97,8 @@ def decode(data: bytes, decided_by: str) -> Checkpoint:
             name = names[0]
             raise CheckpointError(
                 f"a checkpoint must be of the training that it resumes, and this one has {name} = {there.get(name)!r} "
-                f"instead of {here.get(name)!r}; {_AGAIN}"
+                f"instead of {here.get(name)!r}; {AGAIN}"
             )
-    return checkpoint
 
 
 def opened(data: bytes) -> bytes:
@@ -102,15 +110,15 @@ def opened(data: bytes) -> bytes:
     head, end_of_head, rest = data.partition(b"\n")
     if not head.startswith(_MAGIC):
         raise CheckpointError(
-            f"a checkpoint must begin as lrsearch writes it, and these {len(data)} bytes do not; {_AGAIN}"
+            f"a checkpoint must begin as lrsearch writes it, and these {len(data)} bytes do not; {AGAIN}"
         )
     found = head.removeprefix(_MAGIC).decode(errors="replace")
     if end_of_head and found != str(FORMAT):
-        raise CheckpointError(f"a checkpoint must have the format {FORMAT}, and this one has {found[:20]!r}; {_AGAIN}")
+        raise CheckpointError(f"a checkpoint must have the format {FORMAT}, and this one has {found[:20]!r}; {AGAIN}")
     digest, content = rest[:_DIGEST_BYTES], rest[_DIGEST_BYTES:]
     if hashlib.sha256(content).digest() != digest:
         raise CheckpointError(
-            f"a checkpoint must be whole, and these {len(data)} bytes are cut short or damaged; {_AGAIN}"
+            f"a checkpoint must be whole, and these {len(data)} bytes are cut short or damaged; {AGAIN}"
         )
     return content
 

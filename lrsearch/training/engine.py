@@ -107,8 +107,9 @@ class Engine(Protocol):
     ) -> Training:
         """Build the training of ``config``, at its first update or where ``checkpoint`` left off.
 
-        What is resumed equals what was never interrupted, bit for bit, on the same machine and versions. Memory may run
-        out here as well as later.
+        What is resumed equals what was never interrupted, bit for bit, on the same machine and versions. So does what
+        goes on from the checkpoint of another training that was the same so far (``training.branching``), where the
+        engine takes it. Memory may run out here as well as later.
 
         Raises:
             CheckpointError: damaged bytes, or the checkpoint of another training or of another format.

@@ -17,12 +17,12 @@ from lrsearch.schedules import factors
 from lrsearch.spec.metrics import METRICS
 from lrsearch.spec.study import updates_per_epoch
 from lrsearch.spec.training import AugmentSpec
-from lrsearch.training import collapse, draws, models, networks, optimizers, outputs
+from lrsearch.training import branching, collapse, draws, models, networks, optimizers, outputs
 from lrsearch.training import device as devices
 from lrsearch.training import precision as precisions
 from lrsearch.training.augment.augmenter import Augmenter
 from lrsearch.training.averaging import WeightAverage
-from lrsearch.training.checkpoint import Checkpoint, decisions, decode, encode, encode_weights, load_state, load_weights
+from lrsearch.training.checkpoint import Checkpoint, decisions, encode, encode_weights, load_state, load_weights
 from lrsearch.training.collapse import At
 from lrsearch.training.data import ImageSet, ImageSplits
 from lrsearch.training.engine import Attention, Paused, TestResult
@@ -383,10 +383,12 @@ class SerialTraining:
     def restore(self, data: bytes) -> None:
         """Stand where the training stood that ``data`` is the checkpoint of; before the first epoch is asked for.
 
+        That is this one, or one from which it branches: see ``branching``.
+
         Raises:
             CheckpointError: damaged bytes, or the checkpoint of another training or of another format.
         """
-        checkpoint = decode(data, self._decided_by())
+        checkpoint = branching.decode(data, self._decided_by(), self.steps_per_epoch)
         load_state(self.model, checkpoint.model)
         if self._average is not None and checkpoint.average is not None:
             load_state(self._average.model, checkpoint.average)
