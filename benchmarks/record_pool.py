@@ -16,6 +16,7 @@ from typing import Any
 
 import optuna
 import torch
+from replaying.problems import PROBLEMS
 
 from lrsearch import worker
 from lrsearch.spec import file as study_file
@@ -25,11 +26,6 @@ from lrsearch.store import space
 from lrsearch.training.serial import SerialEngine
 from lrsearch.trial import Divergence, EpochMetrics, TrialConfig
 
-PROBLEMS: dict[str, dict[str, Any]] = {
-    "digits": {"dataset": {"name": "digits"}, "model": {"name": "mlp"}, "epochs": 10},
-    "mnist_cnn": {"dataset": {"name": "mnist", "limit": 2000}, "model": {"name": "cnn"}, "epochs": 10},
-}
-"""The tables of a problem's study."""
 DRAW_SEED = 1
 """Of the random settings; the first N of two recordings are the same."""
 COLUMNS = {

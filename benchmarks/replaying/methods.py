@@ -6,6 +6,7 @@ A method knows nothing of tables, workers or cost. ``replaying.simulated`` asks 
     method.began(trial, config, params)       of a Start: what is really trained, and under which number
     method.reached(trial, scores)             "keep" | "pause" | "end", at the epochs at which ``looks_at`` says yes
     method.ended(trial, scores, value)        it is complete (a value), or diverged (None)
+    method.seen(trial, scores)                how far another worker's trial has come, before ``ask``
 
 A trial that was told to pause or to end leaves its worker at once and is not told again; it may go on from where it
 stands by ``GoOn``, which costs the epochs that are left alone: a method whose own code would train anew from the start
@@ -106,6 +107,15 @@ class Method(Protocol):
             trial: which.
             scores: after each of its epochs.
             value: what the search is about, of the last epoch; None: it diverged in the epoch after its last score.
+        """
+        ...
+
+    def seen(self, trial: int, scores: Sequence[float]) -> None:
+        """Hear how far a trial has come that another worker has in training; before ``ask``, with several workers.
+
+        Args:
+            trial: which.
+            scores: after each of its epochs so far.
         """
         ...
 

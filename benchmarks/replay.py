@@ -1,0 +1,152 @@
+"""Searches replayed on recorded trainings: how many whole trainings it takes to come near the best learning rate.
+
+    python benchmarks/replay.py --curves FILE... --methods lr product optuna --seeds 20 --json OUT.json
+
+A file holds a recorded run a line, as JSON (compressed where its name ends in gz): problem, optimizer, schedule, lr,
+seed, and val_acc (or val_loss) with a value an epoch, null from where it diverged. The runs of a problem and an
+optimizer are a table, and several schedules of them are a choice; lines with ``params`` (benchmarks/record_pool.py) are
+a pool of settings of the whole default space.
+
+Cost: E is a whole training; every epoch counts, and a trial that goes on pays what is left alone. Reached: the cost
+when the complete trial with the best value is first within 1 point of the table's best one (half a point of a pool's;
+without the noise that was added), ``inf`` where it is not within --limit. Regret: how far it is from the best at a
+cost. The document of --json holds the numbers of each method over all tables, and of each table; an infinite number is
+written as Python does, ``Infinity``.
+"""
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import optuna
+from replaying import measures, named
+from replaying.measures import Replay
+from replaying.methods import Problem
+from replaying.reading import tables
+from replaying.simulated import Simulation
+from replaying.tables import Conditions, Table
+
+from lrsearch import cores
+from lrsearch.errors import LrsearchError
+
+SCHEMA = "lrsearch/replay/1"
+
+
+def within(table: Table, points: float | None) -> float:
+    """Return the difference from a table's best that counts as reached, in the unit of the score."""
+    if points is not None:
+        return points * measures.POINT
+    return (0.5 if table.is_pool else 1.0) * measures.POINT
+
+
+def replayed(table: Table, name: str, seed: int, args: argparse.Namespace) -> Replay:
+    """Return one search."""
+    method = named.named(name)
+    problem = Problem(table.spec(seed, {}), args.limit, args.workers)
+    near = within(table, args.within)
+    return Simulation(method.make(problem), problem, table, table.answers(seed), method.price, near).run()
+
+
+@cache
+def _tables(files: tuple[Path, ...], conditions: Conditions, skip: tuple[str, ...]) -> list[Table]:
+    return tables(files, conditions, skip)
+
+
+def tables_of(args: argparse.Namespace) -> list[Table]:
+    """Return the tables, read once a process."""
+    conditions = Conditions(args.epochs, args.noise * measures.POINT, args.widen)
+    found = _tables(tuple(args.curves), conditions, tuple(args.skip))
+    return [table for table in found if not args.tables or table.name in args.tables]
+
+
+def _one(job: tuple[argparse.Namespace, str, int, int]) -> Replay:
+    """Replay one search in a process of its own."""
+    args, name, nth, seed = job
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    return replayed(tables_of(args)[nth], name, seed, args)
+
+
+def document(args: argparse.Namespace, every: list[Table], found: dict[str, list[list[Replay]]]) -> dict[str, Any]:
+    """Return the document of ``--json``; ``found`` holds, for each method, a list of replays for each table."""
+    methods: dict[str, Any] = {}
+    for name, by_table in found.items():
+        pairs = [
+            [(one, within(table, args.within)) for one in some] for table, some in zip(every, by_table, strict=True)
+        ]
+        methods[name] = measures.summary([pair for some in pairs for pair in some])
+        methods[name]["tables"] = {table.name: measures.summary(some) for table, some in zip(every, pairs, strict=True)}
+    return {"schema": SCHEMA, "methods": methods}
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Replay all searches, print their numbers, and return the document of ``--json``.
+
+    Raises:
+        LrsearchError: a file or a method is not as it must be.
+    """
+    named.check(args.methods)
+    every = tables_of(args)
+    found: dict[str, list[list[Replay]]] = {}
+    print(measures.heading())
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")  # of the processes that are started: matrices are small, cores few
+    context = get_context("spawn")  # numerical libraries do not survive a fork
+    with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
+        jobs = {
+            name: [
+                (args, name, i, seed) for i in range(len(every)) for seed in range(args.first, args.first + args.seeds)
+            ]
+            for name in args.methods
+        }
+        running = {name: pool.map(_one, some, chunksize=max(1, args.seeds // 4)) for name, some in jobs.items()}
+        for name, replays in running.items():
+            flat = list(replays)
+            found[name] = [flat[i * args.seeds : (i + 1) * args.seeds] for i in range(len(every))]
+            numbers = document(args, every, {name: found[name]})["methods"][name]
+            for table, one in numbers["tables"].items():
+                print(measures.line(f"{name:20} {table}", one))
+            print(measures.line(f"{name:20} all", numbers), flush=True)
+    return document(args, every, found)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return what the command line may say."""
+    out = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    out.add_argument("--curves", nargs="+", type=Path, required=True, metavar="FILE")
+    out.add_argument("--methods", nargs="+", required=True, metavar="NAME", help="of benchmarks/replaying/named.py")
+    out.add_argument("--seeds", type=int, default=20, metavar="N", help="searches of each table")
+    out.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of the seeds")
+    out.add_argument("--json", type=Path, metavar="OUT")
+    out.add_argument("--workers", type=int, default=1, metavar="W", help="trainings at once, in simulated time")
+    out.add_argument("--limit", type=float, default=30.0, metavar="E", help="whole trainings that are spent at most")
+    out.add_argument("--within", type=float, metavar="POINTS", help="1 by default, of a pool 0.5")
+    out.add_argument("--noise", type=float, default=0.0, metavar="POINTS", help="of an offset of each training")
+    out.add_argument("--epochs", type=int, metavar="E", help="to which recorded trainings are brought")
+    out.add_argument("--widen", type=float, default=0.0, metavar="DECADES", help="of the range, on each side")
+    out.add_argument("--skip", nargs="+", default=[], metavar="PROBLEM", help="problems that are left out")
+    out.add_argument("--tables", nargs="+", default=[], metavar="TABLE", help="only these")
+    out.add_argument("--jobs", type=int, default=cores.available(), help="processes")
+    return out
+
+
+def main() -> None:
+    """Replay what the command line says."""
+    args = parser().parse_args()
+    try:
+        found = run(args)
+    except LrsearchError as error:
+        sys.exit(f"replay.py: {error}")
+    if args.json is not None:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
