@@ -34,7 +34,7 @@ from replaying.simulated import Simulation
 from replaying.tables import Conditions, Table
 
 from lrsearch import cores
-from lrsearch.errors import LrsearchError
+from lrsearch.errors import LrsearchError, UsageError
 
 SCHEMA = "lrsearch/replay/1"
 
@@ -47,11 +47,24 @@ def within(table: Table, points: float | None) -> float:
 
 
 def replayed(table: Table, name: str, seed: int, args: argparse.Namespace) -> Replay:
-    """Return one search."""
+    """Return one search.
+
+    Raises:
+        LrsearchError: it was to go the whole way as well, and that came to something else.
+    """
     method = named.named(name)
     problem = Problem(table.spec(seed, {}), args.limit, args.workers)
-    near = within(table, args.within)
-    return Simulation(method.make(problem), problem, table, table.answers(seed), method.price, near).run()
+    deciding = method.make(problem)
+    simulation = Simulation(deciding, problem, table, table.answers(seed), method.price, within(table, args.within))
+    found = simulation.run()
+    if args.through_claims:
+        from replaying import through_claims  # which needs PyTorch
+        from replaying.product import Deciding
+
+        if not isinstance(deciding, Deciding) or args.workers != 1:
+            raise UsageError("--through-claims is for the methods of lrsearch itself, with one worker")
+        through_claims.check(table, deciding, seed, simulation.log, simulation.settings)
+    return found
 
 
 @cache
@@ -133,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--widen", type=float, default=0.0, metavar="DECADES", help="of the range, on each side")
     out.add_argument("--skip", nargs="+", default=[], metavar="PROBLEM", help="problems that are left out")
     out.add_argument("--tables", nargs="+", default=[], metavar="TABLE", help="only these")
+    out.add_argument("--through-claims", action="store_true", help="go the whole way on SQLite too, and compare")
     out.add_argument("--jobs", type=int, default=cores.available(), help="processes")
     return out
 

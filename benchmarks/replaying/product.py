@@ -49,8 +49,8 @@ class Deciding:
     """
 
     def __init__(self, problem: Problem, strategy: Strategy) -> None:
-        self._problem, self.spec, self._strategy = problem, problem.spec, strategy
-        self._initial = [] if self.spec.strategy is not None else portfolio.initial(self.spec)
+        self.spec, self.strategy = problem.spec, strategy
+        self.initial = [] if self.spec.strategy is not None else portfolio.initial(self.spec)
         self._curves: list[ScoreCurve] = []
         self._params: list[Mapping[str, Any]] = []
         self._paused: dict[int, FreeSlot] = {}
@@ -65,7 +65,7 @@ class Deciding:
     def ask(self) -> Start | GoOn | None:
         """As ``Method.ask``."""
         while True:
-            step = self._strategy.what_next(self._view())
+            step = self.strategy.what_next(self._view())
             match step:
                 case Settle(slot):
                     self._settle(int(slot))
@@ -89,7 +89,7 @@ class Deciding:
 
     def looks_at(self, epoch: int) -> bool:
         """As ``Method.looks_at``: a strategy of its own is asked after every epoch."""
-        return self.spec.strategy is not None or self._strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs)
+        return self.spec.strategy is not None or self.strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs)
 
     def reached(self, trial: int, scores: Sequence[float]) -> Fate:
         """As ``Method.reached``."""
@@ -97,9 +97,9 @@ class Deciding:
         self.seen(trial, scores)
         comparable = epoch >= self._first_compared[trial]
         own, others = list[float](), list[RungRow]()
-        if comparable and self._strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs):
+        if comparable and self.strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs):
             own, others = list(scores), [row for one, row in self._rungs[epoch].items() if one != trial]
-        found = self._strategy.judge(Reached(self.spec, epoch, comparable, None, own, others, self._n_complete))
+        found = self.strategy.judge(Reached(self.spec, epoch, comparable, None, own, others, self._n_complete))
         if found.fate == "keep":
             return "keep"
         if found.fate == "pause":
@@ -142,7 +142,7 @@ class Deciding:
             epochs_left=None if of_all is None else max(0, of_all - self._n_finished_epochs),
         )
         free = tuple(self._paused[trial] for trial in sorted(self._paused))
-        first = tuple(one.origin for one in self._initial)
+        first = tuple(one.origin for one in self.initial)
         return View(self.spec, standing, free, first, n_first=self._n_first, curves=tuple(self._curves))
 
     def _change(self, trial: int, **changes: Any) -> None:
@@ -172,7 +172,7 @@ class Deciding:
         """Return what is trained: what the strategy, or a first setting, says, and of the sampler what is left open."""
         fixed = begin.params
         if begin.nth_first is not None:
-            fixed, self._n_first = self._initial[begin.nth_first].params, self._n_first + 1
+            fixed, self._n_first = self.initial[begin.nth_first].params, self._n_first + 1
         if fixed is not None and self._is_complete(fixed):
             return fixed
         position = len(self._curves)

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from lrsearch.spec import parameters
+from lrsearch.trial import TrialConfig
 from replaying.measures import Found, Replay
 from replaying.methods import Fate, GoOn, Method, Problem, Start
 from replaying.tables import Answer, Answers, Table
@@ -70,6 +71,11 @@ class Simulation:
         """Of the recommended trial: what it showed, and what it is worth without noise."""
         self.log: list[Told] = []
         """What was decided, in order."""
+
+    @property
+    def settings(self) -> list[TrialConfig]:
+        """What was begun, in order."""
+        return [one.answer.config for one in self._trainings]
 
     def run(self) -> Replay:
         """Return how soon the best setting was found."""
