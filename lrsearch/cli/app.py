@@ -17,6 +17,7 @@ from lrsearch.cli import (
     doctor,
     export,
     find,
+    known,
     log,
     model,
     operate,
@@ -62,6 +63,7 @@ app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("confirm")(confirm.confirm)
 app.command("transfer")(transfer.transfer)
+app.command("import")(known.import_)
 app.command("compare")(compare.compare)
 app.command("log")(records.log)
 app.command("show-schedule")(schedule.show_schedule)
