@@ -19,8 +19,10 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -83,8 +85,9 @@ def _one(job: tuple[argparse.Namespace, str, int, int]) -> Replay:
     """Replay one search in a process of its own."""
     args, name, nth, seed = job
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore")
-    return replayed(tables_of(args)[nth], name, seed, args)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of samplers that are experimental
+        return replayed(tables_of(args)[nth], name, seed, args)
 
 
 def document(args: argparse.Namespace, every: list[Table], found: dict[str, list[list[Replay]]]) -> dict[str, Any]:
@@ -99,6 +102,19 @@ def document(args: argparse.Namespace, every: list[Table], found: dict[str, list
     return {"schema": SCHEMA, "methods": methods}
 
 
+@contextmanager
+def _processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield what maps a function over jobs, in processes of their own where there are several."""
+    if n == 1:
+        yield map
+        return
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")  # of the processes that are started: matrices are small, cores few
+    context = get_context("spawn")  # numerical libraries do not survive a fork
+    with ProcessPoolExecutor(n, mp_context=context) as pool:
+        yield partial(pool.map, chunksize=4)
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Replay all searches, print their numbers, and return the document of ``--json``.
 
@@ -109,17 +125,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     every = tables_of(args)
     found: dict[str, list[list[Replay]]] = {}
     print(measures.heading())
-    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(threads, "1")  # of the processes that are started: matrices are small, cores few
-    context = get_context("spawn")  # numerical libraries do not survive a fork
-    with ProcessPoolExecutor(args.jobs, mp_context=context) as pool:
+    with _processes(args.jobs) as mapped:
         jobs = {
-            name: [
-                (args, name, i, seed) for i in range(len(every)) for seed in range(args.first, args.first + args.seeds)
-            ]
+            name: [(args, name, i, args.first + nth) for i in range(len(every)) for nth in range(args.seeds)]
             for name in args.methods
         }
-        running = {name: pool.map(_one, some, chunksize=max(1, args.seeds // 4)) for name, some in jobs.items()}
+        running = {name: mapped(_one, some) for name, some in jobs.items()}
         for name, replays in running.items():
             flat = list(replays)
             found[name] = [flat[i * args.seeds : (i + 1) * args.seeds] for i in range(len(every))]
