@@ -6,6 +6,7 @@ trials under way among them.
 
 import heapq
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from lrsearch.spec import parameters
@@ -138,7 +139,9 @@ class Simulation:
         one = self._trainings[trial]
         assert one.since is not None
         n = len(one.answer.curve.scores)
-        target = next((epoch for epoch in self._looks if epoch > one.at and epoch <= n), one.answer.curve.n_epochs)
+        nth = bisect_right(self._looks, one.at)
+        looked_at = nth < len(self._looks) and self._looks[nth] <= n
+        target = self._looks[nth] if looked_at else one.answer.curve.n_epochs
         self._n_events += 1
         heapq.heappush(self._queue, (one.since + target - one.at, self._n_events, trial))
 
