@@ -345,6 +345,9 @@ class Trial:
     role: Role = Role.SEARCH
     parent: int | None = None
     """The number of the trial that it repeats or branches from."""
+    shared_epochs: int = 0
+    """The first epochs, which it has of its parent, because their learning rates were the same: nobody trained them for
+    it, and their seconds are 0."""
     started_at: datetime | None = None
     ended_at: datetime | None = None
     test_accuracy: float | None = None

@@ -29,6 +29,8 @@ from lrsearch.store.artifacts import Artifacts
 from lrsearch.store.claims import Claim, Claims, Decision
 from lrsearch.store.keeper import Due, Keeper, Leave
 from lrsearch.store.study import Study
+from lrsearch.strategy import branches
+from lrsearch.strategy.strategy import OVER
 from lrsearch.training import data, device, own_networks, preflight, settling, weights
 from lrsearch.training.data import ImageSplits
 from lrsearch.training.engine import CheckpointError, Engine, Paused, Training
@@ -38,7 +40,7 @@ from lrsearch.training.loop.faults import LoopError
 from lrsearch.training.loop.run import LoopRules
 from lrsearch.training.models import ModelConfig
 from lrsearch.training.serial import Rules, SerialEngine
-from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, State, Trial
+from lrsearch.trial import Divergence, EpochMetrics, Outcome, Reason, Role, State, Trial
 
 log = logging.getLogger(__name__)
 
@@ -212,6 +214,8 @@ def work(
         claim = claims.claim()
         if isinstance(claim, SearchEnded):
             if not wait or claim.reason != EndReason.HELD_ELSEWHERE:
+                for name in claims.release_trunks() if claim.reason in OVER else ():
+                    artifacts.remove(name)
                 yield claim
                 return
             if not waited:
@@ -241,6 +245,8 @@ class _Attempt:
         self._last = claim.trial.metrics[-1] if claim.trial.metrics else None
         self._checkpoint = claim.checkpoint
         self._training: Training | None = None
+        searches = claim.trial.role == Role.SEARCH
+        self._trunk_epochs = branches.worth_keeping(self._spec, claim.trial.config) if searches else ()
         self._held = True
 
     def events(self) -> Generator[Event]:
@@ -260,7 +266,7 @@ class _Attempt:
     def _train(self) -> Generator[Event, None, Outcome | None]:
         """Return the outcome, or None when the trial is no longer in hand."""
         accepted = self._claim.accepted
-        if accepted:
+        if accepted > self._claim.trial.shared_epochs:
             decision = self._claims.judge(self._claim)
             if decision.kind == "lost":
                 yield from self._drop()
@@ -301,6 +307,7 @@ class _Attempt:
                         yield from self._told_elsewhere(decision.outcome)
                         return None
                     yield EpochDone(self._number, decision.epoch)
+                    self._keep_trunk(measured.epoch)
                     if decision.kind == "pause":
                         yield from self._pause(decision.epoch)
                         return None
@@ -325,8 +332,9 @@ class _Attempt:
     def _start(self) -> Training | None:
         """Return the training, from the last checkpoint if there is one; None when the trial is no longer ours."""
         config, attention = self._claim.trial.config, self._keeper
-        if self._checkpoint is not None:
-            stored = self._artifacts.get(self._checkpoint)
+        checkpoint = self._checkpoint or self._claim.trunk
+        if checkpoint is not None:
+            stored = self._artifacts.get(checkpoint)
             if stored is None:
                 if not self._claims.holds(self._claim):
                     # The worker that has taken it over went on from there, and removed it.
@@ -361,6 +369,15 @@ class _Attempt:
         if unused is not None:
             self._artifacts.remove(unused)
         return ours
+
+    def _keep_trunk(self, epoch: int) -> None:
+        """Keep the state of the training after an epoch that a trial with another schedule may have in common."""
+        assert self._training is not None
+        if epoch not in self._trunk_epochs or (content := self._training.checkpoint()) is None:
+            return
+        name = self._artifacts.put(content, self._claims.study.id, "trunk")
+        if not self._claims.keep_trunk(self._claim, epoch, name):
+            self._artifacts.remove(name)
 
     def _ending(self, decision: Decision) -> Outcome | None:
         reached = decision.epoch

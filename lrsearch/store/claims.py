@@ -24,12 +24,13 @@ from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.schedules import comparable_from
 from lrsearch.spec import parameters
-from lrsearch.store import budget, confirmations, endings, lease, optuna_private, optuna_rows, progress, slots
+from lrsearch.store import budget, confirmations, endings, lease, optuna_private, optuna_rows, progress, slots, trunks
 from lrsearch.store.proposals import Proposals
 from lrsearch.store.slots import Initial, Repeat, Reserved, Worker
 from lrsearch.store.study import Study
 from lrsearch.store.tables import ROLE_ATTR, SLOT_ATTR, epochs, now
 from lrsearch.store.tables import slots as slot_rows
+from lrsearch.store.trunks import Branch
 from lrsearch.strategy.confirming import Choose, Confirm
 from lrsearch.strategy.strategy import Strategy, exhausted
 from lrsearch.strategy.view import Begin, Fail, Resume, Settle
@@ -60,6 +61,9 @@ class Claim:
     attempt: int = 1
     checkpoint: str | None = None
     """The artifact from which it goes on."""
+    trunk: str | None = None
+    """That of another trial, from which this one branches while it has none of its own. It is not this one's to remove.
+    """
 
     @property
     def accepted(self) -> int:
@@ -342,6 +346,20 @@ class Claims:
 
         return self.study.database.write(work)
 
+    def keep_trunk(self, claim: Claim, epoch: int, artifact: str) -> bool:
+        """Note the state of a trial after an epoch, so that others may branch from it; False where it is not needed."""
+
+        def work(connection: sa.Connection) -> bool:
+            if not lease.renew(connection, claim.slot, claim.token, self.lease_seconds):
+                return False
+            return trunks.keep(connection, self.study.id, claim.slot, epoch, artifact)
+
+        return self.study.database.write(work)
+
+    def release_trunks(self) -> list[str]:
+        """Forget the states that were kept to branch from, once no trial is open; return what may be removed."""
+        return self.study.database.write(lambda connection: trunks.release(connection, self.study.id))
+
     def pause(self, claim: Claim, epoch: int) -> bool:
         """Let a trial stand still at its checkpoint, until the strategy goes on with it; False when it was not ours."""
 
@@ -476,14 +494,15 @@ class Claims:
         """Write the RUNNING trial; return None when the slot is no longer ours, or somebody else took the trial."""
         attrs = {SLOT_ATTR: reserved.slot}
 
-        def work(connection: sa.Connection) -> tuple[int, int] | None:
+        def work(connection: sa.Connection) -> tuple[int, int, Branch | None] | None:
             if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             row = connection.execute(_STATE, {"slot": reserved.slot}).one()
             if row.state == "running":
                 # A commit whose answer was lost.
                 found = self._find(connection, reserved.slot)
-                return None if found is None else (found.trial_id, found.number)
+                branch = trunks.of_slot(connection, reserved.slot)
+                return None if found is None else (found.trial_id, found.number, branch)
             optuna_rows.lock_numbers(connection, self.study.optuna_id)
             if not self.study.home.check(connection):
                 return None
@@ -497,11 +516,15 @@ class Claims:
                 if not optuna_rows.adopt(connection, self.study.optuna_id, enqueued, drawn, attrs):
                     self._unlink(connection, reserved)
                     return None
-            self._mark_running(connection, reserved, number, parameters.config(self.study.spec, drawn.params).seed)
-            return trial_id, number
+            config = parameters.config(self.study.spec, drawn.params)
+            self._mark_running(connection, reserved, number, config.seed)
+            return trial_id, number, trunks.begin(connection, self.study, reserved.slot, trial_id, config)
 
         started = self.study.database.write(work)
-        return None if started is None else self._claim(reserved, *started, drawn.params, ())
+        if started is None:
+            return None
+        trial_id, number, branch = started
+        return self._claim(reserved, trial_id, number, drawn.params, () if branch is None else branch.metrics, branch)
 
     def _start_repeat(self, reserved: Reserved, repeat: Repeat) -> Claim | None:
         """Write the RUNNING trial of a confirmation, beside that of the search which it repeats."""
@@ -537,17 +560,19 @@ class Claims:
     def _restart(self, reserved: Reserved, trial: FrozenTrial) -> Claim | None:
         """Go on with an interrupted trial."""
 
-        def work(connection: sa.Connection) -> list[Any] | None:
+        def work(connection: sa.Connection) -> tuple[list[Any], Branch | None] | None:
             if not lease.renew(connection, reserved.slot, reserved.token, self.lease_seconds):
                 return None
             self._mark_running(connection, reserved, trial.number)
-            return list(connection.execute(_ACCEPTED, {"slot": reserved.slot}).all())
+            accepted = list(connection.execute(_ACCEPTED, {"slot": reserved.slot}).all())
+            return accepted, trunks.of_slot(connection, reserved.slot)
 
-        accepted = self.study.database.write(work)
-        if accepted is None:
+        found = self.study.database.write(work)
+        if found is None:
             return None
+        accepted, branch = found
         metrics = tuple(progress.metrics(row) for row in accepted)
-        return self._claim(reserved, optuna_private.trial_id(trial), trial.number, trial.params, metrics)
+        return self._claim(reserved, optuna_private.trial_id(trial), trial.number, trial.params, metrics, branch)
 
     def _claim(
         self,
@@ -556,6 +581,7 @@ class Claims:
         number: int,
         params: Mapping[str, Any],
         metrics: tuple[EpochMetrics, ...],
+        branch: Branch | None = None,
     ) -> Claim:
         repeat = reserved.repeat
         config = (
@@ -574,11 +600,19 @@ class Claims:
             versions=self._versions,
             origin=reserved.origin,
             role=Role.SEARCH if repeat is None else Role.CONFIRM,
-            parent=None if repeat is None else repeat.parent,
+            parent=repeat.parent if repeat is not None else None if branch is None else branch.parent,
+            shared_epochs=0 if branch is None else branch.shared,
             params=dict(params),
         )
         return Claim(
-            trial, reserved.slot, reserved.token, trial_id, reserved.running, reserved.attempts, reserved.checkpoint
+            trial,
+            reserved.slot,
+            reserved.token,
+            trial_id,
+            reserved.running,
+            reserved.attempts,
+            reserved.checkpoint,
+            None if branch is None else branch.artifact,
         )
 
     def _mark_running(

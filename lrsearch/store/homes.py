@@ -177,6 +177,7 @@ def sweep(connection: sa.Connection, study: str) -> list[str]:
     slots = tables.slots
     rows = connection.execute(sa.select(slots.c.checkpoint, slots.c.weights).where(slots.c.study_id == study))
     named = [name for row in rows for name in row if name is not None]
+    named += connection.scalars(sa.select(tables.trunks.c.artifact).where(tables.trunks.c.study_id == study))
     _remove_strays(connection, study)
     for table in _OF_STUDIES:
         connection.execute(table.delete().where(table.c.study_id == study))
@@ -241,9 +242,9 @@ def _reopen(connection: sa.Connection, slot: sa.Row[Any]) -> None:
     """Have a slot drawn and trained anew: the copy was made before Optuna had its trial, and the setting is lost."""
     for table in (tables.leases, tables.epochs, tables.interruptions, tables.moves, tables.trunks):
         connection.execute(table.delete().where(table.c.slot_id == slot.id))
-    kept = ["id", "study_id", "position", "role", "parent", "worker", "device", "versions"]
+    kept = ["id", "study_id", "position", "role", "worker", "device", "versions"]
     repeats = slot.role == Role.CONFIRM.value
-    kept += ["seed", "setting"] if repeats else []
+    kept += ["parent", "seed", "setting"] if repeats else []
     fresh: dict[str, Any] = {column.name: None for column in tables.slots.columns if column.name not in kept}
     values = fresh | {"state": "reserved", "origin": slot.origin if repeats else "sampler", "attempts": 1}
     connection.execute(tables.slots.update().where(tables.slots.c.id == slot.id).values(values))

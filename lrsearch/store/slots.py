@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.spec import parameters
-from lrsearch.store import budget, confirmations, endings, lease, optuna_rows, progress
+from lrsearch.store import budget, confirmations, endings, lease, optuna_rows, progress, trunks
 from lrsearch.store.study import Study
 from lrsearch.store.tables import SLOT_ATTR, epochs, leases, slots
 from lrsearch.strategy.confirming import Confirm, Race
@@ -188,6 +188,7 @@ def insert(
         "versions": "",
     }
     connection.execute(_ADD, values)
+    trunks.ask(connection, slot, begin.parent, begin.shared)
     lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
     params = None if begin.nth_first is None else initial[begin.nth_first].params
     return Reserved(slot, token, position, begin.number, False, begin.origin, 1, None, params)  # noqa: FBT003

@@ -488,6 +488,7 @@ def _trial(
         origin=shown(row.origin),
         role=Role(row.role),
         parent=row.parent,
+        shared_epochs=row.shared_epochs or 0,
         started_at=_utc(row.started_at) if row.started_at else None,
         ended_at=_utc(row.ended_at) if row.ended_at else None,
         test_accuracy=row.test_accuracy,
