@@ -13,6 +13,8 @@ class TrialStarted:
     trial: Trial
     resumed: bool
     """Whether it was interrupted before and starts again under its own number."""
+    why: str = ""
+    """Why it was begun, or gone on with, in words; empty where no strategy says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class EndReason(StrEnum):
 
     BUDGET_TRIALS = "budget_trials"
     BUDGET_HOURS = "budget_hours"
+    BUDGET_TRAININGS = "budget_trainings"
+    """The epochs of all trials together are used up."""
     MAX_FAILURES = "max_failures"
     SPACE_USED_UP = "space_used_up"
     """Every setting of the search space has been trained: a training repeats bit for bit, so once is enough."""

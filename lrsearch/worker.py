@@ -252,7 +252,7 @@ class _Attempt:
     def events(self) -> Generator[Event]:
         """Train the trial, from its last checkpoint if it has one, until it ends or is given back."""
         try:
-            yield TrialStarted(self._claim.trial, self._claim.resumed)
+            yield TrialStarted(self._claim.trial, self._claim.resumed, self._claim.why)
             with self._keeper.watching(self._claim):
                 outcome = yield from self._train()
                 if outcome is not None:

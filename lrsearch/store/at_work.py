@@ -123,7 +123,7 @@ def converged(study: Study) -> str:
         row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == study.id)).first()
         if row is None or row.stopped != ENOUGH:
             return ""
-        left = stop.left_of(budget.standing(connection, study.id, row))
+        left = stop.left_of(budget.standing(connection, study.id, row, study.spec.epochs))
         found = stop.outlook(slots.results(connection, study), left, study.spec)
         return "" if found is None else stop.said(found, study.spec)
 

@@ -24,6 +24,14 @@ _LOCK = (
         studies.c.stopped,
     )
 )
+_LOOK = sa.select(
+    studies.c.budget_trials,
+    studies.c.budget_hours,
+    studies.c.max_failures,
+    studies.c.budget_stop,
+    studies.c.budget_trainings,
+    studies.c.stopped,
+).where(studies.c.id == bindparam("study"))
 _COUNTS = (
     sa.select(slots.c.state, slots.c.outcome, slots.c.reason, sa.func.count())
     .where(slots.c.study_id == bindparam("study"), slots.c.role == Role.SEARCH.value)
@@ -35,6 +43,15 @@ _OF_TRIALS = sa.select(sa.func.sum(epochs.c.seconds)).where(
     epochs.c.study_id == bindparam("study"), epochs.c.slot_id.in_(_OF_SEARCH)
 )
 _OF_RANGE_TESTS = sa.select(sa.func.sum(range_tests.c.seconds)).where(range_tests.c.study_id == bindparam("study"))
+_count: Any = sa.func.count
+_N_EPOCHS = (
+    sa.select(_count())
+    .select_from(epochs)
+    .where(epochs.c.study_id == bindparam("study"), epochs.c.slot_id.in_(_OF_SEARCH))
+)
+_N_SHARED = sa.select(sa.func.sum(slots.c.shared_epochs)).where(
+    slots.c.study_id == bindparam("study"), slots.c.role == Role.SEARCH.value, slots.c.state != "reserved"
+)
 _SECONDS = sa.select(
     sa.func.coalesce(_OF_TRIALS.scalar_subquery(), 0.0) + sa.func.coalesce(_OF_RANGE_TESTS.scalar_subquery(), 0.0)
 )
@@ -74,19 +91,37 @@ def columns(budget: BudgetSpec) -> dict[str, Any]:
     }
 
 
-def standing(connection: sa.Connection, study: str, row: sa.Row[Any]) -> Standing:
+def look(connection: sa.Connection, study: str) -> sa.Row[Any] | None:
+    """Return what ``lock`` does, without holding the lock."""
+    found: sa.Row[Any] | None = connection.execute(_LOOK, {"study": study}).first()  # type: ignore[assignment]
+    return found
+
+
+def standing(connection: sa.Connection, study: str, row: sa.Row[Any], epochs_of_a_training: int) -> Standing:
     """Count; ``row`` is what ``lock`` returned."""
     counts = connection.execute(_COUNTS, {"study": study}).all()
     used = 0.0 if row.budget_hours is None else seconds(connection, study)
+    total = of(row).epochs(epochs_of_a_training)
+    open_now = sum(n for state, _, _, n in counts if state != "ended")
+    paused = sum(n for state, _, _, n in counts if state == "paused")
     return Standing(
         budget=of(row),
         stopped=row.stopped,
         hours_left=None if row.budget_hours is None else row.budget_hours - used / 3600,
         total=sum(n for *_, n in counts),
-        open=sum(n for state, _, _, n in counts if state != "ended"),
+        open=open_now,
         finished=sum(n for _, outcome, _, n in counts if outcome is not None and State(outcome).counts),
         failed=sum(n for _, o, reason, n in counts if o == State.FAILED and reason not in _BY_OTHERS),
-        paused=sum(n for state, _, _, n in counts if state == "paused"),
+        paused=paused,
+        # A trial under way has one epoch in hand.
+        epochs_left=None if total is None else total - n_epochs(connection, study) - (open_now - paused),
+    )
+
+
+def n_epochs(connection: sa.Connection, study: str) -> int:
+    """Return the epochs that were trained in the search; those that a trial has of another one are that one's."""
+    return int(connection.scalar(_N_EPOCHS, {"study": study}) or 0) - int(
+        connection.scalar(_N_SHARED, {"study": study}) or 0
     )
 
 

@@ -24,17 +24,30 @@ from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.schedules import comparable_from
 from lrsearch.spec import parameters
-from lrsearch.store import budget, confirmations, endings, lease, optuna_private, optuna_rows, progress, slots, trunks
+from lrsearch.store import (
+    budget,
+    confirmations,
+    endings,
+    known,
+    lease,
+    moves,
+    optuna_private,
+    optuna_rows,
+    progress,
+    slots,
+    trunks,
+)
+from lrsearch.store.curves import Curves
 from lrsearch.store.proposals import Proposals
-from lrsearch.store.slots import Initial, Repeat, Reserved, Worker
+from lrsearch.store.slots import Initial, Material, Repeat, Reserved, Worker
 from lrsearch.store.study import Study
 from lrsearch.store.tables import ROLE_ATTR, SLOT_ATTR, epochs, now
 from lrsearch.store.tables import slots as slot_rows
 from lrsearch.store.trunks import Branch
 from lrsearch.strategy.confirming import Choose, Confirm
 from lrsearch.strategy.strategy import Strategy, exhausted
-from lrsearch.strategy.view import Begin, Fail, Resume, Settle
-from lrsearch.trial import EpochMetrics, Outcome, Reason, Role, State, Trial
+from lrsearch.strategy.view import Begin, Fail, KnownTraining, Reached, Resume, Settle, View, standing_still
+from lrsearch.trial import EpochMetrics, Outcome, Reason, Role, State, Trial, TrialConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +74,8 @@ class Claim:
     attempt: int = 1
     checkpoint: str | None = None
     """The artifact from which it goes on."""
+    why: str = ""
+    """Why it is begun or gone on with, in words; empty where no strategy says so."""
     trunk: str | None = None
     """That of another trial, from which this one branches while it has none of its own. It is not this one's to remove.
     """
@@ -117,6 +132,8 @@ class Claims:
         self.strategy = strategy or Strategy()
         self._initial, self._versions = initial, versions
         self._proposals = Proposals(study)
+        self._curves = Curves(study)
+        self._taken_for_known: tuple[KnownTraining, ...] | None = None
         self._entered: str | None = None
         """With which device this worker is written down."""
         self._looked = -math.inf
@@ -163,6 +180,9 @@ class Claims:
         # Made here, so that a transaction that is run again because its answer was lost knows its own.
         slot, token, me = str(uuid.uuid4()), lease.new_token(), self._me
         again = False
+        material = self._material()
+        if material is not None:
+            self._think_ahead(material)
 
         def work(connection: sa.Connection) -> Reserved | SearchEnded | None:
             nonlocal again
@@ -176,7 +196,7 @@ class Claims:
             self._enter(connection, me)
             for dead in lease.drop_dead(connection, self.study.id, look_at_processes=False):  # step 3
                 progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
-            return self._decide(connection, row, slot, token, me)
+            return self._decide(connection, row, slot, token, me, material)
 
         taken = self.study.database.write(work)
         if taken is None:
@@ -186,12 +206,39 @@ class Claims:
         # All that is left hangs on others: whether they live is worth another look.
         return self._reserve() if held and self._free_dead_processes() else taken
 
+    def _material(self) -> Material | None:
+        """Return what the strategy looks at beside the budget, or None where it does not."""
+        if not self.strategy.reads_curves:
+            return None
+        if self._taken_for_known is None:
+            self._taken_for_known = self.study.database.read(lambda c: known.of(c, self.study))
+        if self.study.spec.space.auto_extend:
+            self._proposals.read_news()
+        return Material(self._curves, self._taken_for_known, self._proposals.space)
+
+    def _think_ahead(self, material: Material) -> None:
+        """Have the strategy decide outside the lock of the budget; inside it remembers, where nothing has changed."""
+
+        def look(connection: sa.Connection) -> View | None:
+            row = budget.look(connection, self.study.id)
+            return None if row is None else slots.view(connection, self.study, row, self._initial, material)
+
+        view = self.study.database.read(look)
+        if view is not None:
+            self.strategy.what_next(view)
+
     def _decide(
-        self, connection: sa.Connection, row: sa.Row[Any], slot: str, token: str, me: Worker
+        self,
+        connection: sa.Connection,
+        row: sa.Row[Any],
+        slot: str,
+        token: str,
+        me: Worker,
+        material: Material | None,
     ) -> Reserved | SearchEnded:
         """Have the strategy decide and do what it says: steps 4 and 5 of a claim."""
         while True:
-            view = slots.view(connection, self.study, row, self._initial)
+            view = slots.view(connection, self.study, row, self._initial, material)
             step = self.strategy.what_next(view)
             match step:
                 case Fail():
@@ -199,7 +246,7 @@ class Claims:
                 case Settle():
                     slots.settle(connection, self.study, step.slot)
                 case Resume():
-                    return slots.take_over(connection, self.study, step.slot, token, me, self._initial)
+                    return slots.take_over(connection, self.study, step, token, me, self._initial)
                 case Choose():
                     assert view.race is not None
                     confirmations.choose(connection, self.study, view.race.plan)
@@ -438,8 +485,25 @@ class Claims:
         spec = self.study.spec
         if reached.epoch == spec.epochs or claim.trial.role == Role.CONFIRM:
             return Decision("keep", reached)
+        if self.strategy.stops_at(spec, claim.trial.config, reached.epoch):
+            return self._weighed(connection, claim, reached, hours)
         found = progress.judged(connection, self.strategy, spec, self.study.id, claim.slot, reached, hours)
         return Decision(found.fate, replace(reached, cut=found.cut, n_compared=found.n_compared))
+
+    def _weighed(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
+        """Have a strategy that pauses look at all trials, under the lock of the budget, from which it takes epochs."""
+        row, material = budget.lock(connection, self.study.id), self._material()
+        if row is None or material is None:
+            return Decision("keep", reached)
+        view = standing_still(slots.view(connection, self.study, row, self._initial, material), claim.slot)
+        left = None if hours is None else hours - budget.seconds(connection, self.study.id) / 3600
+        found = self.strategy.judge(
+            Reached(self.study.spec, reached.epoch, reached.comparable, left, slot=claim.slot, view=view)
+        )
+        if found.why:
+            kind: moves.Kind = "pause" if found.fate == "pause" else "resume"
+            moves.add(connection, self.study.id, claim.slot, kind, reached.epoch, found.why)
+        return Decision(found.fate, reached)
 
     def _give_back(self, slot: str, token: str, reason: Reason | None, message: str) -> None:
         def work(connection: sa.Connection) -> None:
@@ -517,7 +581,7 @@ class Claims:
                     self._unlink(connection, reserved)
                     return None
             config = parameters.config(self.study.spec, drawn.params)
-            self._mark_running(connection, reserved, number, config.seed)
+            self._mark_running(connection, reserved, number, config)
             return trial_id, number, trunks.begin(connection, self.study, reserved.slot, trial_id, config)
 
         started = self.study.database.write(work)
@@ -612,13 +676,16 @@ class Claims:
             reserved.running,
             reserved.attempts,
             reserved.checkpoint,
-            None if branch is None else branch.artifact,
+            why=reserved.why,
+            trunk=None if branch is None else branch.artifact,
         )
 
     def _mark_running(
-        self, connection: sa.Connection, reserved: Reserved, number: int, seed: int | None = None
+        self, connection: sa.Connection, reserved: Reserved, number: int, config: TrialConfig | None = None
     ) -> None:
-        more = {} if seed is None else {"seed": seed}
+        more: dict[str, Any] = {} if config is None else {"seed": config.seed}
+        if config is not None and self.strategy.reads_curves:
+            more |= {"setting": parameters.setting_json(config)}
         connection.execute(_RUN, {"slot": reserved.slot, "number": number, **self._me.columns, **more})
 
     def _settle(self, reserved: Reserved) -> None:

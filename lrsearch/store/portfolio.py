@@ -39,7 +39,7 @@ def initial(spec: StudySpec) -> list[Initial]:
         UsageError: the baseline cannot be read or lies outside the space.
     """
     out = [Initial("baseline", parse_baseline(spec.baseline, spec.space))] if spec.baseline else []
-    if not spec.sampler.portfolio:
+    if spec.strategy is not None or not spec.sampler.portfolio:
         return out
     room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
     known_to_work = [(start, name) for name in spec.space.optimizers for start in OPTIMIZERS[name].starts]

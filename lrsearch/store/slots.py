@@ -9,11 +9,13 @@ from optuna.trial import TrialState
 from sqlalchemy import bindparam
 
 from lrsearch.spec import parameters
-from lrsearch.store import budget, confirmations, endings, lease, optuna_rows, progress, trunks
+from lrsearch.spec.space import SearchSpace
+from lrsearch.store import budget, confirmations, endings, lease, moves, optuna_rows, progress, trunks
+from lrsearch.store.curves import Curves
 from lrsearch.store.study import Study
 from lrsearch.store.tables import SLOT_ATTR, epochs, leases, slots
 from lrsearch.strategy.confirming import Confirm, Race
-from lrsearch.strategy.view import Begin, Fail, FreeSlot, SlotState, View
+from lrsearch.strategy.view import Begin, Fail, FreeSlot, KnownTraining, Resume, SlotState, View
 from lrsearch.trial import Outcome, Reason, Role, State
 
 FIRST_ORIGINS = ("baseline", "portfolio")
@@ -101,6 +103,8 @@ class Reserved:
     """Of a setting that is tried before the sampler is asked."""
     repeat: "Repeat | None" = None
     """Of a trial of role confirm."""
+    why: str = ""
+    """Why it is begun or gone on with, in words; empty where no strategy says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +118,24 @@ class Repeat:
     """The number of the trial of the search that has this setting."""
 
 
-def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Sequence[Initial]) -> View:
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a strategy that looks at the trials of the search reads of them."""
+
+    curves: Curves
+    known: tuple[KnownTraining, ...]
+    space: SearchSpace
+
+
+def view(
+    connection: sa.Connection,
+    study: Study,
+    row: sa.Row[Any],
+    initial: Sequence[Initial],
+    material: Material | None = None,
+) -> View:
     """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
-    standing = budget.standing(connection, study.id, row)
+    standing = budget.standing(connection, study.id, row, study.spec.epochs)
     plan = confirmations.newest(connection, study.id)
     rows = connection.execute(_FREE, {"study": study.id}).all() if standing.open or plan is not None else []
     past = progress.of_slots(connection, [one.id for one in rows if one.state == "running"])
@@ -126,7 +145,9 @@ def view(connection: sa.Connection, study: Study, row: sa.Row[Any], initial: Seq
     )
     race = None if plan is None else confirmations.race(connection, study, plan)
     found = View(study.spec, standing, free, first=tuple(one.origin for one in initial), race=race)
-    if not found.has_room:
+    if material is not None:
+        found = replace(found, curves=material.curves.read(connection), known=material.known, space=material.space)
+    if not (found.has_room or material is not None):
         return found
     waiting = optuna_rows.waiting(connection, study.optuna_id)
     taken = set(connection.scalars(_TAKEN_NUMBERS, {"study": study.id})) if waiting else set()
@@ -156,12 +177,22 @@ def of_token(connection: sa.Connection, study: Study, token: str, initial: Seque
 
 
 def take_over(
-    connection: sa.Connection, study: Study, slot: str, token: str, worker: Worker, initial: Sequence[Initial]
+    connection: sa.Connection,
+    study: Study,
+    step: Resume,
+    token: str,
+    worker: Worker,
+    initial: Sequence[Initial],
 ) -> Reserved:
     """Lease a slot that nobody works on; from here on it is this worker's attempt, whatever becomes of it."""
+    slot = step.slot
+    if step.why:
+        row = connection.execute(_STATE, {"slot": slot}).one()
+        moves.add(connection, study.id, slot, "resume", row.epoch or 0, step.why)
     connection.execute(_TAKE_OVER, {"slot": slot, **worker.columns})
     lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
-    return _reserved(connection, study, connection.execute(_STATE, {"slot": slot}).one(), token, initial)
+    row = connection.execute(_STATE, {"slot": slot}).one()
+    return replace(_reserved(connection, study, row, token, initial), why=step.why)
 
 
 def insert(
@@ -187,11 +218,27 @@ def insert(
         "device": "",
         "versions": "",
     }
+    if begin.params is not None:
+        config = parameters.config(study.spec, begin.params)
+        values |= {"setting": parameters.setting_json(config), "seed": config.seed}
     connection.execute(_ADD, values)
     trunks.ask(connection, slot, begin.parent, begin.shared)
+    if begin.why:
+        moves.add(connection, study.id, slot, "start", begin.shared, begin.why)
     lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
-    params = None if begin.nth_first is None else initial[begin.nth_first].params
-    return Reserved(slot, token, position, begin.number, False, begin.origin, 1, None, params)  # noqa: FBT003
+    params = begin.params if begin.nth_first is None else initial[begin.nth_first].params
+    return Reserved(
+        slot,
+        token,
+        position,
+        begin.number,
+        running=False,
+        origin=begin.origin,
+        attempts=1,
+        checkpoint=None,
+        params=params,
+        why=begin.why,
+    )
 
 
 def insert_confirm(
@@ -257,6 +304,9 @@ def _reserved(connection: sa.Connection, study: Study, row: Any, token: str, ini
         nth = first.index(row.position)
         params = initial[nth].params if nth < len(initial) else None
     repeat = Repeat(row.setting, row.seed, row.parent) if row.role == Role.CONFIRM.value else None
+    if not begun and repeat is None and params is None and row.setting is not None:
+        # Chosen by a strategy, and its worker ended before it began.
+        params = parameters.params_of(study.spec.space, parameters.config_of(row.setting, row.seed))
     return Reserved(
         row.id, token, row.position, row.number, begun, row.origin, row.attempts, row.checkpoint, params, repeat
     )

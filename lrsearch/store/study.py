@@ -203,7 +203,7 @@ class Study:
         row = self._row(connection)
         if row is None:
             return SearchEnded(EndReason.STOPPED, str(self.gone()))
-        standing = budgets.standing(connection, self.id, row)
+        standing = budgets.standing(connection, self.id, row, self.spec.epochs)
         held = lease.held(connection, self.id)
         free = standing.open - len(self._of_search(connection, held))
         return standing.ended(interrupted=free > 0)

@@ -1,20 +1,33 @@
 """Who decides: one object that a worker asks, so that another way to decide is another object."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.deciding import PrunerSpec
-from lrsearch.spec.study import RetriesSpec
+from lrsearch.spec.study import RetriesSpec, StudySpec
 from lrsearch.strategy.confirming import Choose, Confirm, next_run
 from lrsearch.strategy.judge import judge
 from lrsearch.strategy.stop import enough
 from lrsearch.strategy.view import Begin, Fail, FreeSlot, Judgement, Reached, Resume, Settle, SlotState, Step, View
 from lrsearch.text import counted
-from lrsearch.trial import Interruption, Role
+from lrsearch.trial import Interruption, Role, TrialConfig
 
-LAST_WORDS = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.MAX_FAILURES, EndReason.CONVERGED)
+LAST_WORDS = (
+    EndReason.BUDGET_TRIALS,
+    EndReason.BUDGET_HOURS,
+    EndReason.BUDGET_TRAININGS,
+    EndReason.MAX_FAILURES,
+    EndReason.CONVERGED,
+)
 """Ends after which nothing goes on with what is paused."""
-OVER = (EndReason.BUDGET_TRIALS, EndReason.BUDGET_HOURS, EndReason.SPACE_USED_UP, EndReason.CONVERGED)
+OVER = (
+    EndReason.BUDGET_TRIALS,
+    EndReason.BUDGET_HOURS,
+    EndReason.BUDGET_TRAININGS,
+    EndReason.SPACE_USED_UP,
+    EndReason.CONVERGED,
+)
 """Ends of a search after which its best settings are confirmed, where that was asked for."""
 
 
@@ -24,10 +37,15 @@ def what_next(view: View) -> Step:
     What is to be confirmed goes before all of them, once its settings are chosen. A trial that may not start again
     fails, and a paused one that nothing will go on with is settled, one a step.
     """
+    return confirming_first(view, _search)
+
+
+def confirming_first(view: View, search: Callable[[View], Step]) -> Step:
+    """Decide what is done for a confirmation, then what ``search`` says."""
     confirming = _confirm(view)
     if confirming is not None and not isinstance(confirming, SearchEnded):
         return confirming
-    searching = _search(view)
+    searching = search(view)
     if not isinstance(searching, SearchEnded):
         return searching
     if view.race is not None and not view.race.plan.entrants and searching.reason in OVER:
@@ -72,7 +90,7 @@ def _search(view: View) -> Step:
         if begin.origin != "sampler" or (end := enough(view)) is None:
             return begin
     paused = next((slot for slot in view.free if slot.state == SlotState.PAUSED), None)
-    if paused is not None and _is_over(view, end):
+    if paused is not None and is_over(view, end):
         return Settle(paused.id)
     return end
 
@@ -85,8 +103,8 @@ def _begin(view: View) -> Begin:
     return Begin("sampler")
 
 
-def _is_over(view: View, end: SearchEnded) -> bool:
-    """Whether the search is over but for what is paused."""
+def is_over(view: View, end: SearchEnded) -> bool:
+    """Return whether the search is over but for what is paused."""
     if end.reason == EndReason.HELD_ELSEWHERE:
         return view.standing.open == view.standing.paused
     return end.reason in LAST_WORDS
@@ -135,9 +153,17 @@ class Strategy:
     A strategy that pauses trials says so in ``judge`` and goes on with them in ``what_next``.
     """
 
+    reads_curves: ClassVar[bool] = False
+    """Whether it looks at the trials of the search, their settings and scores."""
+
     def what_next(self, view: View) -> Step:
         """Return what a worker does next."""
         return what_next(view)
+
+    def stops_at(self, spec: StudySpec, config: TrialConfig, epoch: int) -> bool:
+        """Whether ``judge`` looks at the whole view when a trial has come to ``epoch``."""
+        del spec, config, epoch
+        return False
 
     def looks_at(self, pruner: PrunerSpec, epoch: int, epochs: int) -> bool:
         """Whether ``judge`` looks at the scores of other trials at ``epoch``; they are read only where it does."""

@@ -1,12 +1,13 @@
 """What a decision may look at, frozen, and what it may say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.confirming import Choose, Confirm, Race
 from lrsearch.text import counted
@@ -43,8 +44,11 @@ class Standing:
         """Whether a person asked it to stop."""
         return self.stopped not in (None, ENOUGH)
 
-    def ended(self, *, interrupted: bool) -> SearchEnded | None:
-        """Return why nothing new may be trained; an interrupted trial may while the budget has room for it."""
+    def ended(self, *, interrupted: bool, pausing: bool = False) -> SearchEnded | None:
+        """Return why nothing new may be trained; an interrupted trial may while the budget has room for it.
+
+        A strategy that is ``pausing`` counts epochs itself, and may go on with trials where it may begin none.
+        """
         budget, finished, open_now = self.budget, self.finished, self.open
         if budget.trials is not None and finished >= budget.trials:
             return SearchEnded(EndReason.BUDGET_TRIALS, _all(budget.trials))
@@ -67,6 +71,10 @@ class Standing:
             )
         if self.hours_left is not None and self.hours_left <= 0:
             return SearchEnded(EndReason.BUDGET_HOURS, f"the budget of {budget.hours:g} h of training is used up")
+        if pausing:
+            return None
+        if self.epochs_left is not None and self.epochs_left < 1:
+            return self._out_of_epochs()
         if budget.trials is not None and finished + open_now >= budget.trials:
             return SearchEnded(
                 EndReason.HELD_ELSEWHERE,
@@ -74,6 +82,15 @@ class Standing:
                 f"{'is' if open_now == 1 else 'are'} being trained by another process",
             )
         return None
+
+    def _out_of_epochs(self) -> SearchEnded:
+        under_way, trainings = self.open - self.paused, self.budget.trainings
+        used = f"the epochs of {trainings:g} whole trainings are used up"
+        if under_way:
+            return SearchEnded(
+                EndReason.HELD_ELSEWHERE, f"{used} or under way in {counted(under_way, 'trial')} of other processes"
+            )
+        return SearchEnded(EndReason.BUDGET_TRAININGS, used)
 
 
 def _all(trials: int) -> str:
@@ -170,6 +187,8 @@ class View:
     """The trials of the search by position. Read where the strategy looks at them."""
     known: tuple[KnownTraining, ...] = ()
     """Likewise."""
+    space: SearchSpace | None = None
+    """What settings are drawn from, where the best trials have widened it."""
     race: Race | None = None
     """What is to be confirmed, as it stands; without settings until the search is over. None: nothing was asked for."""
 
@@ -256,6 +275,17 @@ class Reached:
     """What the other trials scored at this epoch."""
     n_complete: int = 0
     """Complete trials of the study."""
+    slot: str | None = None
+    """Of this trial, where the strategy looks at the whole view:"""
+    view: View | None = None
+    """in which this trial stands still."""
+
+
+def standing_still(view: View, slot: str) -> View:
+    """Return a view in which the trial of a slot, that has just come to a rung, stands still."""
+    curves = tuple(replace(one, paused=True) if one.slot == slot else one for one in view.curves)
+    standing = replace(view.standing, paused=view.standing.paused + 1)
+    return replace(view, curves=curves, standing=standing)
 
 
 Fate = Literal["keep", "pause", "prune", "out_of_budget"]

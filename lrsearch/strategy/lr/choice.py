@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
 from lrsearch.strategy.lr.model import Points, Posterior, posterior
 from lrsearch.strategy.lr.settings import Setting, Settings
 from lrsearch.strategy.view import KnownTraining, ScoreCurve
-from lrsearch.trial import State
+from lrsearch.trial import State, TrialConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Means:
     """None: as many as it takes."""
     may_begin: bool = True
     """Whether a new setting may be begun."""
+    only_begin: bool = False
+    """Whether nothing else may be done: the settings that are to be tried take what is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,7 @@ class Chooser:
 
     def choose(self, curves: Sequence[ScoreCurve], means: Means, known: Sequence[KnownTraining] = ()) -> Forward | None:
         """Return the next step; None where there is none: all is under way, or nothing fits what is left."""
-        c, epochs = self.c, self._spec.epochs
-        spent = self.spent(curves)
+        epochs, spent = self._spec.epochs, self.spent(curves)
         left = math.inf if means.epochs_left is None else means.epochs_left
         if left < 1:
             return None
@@ -142,11 +144,8 @@ class Chooser:
         best = [curves[i] for i in np.argsort(-latest, kind="stable")[:5]]
         near = [self.settings.of(one.config) for one in best]
         tried = [one.config for one in curves]
-        out = []
-        for one in self.settings.candidates(rng, near):
-            if not any(_same(one.config, other, self.c) for other in tried):
-                out.append(one)
-        return out
+        new = self.settings.candidates(rng, near)
+        return [one for one in new if not any(_same(one.config, other, self.c) for other in tried)]
 
     def _on_their_way(self, curves: Sequence[ScoreCurve]) -> Looks:
         rows = [
@@ -176,7 +175,7 @@ class Chooser:
         rng: np.random.Generator,
     ) -> Forward | None:
         c, epochs = self.c, self._spec.epochs
-        n, m = len(found.settings), len(curves)
+        n = len(found.settings)
         remaining = (epochs - found.reached) / epochs
         first_runs = any(
             one.state == State.RUNNING and not one.paused and self._goes_to(one) >= epochs for one in curves
@@ -205,12 +204,13 @@ class Chooser:
         )
         step = goal - found.reached
         worth *= self._risk(curves, found)
-        allowed = found.paused | (found.new & means.may_begin)
+        allowed = (found.paused & (not means.only_begin)) | (found.new & means.may_begin)
         worth = np.where(allowed & (step <= left), worth, -1.0)
         paused = np.flatnonzero(found.paused)
-        if math.isfinite(left) and len(paused) and not found.complete.any() and not first_runs:
+        nobody = not found.complete.any() and not first_runs and not means.only_begin
+        if math.isfinite(left) and len(paused) and nobody:
             # Whatever is done now must leave enough to finish one; the leader if he can be afforded.
-            lead = max(paused, key=lambda i: (epochs - found.reached[i] <= left, belief.mean[i]))
+            lead = int(max(paused, key=lambda i: (epochs - found.reached[i] <= left, belief.mean[i])))
             need = epochs - found.reached[lead]
             worth[(step > left - need) & (np.arange(n) != lead)] = -1.0
             if worth.max() < 0 and need <= left:
@@ -279,10 +279,9 @@ def _chance_good(belief: Posterior, c: Constants, rng: np.random.Generator) -> F
 
 def _root(covariance: Floats) -> Floats:
     for jitter in (1e-8, 1e-7, 1e-6, 1e-5):
-        try:
-            return np.linalg.cholesky(covariance + jitter * np.eye(len(covariance)))
-        except np.linalg.LinAlgError:
-            continue
+        with suppress(np.linalg.LinAlgError):
+            root: Floats = np.asarray(np.linalg.cholesky(covariance + jitter * np.eye(len(covariance))), np.float64)
+            return root
     values, vectors = np.linalg.eigh(covariance)
     out: Floats = vectors * np.sqrt(np.maximum(values, 0))
     return out
@@ -296,11 +295,7 @@ def _normal(z: Floats) -> Floats:
     return out
 
 
-def _same(a: object, b: object, c: Constants) -> bool:
-    from lrsearch.trial import TrialConfig
-
-    assert isinstance(a, TrialConfig)
-    assert isinstance(b, TrialConfig)
+def _same(a: TrialConfig, b: TrialConfig, c: Constants) -> bool:
     if a.optimizer.name != b.optimizer.name or a.schedule != b.schedule or a.batch_size != b.batch_size:
         return False
     near = abs(math.log10(a.optimizer.peak_lr / b.optimizer.peak_lr)) < 0.6 * c.step

@@ -113,7 +113,9 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     weights /= weights.sum()
     keep = np.flatnonzero(weights > 1e-4 * weights.max())
     weights = weights[keep] / weights[keep].sum()
-    mean = sum((w * means[i] for w, i in zip(weights, keep, strict=True)), np.zeros(n))
+    mean: Floats = np.zeros(n, np.float64)
+    for weight, i in zip(weights, keep, strict=True):
+        mean += weight * means[i]
     noise = c.trial_noise * float(sum(w * louder[i] for w, i in zip(weights, keep, strict=True)))
     return Posterior(mean, weights, tuple(means[i] for i in keep), tuple(explained[i] for i in keep), prior, noise)
 
