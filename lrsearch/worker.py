@@ -266,7 +266,8 @@ class _Attempt:
     def _train(self) -> Generator[Event, None, Outcome | None]:
         """Return the outcome, or None when the trial is no longer in hand."""
         accepted = self._claim.accepted
-        if accepted > self._claim.trial.shared_epochs:
+        goes_on = self._claim.resumed and bool(self._claim.why)  # the strategy has just said so
+        if accepted > self._claim.trial.shared_epochs and not goes_on:
             decision = self._claims.judge(self._claim)
             if decision.kind == "lost":
                 yield from self._drop()
