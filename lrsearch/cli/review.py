@@ -24,6 +24,8 @@ from lrsearch.errors import EXIT_NOTHING_FEASIBLE, EXIT_OK, LrsearchError, Unkno
 from lrsearch.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
 
     from lrsearch.analysis.confirmation import Confirmation
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from lrsearch.spec.study import StudySpec
     from lrsearch.store.artifacts import Artifacts
     from lrsearch.store.at_work import LivingWorker
+    from lrsearch.store.known import KnownSource
     from lrsearch.store.study import Study
     from lrsearch.trial import Refused, Trial
 
@@ -164,6 +167,7 @@ class _Seen:
     swept_seconds: float
     confirmation: "Confirmation | None"
     converged: str
+    known: "Sequence[KnownSource]"
 
     def document(self) -> dict[str, Any]:
         from lrsearch.report import status as report
@@ -190,13 +194,13 @@ class _Seen:
 
 def _look(study: "Study") -> _Seen:
     from lrsearch.gather import confirmed
-    from lrsearch.store import at_work, range_tests
+    from lrsearch.store import at_work, known, range_tests
 
     # The workers first: a trial that has ended meanwhile is then not missed.
     workers = at_work.living(study)
     seen = study.trials(), study.budget(), workers, at_work.stopped(study), at_work.crowded(study.database)
-    swept = range_tests.seconds(study)
-    return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study), at_work.converged(study))
+    swept, sources = range_tests.seconds(study), known.sources(study)
+    return _Seen(study.spec, *seen, study.refused(), swept, confirmed(study), at_work.converged(study), sources)
 
 
 def _watch(study: "Study", every: float, *, as_json: bool) -> int:

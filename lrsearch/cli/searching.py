@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.cli import interrupts
-from lrsearch.cli.log import Events
+from lrsearch.cli.log import Events, remark
 from lrsearch.cli.options import print_json, stderr, stdout, tools
 from lrsearch.errors import (
     EXIT_INTERRUPTED,
@@ -203,6 +203,8 @@ def _watch(
     """Follow what the workers say to its end, and print the answer."""
     if not asked.quiet and (said := finite(asked.spec)) is not None:
         log.warning("%s", said)
+    if not asked.quiet and (said := _taken(study)):
+        remark(said, "lrsearch:")
     try:
         with interrupts.asked(leave):
             end = follow(events(), study, console, begun, live=live, quiet=asked.quiet)
@@ -220,6 +222,16 @@ def _watch(
         return EXIT_INTERRUPTED
     before_answer()
     return _answer(study, asked)
+
+
+def _taken(study: "Study") -> str:
+    """Say what the study takes for known; nothing where nobody looks at it."""
+    if study.spec.strategy is None:
+        return ""
+    from lrsearch.report import known_words
+    from lrsearch.store import known
+
+    return known_words.taken(known.sources(study))
 
 
 def _cluster(address: str, where: "Place", console: "Console", *, live: bool) -> "AbstractContextManager[Cluster]":

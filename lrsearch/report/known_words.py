@@ -100,19 +100,31 @@ def _reasons(unusable: Sequence[tuple[int, str]]) -> list[str]:
     return [*out, f"and {counted(left, 'other reason')} (--json has all)"] if left > 0 else out
 
 
+def whence(sources: Sequence[SourceRow]) -> str:
+    """Return in words whence a study has trainings that it did not make.
+
+    >>> from types import SimpleNamespace
+    >>> files = SimpleNamespace(kind="imported", name="past.csv", n=1)
+    >>> whence([SimpleNamespace(kind="prior", name="digits", n=50), files])
+    "50 trials of the study 'digits', 1 training imported from past.csv"
+    """
+    return ", ".join(
+        f"{counted(one.n, 'trial')} of the study '{one.name}'"
+        if one.kind == "prior"
+        else f"{counted(one.n, 'training')} imported from {one.name}"
+        for one in sources
+    )
+
+
 def taken(sources: Sequence[SourceRow]) -> str:
     """Return in a sentence what a study takes for known at its start; empty where that is nothing.
 
-    >>> from lrsearch.store.known import KnownSource
-    >>> taken([KnownSource("prior", "digits", 50)])
+    >>> from types import SimpleNamespace
+    >>> taken([SimpleNamespace(kind="prior", name="digits", n=50)])
     "takes 50 trials of the study 'digits' as a prior; prior = 'none' does without"
     """
     priors = [one for one in sources if one.kind == "prior"]
     files = [one for one in sources if one.kind != "prior"]
-    parts = []
-    if priors:
-        said = " and ".join(f"{counted(one.n, 'trial')} of the study '{one.name}'" for one in priors)
-        parts.append(f"takes {said} as a prior; prior = 'none' does without")
-    if files:
-        parts.append("knows " + " and ".join(f"{counted(one.n, 'training')} imported from {one.name}" for one in files))
+    parts = [f"takes {whence(priors)} as a prior; prior = 'none' does without"] if priors else []
+    parts += [f"knows {whence(files)}"] if files else []
     return "; ".join(parts)

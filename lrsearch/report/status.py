@@ -10,7 +10,8 @@ from rich.text import Text
 
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.ranking import best
-from lrsearch.report import study_words, words
+from lrsearch.report import known_words, study_words, words
+from lrsearch.report.known_words import SourceRow
 from lrsearch.report.plain import attempts, plain
 from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.study import StudySpec
@@ -58,6 +59,7 @@ def status_json(
     swept_seconds: float = 0.0,
     confirmation: Confirmation | None = None,
     converged: str = "",
+    known: Sequence[SourceRow] = (),
 ) -> dict[str, Any]:
     """Return the state of a study as JSON.
 
@@ -72,6 +74,7 @@ def status_json(
         swept_seconds: what its range tests took, which counts in the hours of the budget.
         confirmation: what was confirmed so far; None where nothing was asked for, or its search goes on.
         converged: with the numbers that the search converged, as a clause; empty where it did not.
+        known: whence it has trainings that it takes for known; they are no trials of it.
     """
     winner = best(trials, spec.metric.direction)
     counts = _counts(trials, refused)
@@ -103,6 +106,7 @@ def status_json(
         "versions": dict(Counter(t.versions for t in trials if t.versions)),
         "compared_across": compared_across(trials),
         "origins": dict(Counter(t.origin for t in trials)),
+        "known": [{"kind": one.kind, "name": one.name, "n": one.n} for one in known],
         "interruptions": {reason.value: n for reason, n in interruptions(trials).items()},
         "workers": [
             {"worker": w.name, "device": w.device, "trial": w.number, "seen_seconds_ago": round(w.seen_seconds_ago, 1)}
@@ -133,6 +137,7 @@ def status_table(
     swept_seconds: float = 0.0,
     confirmation: Confirmation | None = None,
     converged: str = "",
+    known: Sequence[SourceRow] = (),
 ) -> Table:
     """Return the state of a study for people; the arguments are those of ``status_json``."""
     grid = Table.grid(padding=(0, 2))
@@ -166,6 +171,8 @@ def status_table(
     if crowded is not None:
         grid.add_row("cores", Text(f"{crowded}: they wait for each other; start fewer, or leave --threads out"))
     grid.add_row("origin", Text(_listed(Counter(t.origin for t in trials))))
+    if known:
+        grid.add_row("known", Text(known_words.whence(known)))
     past = interruptions(trials)
     if past:
         said = ", ".join(f"{words.reason(reason)} {n}" for reason, n in past.most_common())

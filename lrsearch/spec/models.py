@@ -67,6 +67,28 @@ class Model:
         return [*found, Layer("output", "Linear", (n_in, n_classes))]
 
 
+def n_parameters(layers: Sequence[Layer]) -> int:
+    """Return the trainable numbers of layers.
+
+    >>> n_parameters(MODELS["mlp"].layers((128,), (1, 8, 8), 10))
+    9610
+    """
+    return sum(_of_layer(layer) + n_parameters(layer.within) for layer in layers)
+
+
+def _of_layer(layer: Layer) -> int:
+    has_bias = dict(layer.keywords).get("bias", True)
+    match layer.class_name, layer.arguments:
+        case "Conv2d", (n_in, n_out, kernel):
+            return n_in * n_out * kernel * kernel + n_out * has_bias
+        case "Linear", (n_in, n_out):
+            return n_in * n_out + n_out * has_bias
+        case "BatchNorm2d", (channels,):
+            return 2 * channels
+        case _:
+            return 0
+
+
 CNN_CHANNELS: Final = 10
 CNN_KERNEL: Final = 5
 """[pixels]"""

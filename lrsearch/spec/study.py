@@ -470,6 +470,11 @@ class StudySpec(Strict):
                 raise ValueError(f"unknown name {name!r}{nearest(str(name), known)}; known: {', '.join(known)}")
         return raw
 
+    @field_validator("prior")
+    @classmethod
+    def _prior_unsaid(cls, prior: str | None) -> str | None:
+        return None if prior == "auto" else prior  # a study that says what holds anyhow is the same
+
     @model_validator(mode="after")
     def _strategy_decides_alone(self) -> Self:
         for table in ("sampler", "pruner"):

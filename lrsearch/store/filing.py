@@ -15,7 +15,7 @@ from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.study import StudySpec, differences
 from lrsearch.store import budget as budgets
-from lrsearch.store import homes, lease, leftovers, optuna_rows, portfolio, range_tests, tables
+from lrsearch.store import homes, known, lease, leftovers, optuna_rows, portfolio, priors, range_tests, tables
 from lrsearch.store import study as studies
 from lrsearch.store.artifacts import Artifacts, default_for
 from lrsearch.store.homes import ID_ATTR, SPEC_ATTR
@@ -134,6 +134,7 @@ def create(
     """
     found = find(database, spec.name)
     if found is None or _make_room(found, spec):
+        taken_over = priors.of_others(database, spec)
         # In one transaction: several processes may file the same study at once, and any of them may be killed.
         with database.writing() as connection:
             study_id = str(uuid.uuid4())
@@ -158,6 +159,7 @@ def create(
                     )
                 )
                 range_tests.file(connection, study_id, sweeps)
+                known.add(connection, study_id, "prior", taken_over)
         found = find(database, spec.name)
     if found is None:
         raise _not_ours(database.place, spec.name, study_names(database.place))
@@ -191,11 +193,12 @@ def check(spec: StudySpec, place: Place) -> None:
     """Refuse what cannot be run, before anything is loaded or written.
 
     Raises:
-        UsageError: the baseline does not fit the space, or another study has the name.
+        UsageError: the baseline does not fit the space, another study has the name, or the prior is none.
         StorageError: no database can be at the place.
     """
     portfolio.initial(spec)
     check_free(place, spec)
+    priors.check(place, spec)
 
 
 def file_study(
