@@ -20,7 +20,7 @@ from lrsearch.store import portfolio
 from lrsearch.store.proposals import Mirror, sampler_of
 from lrsearch.store.space import distribution
 from lrsearch.store.tables import OUTCOME_ATTR, SLOT_ATTR
-from lrsearch.strategy.strategy import Strategy
+from lrsearch.strategy import strategies
 from lrsearch.strategy.view import (
     Begin,
     FreeSlot,
@@ -32,6 +32,7 @@ from lrsearch.strategy.view import (
     SlotState,
     Standing,
     View,
+    standing_still,
 )
 from lrsearch.trial import State, TrialConfig
 from replaying.methods import Fate, GoOn, Named, Problem, Start
@@ -44,20 +45,20 @@ class Deciding:
     """The product's own deciding.
 
     Args:
-        problem: the study, whose sampler, pruner and strategy decide.
-        strategy: who decides.
+        problem: the study, whose strategy, or sampler and pruner, decide.
     """
 
-    def __init__(self, problem: Problem, strategy: Strategy) -> None:
-        self.spec, self.strategy = problem.spec, strategy
-        self.initial = [] if self.spec.strategy is not None else portfolio.initial(self.spec)
+    def __init__(self, problem: Problem) -> None:
+        self.spec, self.strategy = problem.spec, strategies.of(problem.spec)
+        self.initial = portfolio.initial(self.spec)
         self._curves: list[ScoreCurve] = []
         self._params: list[Mapping[str, Any]] = []
         self._paused: dict[int, FreeSlot] = {}
-        self._n_first = self._n_ended = self._n_complete = self._n_finished_epochs = 0
+        self._n_first = self._n_ended = self._n_complete = self._n_epochs = 0
         self._rungs: list[dict[int, RungRow]] = [{} for _ in range(self.spec.epochs + 1)]
         """Of each epoch, the scores of the trials that came so far."""
         self._first_compared: list[int] = []
+        self._stops: dict[tuple[int, int], bool] = {}
         self._mirror = Mirror(self.spec.metric.direction)
 
     # --- a method -----------------------------------------------------------------------------------------------------
@@ -88,18 +89,16 @@ class Deciding:
         self._mirror.sync([self._frozen(trial, TrialState.RUNNING, None)])
 
     def looks_at(self, epoch: int) -> bool:
-        """As ``Method.looks_at``: a strategy of its own is asked after every epoch."""
-        return self.spec.strategy is not None or self.strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs)
+        """As ``Method.looks_at``: where a strategy stops depends on the trial, and is asked in ``reached``."""
+        return self.strategy.reads_curves or self.strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs)
 
     def reached(self, trial: int, scores: Sequence[float]) -> Fate:
         """As ``Method.reached``."""
         epoch = len(scores)
         self.seen(trial, scores)
-        comparable = epoch >= self._first_compared[trial]
-        own, others = list[float](), list[RungRow]()
-        if comparable and self.strategy.looks_at(self.spec.pruner, epoch, self.spec.epochs):
-            own, others = list(scores), [row for one, row in self._rungs[epoch].items() if one != trial]
-        found = self.strategy.judge(Reached(self.spec, epoch, comparable, None, own, others, self._n_complete))
+        if self.strategy.reads_curves and not self._stops_at(trial, epoch):
+            return "keep"
+        found = self.strategy.judge(self._reached(trial, scores))
         if found.fate == "keep":
             return "keep"
         if found.fate == "pause":
@@ -112,14 +111,12 @@ class Deciding:
     def ended(self, trial: int, scores: Sequence[float], value: float | None) -> None:
         """As ``Method.ended``."""
         self.seen(trial, scores)
-        if value is None:
-            self._n_finished_epochs += 1  # that in which it diverged is none that was accepted
         self._end(trial, State.DIVERGED if value is None else State.COMPLETE, value)
 
     def seen(self, trial: int, scores: Sequence[float]) -> None:
         """As ``Method.seen``."""
         known = self._curves[trial].epochs
-        self._n_finished_epochs += len(scores) - known
+        self._n_epochs += len(scores) - known
         for epoch in range(known + 1, len(scores) + 1):
             comparable = epoch >= self._first_compared[trial]
             self._rungs[epoch][trial] = RungRow(scores[epoch - 1], False, comparable)  # noqa: FBT003
@@ -127,9 +124,27 @@ class Deciding:
 
     # --- what claims read of the database -----------------------------------------------------------------------------
 
+    def _stops_at(self, trial: int, epoch: int) -> bool:
+        """Whether the strategy looks at a trial after an epoch: alike for all that are compared from the same on."""
+        key = self._first_compared[trial], epoch
+        if key not in self._stops:
+            self._stops[key] = self.strategy.stops_at(self.spec, self._curves[trial].config, epoch)
+        return self._stops[key]
+
+    def _reached(self, trial: int, scores: Sequence[float]) -> Reached:
+        epoch, comparable = len(scores), len(scores) >= self._first_compared[trial]
+        if self.strategy.reads_curves:
+            view = standing_still(self._view(), str(trial))
+            return Reached(self.spec, epoch, comparable, None, slot=str(trial), view=view)
+        own, others = list[float](), list[RungRow]()
+        if comparable:
+            own, others = list(scores), [row for one, row in self._rungs[epoch].items() if one != trial]
+        return Reached(self.spec, epoch, comparable, None, own, others, self._n_complete)
+
     def _view(self) -> View:
         budget = self.spec.budget
         of_all = budget.epochs(self.spec.epochs)
+        under_way = len(self._curves) - self._n_ended - len(self._paused)
         standing = Standing(
             budget=budget,
             stopped=None,
@@ -139,11 +154,13 @@ class Deciding:
             finished=self._n_ended,
             failed=0,
             paused=len(self._paused),
-            epochs_left=None if of_all is None else max(0, of_all - self._n_finished_epochs),
+            # A trial under way has one epoch in hand.
+            epochs_left=None if of_all is None else of_all - self._n_epochs - under_way,
         )
         free = tuple(self._paused[trial] for trial in sorted(self._paused))
         first = tuple(one.origin for one in self.initial)
-        return View(self.spec, standing, free, first, n_first=self._n_first, curves=tuple(self._curves))
+        curves = tuple(self._curves) if self.strategy.reads_curves else ()
+        return View(self.spec, standing, free, first, n_first=self._n_first, curves=curves, space=self.spec.space)
 
     def _change(self, trial: int, **changes: Any) -> None:
         old = self._curves[trial]
@@ -220,13 +237,11 @@ def with_keys(spec: StudySpec, keys: Mapping[str, Any]) -> StudySpec:
 
 def strategy_of(problem: Problem) -> Deciding:
     """Return the product with the strategy that is made for learning rates."""
-    from lrsearch.strategy.lr import LrStrategy
-
     keys = {"strategy": {"name": "lr", "branching": False}, "budget": {"trainings": problem.limit}}
     own = {key: value for key, value in problem.spec.to_plain().items() if key not in ("sampler", "pruner")}
     spec = study_file.build({**own, **keys}, f"the replay of '{problem.spec.name}'")
     spec = spec.measured(problem.spec.measured_facts)
-    return Deciding(Problem(spec, problem.limit, problem.workers), LrStrategy())
+    return Deciding(Problem(spec, problem.limit, problem.workers))
 
 
 def sampler_and_pruner(sampler: str, pruner: str, portfolio: bool, problem: Problem) -> Deciding:  # noqa: FBT001
@@ -237,7 +252,7 @@ def sampler_and_pruner(sampler: str, pruner: str, portfolio: bool, problem: Prob
         "budget": {"trials": MANY},
     }
     spec = with_keys(problem.spec, keys)
-    return Deciding(Problem(spec, problem.limit, problem.workers), Strategy())
+    return Deciding(Problem(spec, problem.limit, problem.workers))
 
 
 METHODS: dict[str, Named] = {
