@@ -76,7 +76,7 @@ def _tables(files: tuple[Path, ...], conditions: Conditions, skip: tuple[str, ..
 
 def tables_of(args: argparse.Namespace) -> list[Table]:
     """Return the tables, read once a process."""
-    conditions = Conditions(args.epochs, args.noise * measures.POINT, args.widen)
+    conditions = Conditions(args.epochs, args.noise * measures.POINT, args.widen, args.by_losses)
     found = _tables(tuple(args.curves), conditions, tuple(args.skip))
     return [table for table in found if not args.tables or table.name in args.tables]
 
@@ -157,6 +157,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--widen", type=float, default=0.0, metavar="DECADES", help="of the range, on each side")
     out.add_argument("--skip", nargs="+", default=[], metavar="PROBLEM", help="problems that are left out")
     out.add_argument("--tables", nargs="+", default=[], metavar="TABLE", help="only these")
+    out.add_argument("--by-losses", action="store_true", help="a loss of null diverges too, as lrsearch would end it")
     out.add_argument("--through-claims", action="store_true", help="go the whole way on SQLite too, and compare")
     out.add_argument("--jobs", type=int, default=cores.available(), help="processes")
     return out

@@ -10,6 +10,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "replaying.product": (
         "lr",
         "product",
+        "product-asha",
         *(f"{s}+{p}" for s in ("tpe", "random", "qmc", "gp") for p in ("gradual", "asha", "median", "none")),
     ),
     "replaying.rivals_optuna": (

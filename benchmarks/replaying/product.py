@@ -258,6 +258,7 @@ def sampler_and_pruner(sampler: str, pruner: str, portfolio: bool, problem: Prob
 METHODS: dict[str, Named] = {
     "lr": Named(strategy_of),
     "product": Named(partial(sampler_and_pruner, "tpe", "gradual", True)),  # noqa: FBT003
+    "product-asha": Named(partial(sampler_and_pruner, "tpe", "asha", True)),  # noqa: FBT003
     **{
         f"{sampler}+{pruner}": Named(partial(sampler_and_pruner, sampler, pruner, False))  # noqa: FBT003
         for sampler in ("tpe", "random", "qmc", "gp")

@@ -15,6 +15,7 @@ from replaying.problems import PROBLEMS
 from replaying.tables import Conditions, Floats, RateTable, Recorded, Table
 
 NEEDED = ("problem", "optimizer", "lr")
+LOSSES = ("train_loss", "val_loss")
 LEAST_RATES = 2
 """Of a schedule, to be part of a table."""
 
@@ -103,20 +104,33 @@ def _rate_table(
         name += f" batch {batch_size}"
     if len({one[3] for one in others}) > 1:
         name += f" {n_epochs} epochs"
-    maximize = all(_has_accuracy(row) for some in by_schedule.values() for row in some)
-    recorded = {schedule: _recorded(some) for schedule, some in by_schedule.items()}
+    every = [row for some in by_schedule.values() for row in some]
+    maximize = all(_has_accuracy(row) for row in every)
+    losses = [key for key in LOSSES if conditions.by_losses and any(_has_value(row.get(key)) for row in every)]
+    recorded = {schedule: _recorded(some, losses) for schedule, some in by_schedule.items()}
     return RateTable(name, optimizer, batch_size, recorded, maximize=maximize, conditions=conditions)
 
 
-def _recorded(some: Sequence[Mapping[str, Any]]) -> Recorded:
-    """Return the trainings of a schedule, one a rate.
+def _has_value(column: Sequence[float | None] | None) -> bool:
+    return any(value is not None for value in column or ())
+
+
+def _alive(row: Mapping[str, Any], losses: Sequence[str]) -> Sequence[float | None]:
+    """Return the scores of a training, lost where one of its losses is."""
+    found = _scores(row)
+    columns = [row.get(key) or () for key in losses]
+    return [None if any(c[i] is None for c in columns if i < len(c)) else v for i, v in enumerate(found)]
+
+
+def _recorded(some: Sequence[Mapping[str, Any]], losses: Sequence[str]) -> Recorded:
+    """Return the trainings of a schedule, one a rate; they diverge where one of their ``losses`` is null.
 
     Where all rates have equally many seeds their mean is taken. Where some have more, as those that were best, which
     would be better known than the others and so unlike a search, the seed that all rates have is taken alone.
     """
     by_rate: dict[float, dict[Any, Sequence[float | None]]] = {}
     for row in some:
-        by_rate.setdefault(float(row["lr"]), {})[row.get("seed")] = _scores(row)
+        by_rate.setdefault(float(row["lr"]), {})[row.get("seed")] = _alive(row, losses)
     shared = [seed for seed in next(iter(by_rate.values())) if all(seed in seeds for seeds in by_rate.values())]
     alike = len({len(seeds) for seeds in by_rate.values()}) == 1
     of_one: Callable[[Mapping[Any, Sequence[float | None]]], Floats] = (

@@ -74,6 +74,8 @@ class Conditions:
     """Standard deviation of an offset of each training, in the unit of its score."""
     widen: float = 0.0
     """Decades by which the range of learning rates reaches beyond what was recorded, on each side."""
+    by_losses: bool = False
+    """Whether a loss that was not finite makes a training diverge whose scores go on, as that of a guess do."""
 
 
 class Table(Protocol):
