@@ -298,6 +298,7 @@ class _Attempt:
                 if measured.epoch <= accepted:
                     # Trained again since the last checkpoint; the study has it.
                     yield EpochDone(self._number, measured, again=True)
+                    self._keep_trunk(measured.epoch)
                 else:
                     self._last = measured
                     decision = self._claims.accept(self._claim, measured)

@@ -98,6 +98,9 @@ _OF_STUDIES = (
     tables.workers,
     tables.range_tests,
     tables.confirmations,
+    tables.moves,
+    tables.known,
+    tables.trunks,
     tables.slots,
 )
 
