@@ -1,6 +1,7 @@
 """A pool for replays: random settings of the default space, trained through and written down epoch by epoch.
 
     python benchmarks/record_pool.py --problem digits --n 800 --data FOLDER --out FILE.jsonl
+    python benchmarks/record_pool.py --problem digits_study --n 800 --data FOLDER --out FILE.jsonl
     python benchmarks/record_pool.py --problem mnist_cnn --n 300 --data FOLDER --out FILE.jsonl
 
 FOLDER holds MNIST/raw. A line a setting: its source, problem, parameters as Optuna names them (``params``), its
@@ -42,7 +43,7 @@ DIGITS = 4
 
 def spec_of(problem: str) -> StudySpec:
     """Return the study of a problem: what it ships with, and averaged weights in every trial."""
-    tables = {"name": problem, "training": {"averaging": "on"}, **PROBLEMS[problem]}
+    tables = {**PROBLEMS[problem], "name": problem, "training": {"averaging": "on"}}
     return study_file.build(tables, "benchmarks/record_pool.py")
 
 

@@ -63,8 +63,7 @@ def replayed(table: Table, name: str, seed: int, args: argparse.Namespace) -> Re
         from replaying import through_claims  # which needs PyTorch
         from replaying.product import Deciding
 
-        if not isinstance(deciding, Deciding) or args.workers != 1:
-            raise UsageError("--through-claims is for the methods of lrsearch itself, with one worker")
+        assert isinstance(deciding, Deciding)
         through_claims.check(table, deciding, seed, simulation.log, simulation.settings)
     return found
 
@@ -122,6 +121,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         LrsearchError: a file or a method is not as it must be.
     """
     named.check(args.methods)
+    if args.through_claims and (args.workers != 1 or not set(args.methods) <= set(named.MODULES["replaying.product"])):
+        raise UsageError("--through-claims is for the methods of lrsearch itself, with one worker")
     every = tables_of(args)
     found: dict[str, list[list[Replay]]] = {}
     print(measures.heading())
