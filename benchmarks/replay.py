@@ -98,7 +98,10 @@ def document(args: argparse.Namespace, every: list[Table], found: dict[str, list
         ]
         methods[name] = measures.summary([pair for some in pairs for pair in some])
         methods[name]["tables"] = {table.name: measures.summary(some) for table, some in zip(every, pairs, strict=True)}
-    return {"schema": SCHEMA, "methods": methods}
+    conditions = {
+        key: getattr(args, key) for key in ("seeds", "limit", "workers", "epochs", "noise", "widen", "by_losses")
+    }
+    return {"schema": SCHEMA, "conditions": conditions, "methods": methods}
 
 
 @contextmanager

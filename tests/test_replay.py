@@ -13,6 +13,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
+import record_pool
 import replay
 from replaying import measures, named, through_claims
 from replaying.measures import Found, Replay
@@ -198,6 +199,23 @@ def test_a_recorded_pool_answers_by_the_nearest_setting_that_is_left(name: str) 
     assert second.config.optimizer.name == first.config.optimizer.name
     apart = abs(math.log10(second.config.optimizer.peak_lr / first.config.optimizer.peak_lr))
     assert apart < 0.6
+
+
+def test_a_pool_is_recorded_from_where_it_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "pool.jsonl"
+    argv = ["record_pool.py", "--problem", "digits", "--data", str(tmp_path), "--out", str(out)]
+    for n in (1, 2):
+        monkeypatch.setattr(sys, "argv", [*argv, "--n", str(n)])
+        before = out.read_text() if out.exists() else ""
+        record_pool.main()
+        assert out.read_text().startswith(before)
+        assert len(out.read_text().splitlines()) == n
+    (made,) = tables([out], NONE)
+    (kept,) = tables([DATA / "digits.jsonl.gz"], NONE)
+    assert isinstance(made, Pool)
+    assert isinstance(kept, Pool)
+    assert made.configs == kept.configs[:2]
+    assert made.epochs == kept.epochs
 
 
 def test_a_pool_that_is_used_up_ends_a_search() -> None:
