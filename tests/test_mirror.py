@@ -81,12 +81,14 @@ KILLS = [
 ]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes", "grid"])
 def test_a_search_that_is_killed_and_resumed_proposes_what_an_uninterrupted_one_does(
     tmp_path: Path, sampler: str
 ) -> None:
     # This process and its children have different hash seeds, so that an order by hash would show too.
-    spec = make_spec(budget={"trials": 30}, sampler={"name": sampler}, pruner={"name": "asha"}, epochs=6)
+    space = SGD_COSINE if sampler == "cmaes" else {}
+    asha = {"name": "asha"}
+    spec = make_spec(budget={"trials": 30}, sampler={"name": sampler}, pruner=asha, epochs=6, space=space)
     once = searched(tmp_path / "once.db", spec)
     killed = searched_with_kills(tmp_path / "killed.db", spec, KILLS)
     assert settings_of(killed) == settings_of(once)
@@ -162,7 +164,7 @@ def test_qmc_fills_the_space_evenly(tmp_path: Path) -> None:
     assert eighths == set(range(8)), "sixteen points of a Sobol sequence meet every eighth of its range"
 
 
-@pytest.mark.parametrize("sampler", ["qmc", "gp", "tpe", "random"])
+@pytest.mark.parametrize("sampler", ["qmc", "gp", "cmaes", "tpe", "random"])
 def test_a_first_trial_that_fails_is_not_proposed_again(tmp_path: Path, sampler: str) -> None:
     crashed: list[TrialConfig] = []
 

@@ -11,9 +11,10 @@ import pytest
 from conftest import make_spec
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from optuna.pruners import BasePruner, MedianPruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, SuccessiveHalvingPruner
 
 from lrsearch.schedules import comparable_from
+from lrsearch.spec.deciding import HyperbandSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.judge import asha, gradual, judge, median
 from lrsearch.strategy.view import Judgement, Reached, RungRow
@@ -22,9 +23,11 @@ from lrsearch.trial import ScheduleConfig, ScheduleFamily
 EPOCHS = 9
 
 
-def pruned(spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int) -> bool:
+def pruned(
+    spec: StudySpec, epoch: int, own: Sequence[float], others: Sequence[RungRow], n_complete: int, number: int = 0
+) -> bool:
     """Whether a trial whose rise is over is pruned at an epoch."""
-    return judge(Reached(spec, epoch, True, None, own, others, n_complete)).fate == "prune"
+    return judge(Reached(spec, epoch, True, None, own, others, n_complete, number)).fate == "prune"
 
 
 @dataclass
@@ -42,11 +45,12 @@ def spec_of(pruner: dict[str, Any], metric: str) -> StudySpec:
 def ours(spec: StudySpec, epoch: int, trial: Told, history: Sequence[Told]) -> bool:
     """Ask our pruner about ``trial``, which has just been scored at ``epoch``."""
     others = [
-        RungRow(t.scores[epoch - 1], complete=t.complete, comparable=True)
-        for t in history
+        RungRow(t.scores[epoch - 1], complete=t.complete, comparable=True, number=number)
+        for number, t in enumerate(history)
         if t is not trial and len(t.scores) >= epoch
     ]
-    return pruned(spec, epoch, trial.scores, others, sum(t.complete for t in history))
+    number = next(number for number, t in enumerate(history) if t is trial)
+    return pruned(spec, epoch, trial.scores, others, sum(t.complete for t in history), number)
 
 
 def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence[float]], order: random.Random) -> int:
@@ -54,7 +58,8 @@ def disagreements(spec: StudySpec, pruner: BasePruner, curves: Sequence[Sequence
 
     Every trial that both would prune is pruned; where only one would, Optuna's word holds.
     """
-    study = optuna.create_study(direction=spec.metric.direction, pruner=pruner)
+    # Of this name Optuna's Hyperband has a trial in the bracket that ours has it in.
+    study = optuna.create_study(direction=spec.metric.direction, pruner=pruner, study_name=str(spec.seed))
     waiting = list(curves)
     running: list[tuple[optuna.Trial, Told, Sequence[float]]] = []
     history: list[Told] = []
@@ -132,9 +137,54 @@ def test_median_decides_as_optunas_median_pruner(settings: tuple[int, int, int, 
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
+@pytest.mark.parametrize("settings", [(1, 3), (1, 2), (2, 2), (3, 4), (9, 3)])
+def test_hyperband_decides_as_optunas(settings: tuple[int, int], metric: str) -> None:
+    least, factor = settings
+    spec = spec_of({"name": "hyperband", "min_resource": least, "reduction_factor": factor}, metric)
+    for seed in SEEDS:
+        pruner = HyperbandPruner(min_resource=least, max_resource=EPOCHS, reduction_factor=factor)
+        assert disagreements(spec, pruner, *drawn(seed, [math.nan, math.inf])) == 0, seed
+
+
+@pytest.mark.parametrize(("least", "factor", "epochs"), [(1, 3, 9), (1, 3, 10), (1, 2, 16), (2, 4, 100), (5, 3, 4)])
+def test_the_brackets_of_hyperband_are_optunas(least: int, factor: int, epochs: int) -> None:
+    ours = HyperbandSpec(min_resource=least, reduction_factor=factor)
+    study = optuna.create_study(study_name="7")
+    theirs = HyperbandPruner(min_resource=least, max_resource=max(epochs, least), reduction_factor=factor)
+    theirs._try_initialization(study)
+    shares = tuple(theirs._calculate_trial_allocation_budget(i) for i in range(theirs._n_brackets or 0))
+    assert ours.shares(epochs) == (shares if least <= epochs else ())
+    for number in range(200 if least <= epochs else 0):
+        frozen = optuna.trial.create_trial(value=0.0)
+        frozen.number = number
+        assert ours.bracket(7, number, epochs) == theirs._get_bracket_id(study, frozen)
+
+
+def test_hyperband_compares_a_trial_with_those_of_its_bracket_alone() -> None:
+    spec = make_spec(epochs=EPOCHS, pruner={"name": "hyperband"})
+    pruner = spec.pruner
+    assert isinstance(pruner, HyperbandSpec)
+    bracket = [pruner.bracket(spec.seed, number, EPOCHS) for number in range(40)]
+    mine = bracket.index(0)
+    others = [n for n in range(40) if bracket[n] != 0]
+    strangers = [RungRow(0.9, complete=False, comparable=True, number=n) for n in others]
+    fellows = [
+        RungRow(0.9, complete=False, comparable=True, number=n) for n in range(40) if bracket[n] == 0 and n != mine
+    ]
+    assert not pruned(spec, 1, [0.1], strangers, 0, mine)
+    assert pruned(spec, 1, [0.1], fellows, 0, mine)
+    # Trials of a later bracket are not looked at so soon.
+    assert not any(pruned(spec, 1, [0.0], strangers, 0, n) for n in others)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize(
     ("name", "pruner"),
-    [("asha", SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)), ("median", MedianPruner())],
+    [
+        ("asha", SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)),
+        ("hyperband", HyperbandPruner(max_resource=EPOCHS)),
+        ("median", MedianPruner()),
+    ],
 )
 def test_the_defaults_are_optunas_but_for_the_first_rung_and_the_factor(
     name: str, pruner: BasePruner, metric: str
@@ -236,7 +286,9 @@ def test_gradual_leaves_of_many_trials_as_many_as_its_power_says(power: float) -
     assert len(scores) == pytest.approx(1000 * 0.1**power, abs=9)
 
 
-@given(st.sampled_from(["asha", "gradual", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1))
+@given(
+    st.sampled_from(["asha", "gradual", "hyperband", "median", "none"]), METRICS, st.integers(1, 30), st.floats(0, 1)
+)
 def test_the_last_epoch_is_never_pruned(name: str, metric: str, epochs: int, score: float) -> None:
     spec = make_spec(epochs=epochs, pruner={"name": name}, objective={"metric": metric})
     others = [RungRow(0.5, complete=True, comparable=True)] * 20

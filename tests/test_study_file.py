@@ -42,7 +42,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"model": {"name": "ccn"}}, ["model.name", "'ccn'", "did you mean 'cnn'?", "mlp"]),
     ({"objective": {"metric": "acuracy"}}, ["objective.metric", "'acuracy'", "did you mean 'accuracy'?"]),
     ({"sampler": {"name": "tpee"}}, ["sampler.name", "'tpee'", "did you mean 'tpe'?", "qmc"]),
-    ({"pruner": {"name": "hyperband"}}, ["pruner.name", "'hyperband'", "known: asha, gradual, median, none"]),
+    ({"pruner": {"name": "patient"}}, ["pruner.name", "'patient'", "known: asha, gradual, hyperband, median, none"]),
     (
         {"training": {"precision": "fp15"}},
         ["training.precision", "'fp15'", "did you mean 'fp16'?", "known: auto, fp32, bf16, fp16"],
@@ -176,7 +176,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"pruner": {"name": "median", "min_resource": 1}}, ["pruner", "min_resource", "'median'", "n_startup_trials"]),
     ({"pruner": {"name": "none", "interval_steps": 1}}, ["pruner", "interval_steps", "'none'", "no settings"]),
     ({"sampler": {"name": "random", "n_startup_trials": 1}}, ["'sampler.n_startup_trials'", "'random'", "portfolio"]),
-    ({"pruner": "hyperband"}, ["pruner.name", "'hyperband'", "known: asha, gradual, median, none"]),
+    ({"pruner": "patient"}, ["pruner.name", "'patient'", "known: asha, gradual, hyperband, median, none"]),
     ({"pruner": 3}, ["pruner", "must be a table ([pruner])", "3"]),
     ({"pruner": {"reduction_factor": 1}}, ["pruner.reduction_factor", "2", "1"]),
     # Names that a file or a database would choke on.

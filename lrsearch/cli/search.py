@@ -270,10 +270,8 @@ def _dry_run(spec: StudySpec, where: "Place", *, as_json: bool) -> int:
     initial = portfolio.initial(spec)
     if as_json:
         document = {"schema": "lrsearch/spec/1", "spec": spec.to_plain(), "identity": spec.identity_hash()}
-        print_json(
-            document
-            | {"settings": parameters.size(spec.space), "initial": [{"origin": i.origin, **i.params} for i in initial]}
-        )
+        n = parameters.size(parameters.finite_space(spec))
+        print_json(document | {"settings": n, "initial": [{"origin": i.origin, **i.params} for i in initial]})
     else:
         import tomlkit
 

@@ -104,7 +104,7 @@ def finite(spec: StudySpec) -> str | None:
     """Return in a sentence that the space has fewer settings than the budget has trials, or None."""
     from lrsearch.spec import parameters
 
-    n, trials = parameters.size(spec.space), spec.budget.trials
+    n, trials = parameters.size(parameters.finite_space(spec)), spec.budget.trials
     if n is None or trials is None or n >= trials:
         return None
     what = f"{counted(n, 'setting')}, {counted(trials, 'trial')}"

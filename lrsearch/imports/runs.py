@@ -12,7 +12,7 @@ STEM = "intermediate_values_"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PastRun:
     """One training."""
 
     row: int
@@ -33,14 +33,14 @@ class RunReader:
     notes: list[str] = field(default_factory=list)
     """What was taken for granted, in words."""
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[PastRun]:
         """Return the trainings in the order of their first rows."""
         lines, epoch = self.table.lines, self._column("epoch")
         groups = [[line] for line in lines]
         if any(epoch in line.cells for line in lines):
             groups = _grouped(lines, self._identity(), epoch)
         if all(len(group) == 1 for group in groups):
-            return [Run(line.number, line.cells, self._listed(line.cells)) for line in lines]
+            return [PastRun(line.number, line.cells, self._listed(line.cells)) for line in lines]
         shift = self._first_epoch(groups, epoch)
         return [self._together(group, epoch, shift) for group in groups]
 
@@ -60,7 +60,7 @@ class RunReader:
                 return found
         return filled({epoch: result(cells[name]) for epoch, name in self.steps().items() if name in cells})
 
-    def _together(self, group: Sequence[Line], epoch: str, shift: int) -> Run:
+    def _together(self, group: Sequence[Line], epoch: str, shift: int) -> PastRun:
         """Return the training of several rows: what the first row says of it counts, but of its end the last."""
         value, state = self._column("value"), self._column("state")
         cells, by_epoch = dict[str, str](), dict[int, float]()
@@ -72,7 +72,7 @@ class RunReader:
         cells |= {name: cell for name, cell in group[-1].cells.items() if name == state}
         for name in (value, epoch):
             cells.pop(name, None)
-        return Run(group[0].number, cells, filled(by_epoch))
+        return PastRun(group[0].number, cells, filled(by_epoch))
 
     def _identity(self) -> tuple[str, ...]:
         """Return the columns that tell one training from another: its name or number, else its setting."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from lrsearch.errors import DataError
 from lrsearch.imports import columns, table
-from lrsearch.imports.runs import Run, RunReader
+from lrsearch.imports.runs import PastRun, RunReader
 from lrsearch.imports.scores import count, is_result, listed, number
 from lrsearch.imports.settings import RowError, SettingReader, left_out
 from lrsearch.imports.table import CsvTable
@@ -132,7 +132,7 @@ class _Reader:
             raise RowError(f"has {name} = {text}, which is no number")
         return value
 
-    def _look_for_percent(self, runs: Sequence[Run]) -> None:
+    def _look_for_percent(self, runs: Sequence[PastRun]) -> None:
         """Settle whether shares are given in percent.
 
         Raises:
@@ -170,7 +170,7 @@ class _Reader:
         if self.percent and not self.marked and few and 0 < max(there) <= 1:
             raise RowError(f"has {metric.name} = {max(there):g}, a fraction, where other rows give percent")
 
-    def _training(self, run: Run) -> KnownTraining:
+    def _training(self, run: PastRun) -> KnownTraining:
         """Return a training.
 
         Raises:
@@ -206,7 +206,7 @@ class _Reader:
         return scores[epochs - 1] if value is None else value
 
     def _known(
-        self, run: Run, epochs: int, state: State, scores: Sequence[float], value: float | None
+        self, run: PastRun, epochs: int, state: State, scores: Sequence[float], value: float | None
     ) -> KnownTraining:
         config = self.settings.config(run.cells, epochs)
         return KnownTraining(config, state, tuple(scores[:epochs]), value, self.what)

@@ -9,7 +9,7 @@ from lrsearch.analysis.range_test import findings
 from lrsearch.report import range_words, study_words, words
 from lrsearch.report.plain import attempts
 from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
-from lrsearch.spec.deciding import AshaSpec, GradualSpec
+from lrsearch.spec.deciding import AshaSpec, GradualSpec, HyperbandSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import State
@@ -81,7 +81,7 @@ def _pruner(spec: StudySpec) -> str:
     if first is None:
         return f"{spec.pruner.name}: every trial is trained through"
     own = spec.pruner.model_dump(exclude={"name"})
-    if isinstance(spec.pruner, AshaSpec | GradualSpec):
+    if isinstance(spec.pruner, AshaSpec | GradualSpec | HyperbandSpec):
         own["min_resource"] = spec.pruner.first_rung(spec.epochs)
     settings = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in own.items())
     return f"{spec.pruner.name} ({settings}): compares from epoch {first} on"

@@ -1,6 +1,7 @@
 """What decides in a study: when the search ends, who proposes settings, and who ends, or pauses, trials."""
 
 import math
+import zlib
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -72,7 +73,25 @@ class QmcSpec(Strict):
     portfolio: bool = True
 
 
-SamplerSpec = TpeSpec | RandomSpec | GpSpec | QmcSpec
+class CmaesSpec(Strict):
+    """Optuna's CMA-ES: a cloud of settings that moves and stretches towards the better ones."""
+
+    name: Literal["cmaes"] = "cmaes"
+    n_startup_trials: Startup = 1
+    portfolio: bool = True
+
+
+class GridSpec(Strict):
+    """Every setting of a grid once, in an order that the seed shuffles."""
+
+    name: Literal["grid"] = "grid"
+    points: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Values of a range, its ends among them, at equal distances, on the log axis where it has one."""
+    portfolio: bool = False
+    """Whether settings known to work elsewhere are tried first, which are none of the grid."""
+
+
+SamplerSpec = TpeSpec | RandomSpec | GpSpec | QmcSpec | CmaesSpec | GridSpec
 """Who proposes the next setting."""
 
 
@@ -147,6 +166,63 @@ class GradualSpec(Strict):
         return first if first < epochs else None
 
 
+class HyperbandSpec(Strict):
+    """Successive halving in brackets, of which the first begin to compare sooner; Optuna's names and meanings.
+
+    Source: Li et al. 2018, arXiv 1603.06560; optuna.pruners.HyperbandPruner.
+    """
+
+    name: Literal["hyperband"] = "hyperband"
+    min_resource: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    """The first rung of the first bracket [epochs]; 1 by default."""
+    reduction_factor: Annotated[int, Field(ge=2, le=MOST)] = 3
+    """As ``AshaSpec.reduction_factor``."""
+
+    def first_rung(self, epochs: int) -> int:
+        """Return ``min_resource``, the default filled in."""
+        del epochs
+        return 1 if self.min_resource is None else self.min_resource
+
+    def shares(self, epochs: int) -> tuple[int, ...]:
+        """Return for each bracket how many of the trials are in it, in proportion; none where nothing is compared.
+
+        Of ``n`` brackets, bracket ``i`` has ``ceil(n * reduction_factor ** (n - 1 - i) / (n - i))``.
+
+        >>> HyperbandSpec().shares(10)
+        (9, 5, 3)
+        """
+        n, rung = 0, self.first_rung(epochs)
+        while rung <= epochs:
+            n, rung = n + 1, rung * self.reduction_factor
+        return tuple(-(-n * self.reduction_factor ** (n - 1 - i) // (n - i)) for i in range(n))
+
+    def bracket(self, seed: int, number: int, epochs: int) -> int:
+        """Return the bracket of a trial, from 0: a hash of the study's seed and its number, spread by ``shares``."""
+        shares = self.shares(epochs)
+        place = zlib.crc32(f"{seed}_{number}".encode()) % sum(shares) if shares else 0
+        for i, share in enumerate(shares):
+            place -= share
+            if place < 0:
+                return i
+        return 0
+
+    def rungs(self, epochs: int, bracket: int = 0) -> tuple[int, ...]:
+        """Return the epochs at which the trials of a bracket are compared; those of the first hold all others'."""
+        return AshaSpec(
+            min_resource=self.first_rung(epochs),
+            reduction_factor=self.reduction_factor,
+            min_early_stopping_rate=bracket,
+        ).rungs(epochs)
+
+    def compares_at(self, epoch: int, epochs: int) -> bool:
+        """As ``AshaSpec.compares_at``, whatever the bracket."""
+        return epoch in self.rungs(epochs)
+
+    def compares_from(self, epochs: int) -> int | None:
+        """As ``AshaSpec.compares_from``, of the first bracket."""
+        return next(iter(self.rungs(epochs)), None)
+
+
 class MedianSpec(Strict):
     """Against the median of complete trials; Optuna's names and meanings, steps counted in epochs."""
 
@@ -188,7 +264,7 @@ class NoPrunerSpec(Strict):
         return None
 
 
-PrunerSpec = AshaSpec | GradualSpec | MedianSpec | NoPrunerSpec
+PrunerSpec = AshaSpec | GradualSpec | HyperbandSpec | MedianSpec | NoPrunerSpec
 """Who ends a trial early; a table that does not name it means the first."""
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from lrsearch import layer_rates
-from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, parse_fractions
+from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, parse_fractions
 from lrsearch.errors import nearest
 from lrsearch.families import FAMILIES
+from lrsearch.spec.deciding import GridSpec
 from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import OptimizerConfig, OptimizerName, ScheduleConfig, ScheduleFamily, TrialConfig
@@ -178,6 +179,47 @@ def settings(space: SearchSpace) -> Iterator[dict[str, Any]]:
             names = {name: value for name, value in chosen.items() if not isinstance(shared(space)[name], Fixed)}
             for values in product(*(_values(domain) for domain in open_ones.values())):
                 yield names | dict(zip(open_ones, values, strict=True))
+
+
+def finite_space(spec: StudySpec) -> SearchSpace:
+    """Return the space of the settings that may be drawn: the study's, of the sampler ``grid`` its grid."""
+    return gridded(spec.space, spec.sampler.points) if isinstance(spec.sampler, GridSpec) else spec.space
+
+
+def gridded(space: SearchSpace, points: int) -> SearchSpace:
+    """Return the space with each range cut into so many values, or as many as it has."""
+    single = {
+        name: _grid(domain, points)
+        for name in ("warmup_fraction", "final_fraction", *unconditional(space))
+        if (domain := getattr(space, name)) is not None
+    }
+    tables = {}
+    for kind, owners in (("optimizer", space.optimizers), ("schedule", space.schedules)):
+        cut = {
+            owner: getattr(getattr(space, kind), owner).model_copy(
+                update={field: _grid(domain, points) for field, domain in fields.items()}
+            )
+            for owner, fields in owners.items()
+        }
+        tables[kind] = getattr(space, kind).model_copy(update=cut)
+    return space.model_copy(update=single | tables)
+
+
+def _grid(domain: Domain, points: int) -> Domain:
+    """Return a domain with the values of a range at equal distances, both ends among them; of one point the middle.
+
+    >>> _grid(Range(1e-3, 10.0, log=True), 5), _grid(Range(1, 4, integer=True), 5), _grid(Range(0.0, 1.0), 1)
+    (Choice(values=(0.001, 0.01, 0.1, 1.0, 10.0)), Choice(values=(1, 2, 3, 4)), Choice(values=(0.5,)))
+    """
+    if not isinstance(domain, Range):
+        return domain
+    low, high = (math.log(domain.low), math.log(domain.high)) if domain.log else (domain.low, domain.high)
+    parts = [i / (points - 1) for i in range(points)] if points > 1 else [0.5]
+    inner = [low + part * (high - low) for part in parts]
+    # To twelve digits, as a person would write them: exp(log(.01)) is not .01.
+    values = [float(f"{math.exp(value) if domain.log else value:.12g}") for value in inner]
+    # A choice of one value too: it is a parameter for Optuna, which what is fixed is not.
+    return Choice(tuple(dict.fromkeys(closest(domain, value) for value in values)))
 
 
 def _count(domain: Domain) -> int | None:

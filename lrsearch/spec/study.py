@@ -25,6 +25,7 @@ from lrsearch.spec.deciding import (
     AshaSpec,
     BudgetSpec,
     GradualSpec,
+    HyperbandSpec,
     LrSpec,
     PrunerSpec,
     SamplerSpec,
@@ -574,7 +575,7 @@ class StudySpec(Strict):
 
     @model_validator(mode="after")
     def _sampler_fits(self) -> Self:
-        if self.sampler.name in ("gp", "qmc") and (conditions := self.conditions):
+        if self.sampler.name in ("gp", "qmc", "cmaes") and (conditions := self.conditions):
             raise ValueError(
                 f"sampler.name = '{self.sampler.name}' needs a space without conditions, because it would draw the "
                 f"conditional learning rate at random; here {conditions}: narrow the space to one optimizer and one "
@@ -655,7 +656,7 @@ class StudySpec(Strict):
     def _resolved(self) -> dict[str, Any]:
         first_rung = (
             {"pruner.min_resource": self.pruner.first_rung(self.epochs)}
-            if isinstance(self.pruner, AshaSpec | GradualSpec)
+            if isinstance(self.pruner, AshaSpec | GradualSpec | HyperbandSpec)
             else {}
         )
         if self.loop is not None:

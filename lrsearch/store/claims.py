@@ -24,6 +24,7 @@ from lrsearch.errors import StorageError
 from lrsearch.events import EndReason, SearchEnded
 from lrsearch.schedules import comparable_from
 from lrsearch.spec import parameters
+from lrsearch.spec.deciding import GridSpec
 from lrsearch.store import (
     budget,
     confirmations,
@@ -546,7 +547,8 @@ class Claims:
             return SearchEnded(
                 EndReason.HELD_ELSEWHERE, f"of the {size} settings of the space {are} in training elsewhere"
             )
-        some = "the one setting of the search space is" if size == 1 else f"all {size} settings of the search space are"
+        what = "grid" if isinstance(self.study.spec.sampler, GridSpec) else "search space"
+        some = f"the one setting of the {what} is" if size == 1 else f"all {size} settings of the {what} are"
         seeds = (
             ""
             if self.study.spec.space.seed is not None

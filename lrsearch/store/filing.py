@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 
 from lrsearch.errors import IdentityError, UsageError
-from lrsearch.spec.deciding import BudgetSpec
+from lrsearch.spec import parameters
+from lrsearch.spec.deciding import BudgetSpec, GridSpec
 from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.study import StudySpec, differences
 from lrsearch.store import budget as budgets
@@ -193,10 +194,16 @@ def check(spec: StudySpec, place: Place) -> None:
     """Refuse what cannot be run, before anything is loaded or written.
 
     Raises:
-        UsageError: the baseline does not fit the space, another study has the name, or the prior is none.
+        UsageError: the baseline does not fit the space, another study has the name, the prior is none, or the grid
+            is too large.
         StorageError: no database can be at the place.
     """
     portfolio.initial(spec)
+    if isinstance(spec.sampler, GridSpec) and parameters.size(parameters.finite_space(spec)) is None:
+        raise UsageError(
+            f"sampler.points = {spec.sampler.points} makes a grid of more than {parameters.LARGEST_FINITE:,} settings: "
+            f"name fewer points, optimizers or schedules, or another sampler"
+        )
     check_free(place, spec)
     priors.check(place, spec)
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 from sqlalchemy.dialects import postgresql, sqlite
 
+from lrsearch.spec.deciding import HyperbandSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import budget, tables
 from lrsearch.store.tables import epochs, insert_if_absent, interruptions, now, slots
@@ -80,7 +81,7 @@ _ADD = {
     "postgresql": postgresql.insert(epochs).on_conflict_do_nothing(),
 }
 _OTHERS = (
-    sa.select(epochs.c.rung_score, slots.c.outcome, epochs.c.comparable)
+    sa.select(epochs.c.rung_score, slots.c.outcome, epochs.c.comparable, slots.c.number)
     .join(slots, slots.c.id == epochs.c.slot_id)
     .where(
         epochs.c.study_id == bindparam("study"),
@@ -165,16 +166,18 @@ def judged(
     ``hours`` are those of the study's budget as they stand, if any.
     """
     left = None if hours is None else hours - budget.seconds(connection, study) / 3600
-    own, others, n_complete = list[float](), list[RungRow](), 0
+    own, others, n_complete, number = list[float](), list[RungRow](), 0, 0
     if (left is None or left > 0) and reached.comparable and strategy.looks_at(spec.pruner, reached.epoch, spec.epochs):
         at = {"study": study, "slot": slot, "at": reached.epoch}
         others = [
-            RungRow(value, outcome == State.COMPLETE, bool(comparable))
-            for value, outcome, comparable in connection.execute(_OTHERS, at)
+            RungRow(value, outcome == State.COMPLETE, bool(comparable), its)
+            for value, outcome, comparable, its in connection.execute(_OTHERS, at)
         ]
         own = [float("nan") if v is None else v for v in connection.scalars(_OWN, {"slot": slot})]
         n_complete = int(connection.scalar(_N_COMPLETE, {"study": study}) or 0)
-    found = strategy.judge(Reached(spec, reached.epoch, reached.comparable, left, own, others, n_complete))
+        if isinstance(spec.pruner, HyperbandSpec):
+            number = connection.execute(_SLOT, {"slot": slot}).one().number
+    found = strategy.judge(Reached(spec, reached.epoch, reached.comparable, left, own, others, n_complete, number))
     _note(connection, slot, reached.epoch, found)
     return found
 

@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, assert_never
 
@@ -15,11 +16,11 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from lrsearch.spec import parameters
-from lrsearch.spec.deciding import GpSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
+from lrsearch.spec.deciding import CmaesSpec, GpSpec, GridSpec, QmcSpec, RandomSpec, SamplerSpec, TpeSpec
 from lrsearch.spec.space import SearchSpace
 from lrsearch.store import optuna_private, optuna_rows
 from lrsearch.store import space as spaces
-from lrsearch.store.optuna_private import PointOfSequence
+from lrsearch.store.optuna_private import CmaEsOfTrials, PointOfSequence
 from lrsearch.store.reach import Reach
 from lrsearch.store.study import Study
 from lrsearch.store.tables import OUTCOME_ATTR, ROLE_ATTR, SLOT_ATTR
@@ -147,6 +148,16 @@ def sampler_of(spec: SamplerSpec, seed: int, position: int, attempt: int = 0) ->
                     independent_sampler=RandomSampler(seed=own),
                     warn_independent_sampling=False,
                 )
+            case CmaesSpec(n_startup_trials=n):
+                # One cloud for the whole study, and the points of each slot from random numbers of its own.
+                return CmaEsOfTrials(
+                    n_startup_trials=n,
+                    seed=own,
+                    independent_sampler=RandomSampler(seed=own),
+                    warn_independent_sampling=False,
+                )
+            case GridSpec():
+                return RandomSampler(seed=own)  # of what a person's own setting leaves open
             case _:
                 assert_never(spec)
 
@@ -160,7 +171,9 @@ class Proposals:
 
     def __init__(self, study: Study) -> None:
         self._study = study
-        self.size = parameters.size(study.spec.space)
+        self._on_grid = isinstance(study.spec.sampler, GridSpec)
+        self._finite = parameters.finite_space(study.spec)
+        self.size = parameters.size(self._finite)
         """Settings of the space; None where they are too many to be used up."""
         self._mirror = Mirror(study.spec.metric.direction)
         self._reach = Reach(study.spec)
@@ -226,15 +239,26 @@ class Proposals:
             position: of the slot; with the study's seed it decides the random numbers.
             first: the parameters of a setting that is tried before the sampler is asked, or None.
         """
+        drawn = None
         for attempt in range(DRAWS):
+            if self._on_grid and first is None:
+                break
             drawn = self._draw(slot, position, attempt, first)
             if not self._tried[self._config(drawn.params)]:
                 return drawn
             first = None  # a first setting that a person was quicker to enqueue
         if self.size is None:
             return drawn
-        left = [one for one in parameters.settings(self._study.spec.space) if not self._tried[self._config(one)]]
+        left = [params for config, params in self._settings if not self._tried[config]]
         return self._draw(slot, position, DRAWS, left[position % len(left)]) if left else None
+
+    @cached_property
+    def _settings(self) -> list[tuple[TrialConfig, dict[str, Any]]]:
+        """Every setting of a finite space, with its parameters; those of a grid shuffled by the study's seed."""
+        found = [(self._config(params), params) for params in parameters.settings(self._finite)]
+        if self._on_grid:
+            np.random.default_rng(self._study.spec.seed).shuffle(found)
+        return found
 
     def taken_meanwhile(self, connection: sa.Connection, drawn: FrozenTrial) -> bool:
         """Whether another worker began with that setting since the last look; under the lock of trial numbers.

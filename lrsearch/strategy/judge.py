@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lrsearch.spec.deciding import AshaSpec, GradualSpec, MedianSpec
-from lrsearch.strategy.view import KEEP, Judgement, Reached
+from lrsearch.spec.deciding import AshaSpec, GradualSpec, HyperbandSpec, MedianSpec
+from lrsearch.strategy.view import KEEP, Judgement, Reached, RungRow
 
 
 def judge(reached: Reached) -> Judgement:
@@ -26,6 +26,8 @@ def judge(reached: Reached) -> Judgement:
         case AshaSpec():
             scores = [row.score for row in at_that_epoch]
             return asha(reached.own[-1], scores, pruner.reduction_factor, maximize=maximize)
+        case HyperbandSpec():
+            return hyperband(reached, at_that_epoch, pruner)
         case GradualSpec():
             scores = [row.score for row in at_that_epoch]
             return gradual(reached.own[-1], scores, pruner.share(reached.epoch), maximize=maximize)
@@ -56,6 +58,21 @@ def asha(value: float, others: Sequence[float], reduction_factor: int, *, maximi
         return Judgement("prune")
     ranked = _ranked(value, others, maximize=maximize)
     return _among_the_best(value, ranked, len(ranked) // reduction_factor, maximize=maximize)
+
+
+def hyperband(reached: Reached, others: Sequence[RungRow], pruner: HyperbandSpec) -> Judgement:
+    """Decide as ``asha`` does among the trials of the same bracket, at the rungs of that bracket.
+
+    Unlike in Optuna a sampler learns from the trials of all brackets.
+
+    Source: Li et al. 2018, arXiv 1603.06560; optuna.pruners.HyperbandPruner.
+    """
+    spec = reached.spec
+    mine = pruner.bracket(spec.seed, reached.number, spec.epochs)
+    if reached.epoch not in pruner.rungs(spec.epochs, mine):
+        return KEEP
+    scores = [row.score for row in others if pruner.bracket(spec.seed, row.number, spec.epochs) == mine]
+    return asha(reached.own[-1], scores, pruner.reduction_factor, maximize=spec.metric.maximize)
 
 
 def gradual(value: float, others: Sequence[float], share: float, *, maximize: bool) -> Judgement:

@@ -256,6 +256,8 @@ class RungRow:
     """Whether that trial has been trained through."""
     comparable: bool
     """Whether its rise to the peak was over."""
+    number: int = 0
+    """Of that trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +277,8 @@ class Reached:
     """What the other trials scored at this epoch."""
     n_complete: int = 0
     """Complete trials of the study."""
+    number: int = 0
+    """Of this trial."""
     slot: str | None = None
     """Of this trial, where the strategy looks at the whole view:"""
     view: View | None = None
