@@ -7,6 +7,7 @@ from lrsearch.analysis.material import Material
 from lrsearch.analysis.ranking import ranked
 from lrsearch.report import answer, provenance
 from lrsearch.report.answer import Answer
+from lrsearch.report.branches import branches_figures
 from lrsearch.report.cost import cost_figure
 from lrsearch.report.figure import Figure
 from lrsearch.report.importance_figure import importance_figure
@@ -49,6 +50,7 @@ def contents(material: Material) -> Contents:
         others=(
             loss_figure(material, said.winner),
             schedule_figure(material, order),
+            *branches_figures(trials, spec),
             importance_figure(material),
             parallel_figure(material, order),
             cost_figure(trials),

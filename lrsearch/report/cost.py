@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lrsearch.report import words
+from lrsearch.report.branches import n_shared
 from lrsearch.report.figure import Figure
 from lrsearch.text import counted
 from lrsearch.trial import State, Trial
@@ -23,22 +24,24 @@ class Cost:
     """In training, evaluation included."""
     seconds_saved: float
     """The epochs that were saved, at the mean time of that trial's own ones; of all epochs where it has none."""
+    epochs_shared: int = 0
+    """Those that the trials have of others whose learning rates began alike: nobody trained them again."""
 
 
 def costs(trials: Sequence[Trial]) -> tuple[Cost, ...]:
     """Return the cost of each state that a trial has, in the order of the states."""
-    n, total = sum(len(t.metrics) for t in trials), _seconds(trials)
+    n, total = sum(_own(t) for t in trials), _seconds(trials)
     mean = total / n if n else 0.0
     out = []
     for state in (State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED, State.RUNNING):
         mine = [t for t in trials if t.state == state]
         early = mine if state in (State.PRUNED, State.DIVERGED) else []
         saved = [t.config.epochs - len(t.metrics) for t in early]
-        each = [_seconds([t]) / len(t.metrics) if t.metrics else mean for t in early]
+        each = [_seconds([t]) / _own(t) if _own(t) else mean for t in early]
         if mine:
             seconds_saved = sum(k * s for k, s in zip(saved, each, strict=True))
-            n_epochs = sum(len(t.metrics) for t in mine)
-            out.append(Cost(state, len(mine), n_epochs, sum(saved), _seconds(mine), seconds_saved))
+            n_epochs, shared = sum(_own(t) for t in mine), n_shared(mine)
+            out.append(Cost(state, len(mine), n_epochs, sum(saved), _seconds(mine), seconds_saved, shared))
     return tuple(out)
 
 
@@ -49,6 +52,8 @@ def finding(found: Sequence[Cost]) -> str:
     epochs, saved = sum(c.epochs for c in found), sum(c.epochs_saved for c in found)
     seconds = words.duration(sum(c.seconds for c in found))
     said = f"{counted(epochs, 'epoch')} in {seconds} of training."
+    if shared := sum(c.epochs_shared for c in found):
+        said += f" Branching saved {counted(shared, 'epoch')} more."
     if not saved:
         return f"{said} No trial was ended early: nothing was saved."
     whole = epochs + saved
@@ -114,6 +119,11 @@ def cost_figure(trials: Sequence[Trial]) -> Figure:
         keys=(("state-complete", "trained"), ("hollow", "saved")) if total else (),
         note="Failed and running trials save nothing.",
     )
+
+
+def _own(trial: Trial) -> int:
+    """Return the epochs that were trained for a trial."""
+    return len(trial.metrics) - n_shared([trial])
 
 
 def _seconds(trials: Sequence[Trial]) -> float:

@@ -12,7 +12,7 @@ from lrsearch.analysis.diagnosis import sentences
 from lrsearch.analysis.material import ImportanceTable, Material
 from lrsearch.analysis.range_test import findings
 from lrsearch.analysis.trial_diagnosis import diagnose_trial
-from lrsearch.report import range_words, study_words, words
+from lrsearch.report import branches, range_words, study_words, words
 from lrsearch.report.contents import Contents, contents
 from lrsearch.report.cost import costs, finding
 from lrsearch.report.plain import nested, plain
@@ -61,6 +61,9 @@ def markdown(material: Material) -> str:
     importance = next(figure for figure in said.others if figure.key == "importance")
     parts += ["### Which parameters matter", _text(importance.finding or importance.empty)]
     parts += ["### What it cost", _text(finding(costs(material.trials)))]
+    if said_of_branches := branches.finding(material.trials):
+        tree = branches.text_tree(material.trials, spec)
+        parts += ["### Trunks and branches", _text(said_of_branches), _code(tree, "text")]
     if swept := findings(material.range_tests):
         told = [f"{one.name}: {range_words.sentence(one)}" for one in swept]
         parts += ["### Range test", _list([*told, f"{range_words.cost(swept)}. {range_words.CAUTION}"])]

@@ -13,6 +13,7 @@ from lrsearch.events import (
     Waiting,
     WorkerReplaced,
 )
+from lrsearch.report.branches import is_branch
 from lrsearch.report.words import objective_value, rate, setting
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import Outcome, State
@@ -41,6 +42,7 @@ def words_of(event: Event, spec: StudySpec) -> str:
         case TrialStarted(trial=trial, resumed=resumed):
             notes = [trial.origin] if trial.origin != "sampler" else []
             notes += ["resumed"] if resumed else []
+            notes += [f"goes on from trial {trial.parent} at epoch {trial.shared_epochs}"] if is_branch(trial) else []
             said = f" ({', '.join(notes)})" if notes else ""
             return f"> trial {trial.number} {setting(trial.config)}{said}"
         case EpochDone(number=trial_number, metrics=row, again=again):

@@ -53,6 +53,7 @@ def flat(trial: Trial) -> dict[str, Any]:
         "origin": trial.origin,
         "role": trial.role,
         "parent": trial.parent,
+        "shared_epochs": trial.shared_epochs,
         "optimizer": config.optimizer.name,
     }
     out |= {f.name: getattr(config.optimizer, f.name) for f in fields(OptimizerConfig) if f.name != "name"}
@@ -99,6 +100,7 @@ def nested(trial: Trial) -> dict[str, Any]:
         "origin",
         "role",
         "parent",
+        "shared_epochs",
         "test_loss",
         "test_accuracy",
         "test_score",

@@ -14,7 +14,7 @@ from lrsearch import domain
 from lrsearch.analysis.answer import shown_metrics, winner_of
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.domain import Domain
-from lrsearch.report import study_words, words
+from lrsearch.report import branches, study_words, words
 from lrsearch.report.fitted import NAME_WIDTH, FittedTable
 from lrsearch.report.plain import BY_LAYER, attempts, flat, nested, plain
 from lrsearch.spec.deciding import BudgetSpec
@@ -113,13 +113,16 @@ def trials_table(
     repeats = any(trial.role == Role.CONFIRM for trial in trials)
     if repeats:
         table.add_column("repeats", gives_way=9, justify="right", no_wrap=True)
+    branch = any(branches.is_branch(trial) for trial in trials)
+    if branch:
+        table.add_column("from", gives_way=9, justify="right", no_wrap=True)
     again = any(attempts(trial) > 1 for trial in trials)
     if again:
         table.add_column("tries", gives_way=9, justify="right", no_wrap=True)
     winner, n = winner_of(_of_search(trials), spec, confirmed), spec.facts.n_validation
     for trial in _by_number(trials, refused):
         if isinstance(trial, Refused):
-            cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again + repeats)
+            cells = [words.NOTHING] * (5 + len(scores) + len(by_layer) + again + repeats + branch)
             table.add_row("", str(trial.number), Text("refused", STYLES[State.FAILED]), *cells)
             continue
         last = trial.metrics[-1] if trial.metrics else None
@@ -136,6 +139,7 @@ def trials_table(
             str(trial.config.batch_size),
             *(words.rate(getattr(trial.config, field)) for field in by_layer),
             *([_repeated(trial)] if repeats else []),
+            *([branches.short(trial)] if branch else []),
             *([str(attempts(trial))] if again else ()),
             style="bold" if won else None,
         )

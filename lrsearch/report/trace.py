@@ -15,7 +15,7 @@ from lrsearch.analysis.answer import shown_metrics
 from lrsearch.analysis.observations import observe
 from lrsearch.analysis.schedule_curve import planned_lrs
 from lrsearch.analysis.trial_diagnosis import diagnose_trial
-from lrsearch.report import study_words, words
+from lrsearch.report import branches, study_words, words
 from lrsearch.report.chart import BOTH, Chart, Curve, axes, draw, epoch_ticks, thinned
 from lrsearch.report.fitted import FittedTable
 from lrsearch.report.lines import ending
@@ -104,6 +104,8 @@ def _header(trial: Trial, spec: StudySpec, *, weights_kept: bool) -> Table:
         "worker": trial.worker or words.NOTHING,
         "started": f"{words.moment(trial.started_at)}, trained for {seconds}",
     }
+    if begun := branches.sentence(trial):
+        rows["branch"] = begun
     if by_layer := study_words.levels(spec, config):
         rows["layers"] = by_layer
     if augmentation := study_words.augmentation(spec):
