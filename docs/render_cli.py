@@ -148,15 +148,20 @@ MEANINGS: dict[str, str] = {
     "the search.",
     "budget.stop": "`converged`: the search ends before its budget does, once the rest of it is expected to gain less "
     "than noise hides ([when to stop](guide.md#when-to-stop)).",
-    "sampler.name": "Who proposes settings. `gp` and `qmc` need a space with one optimizer and one schedule.",
-    "sampler.n_startup_trials": "Finished trials before `tpe` or `gp` stop drawing at random; the first trials count.",
+    "sampler.name": "Who proposes settings. `gp`, `qmc` and `cmaes` need a space with one optimizer and one schedule.",
+    "sampler.n_startup_trials": "Finished trials before `tpe`, `gp` or `cmaes` (there 1) stop drawing at random; the "
+    "first trials count.",
+    "sampler.points": "grid: values of a range, both ends among them, at equal distances (on the log axis where it has "
+    "one).",
     "sampler.portfolio": "Try settings known to work elsewhere first: at most 6, at most a quarter of the trials that "
-    "the study was filed with.",
+    "the study was filed with (grid: `false`, as these are none of the grid).",
     "pruner.name": "Who ends trials early; a table that does not name it means `asha`.",
-    "pruner.min_resource": "asha: the first rung; gradual: the first epoch after which trials are compared [epochs].",
+    "pruner.min_resource": "asha: the first rung; gradual: the first epoch after which trials are compared; hyperband: "
+    "the first rung of the first bracket [epochs].",
     "pruner.power": "gradual: how steeply trials become fewer: of those that came to epoch e "
     "`(e / (e + 1)) ** power` go on.",
-    "pruner.reduction_factor": "asha: one in so many goes on from a rung; the next rung is so many times later.",
+    "pruner.reduction_factor": "asha, hyperband: one in so many goes on from a rung; the next rung is so many times "
+    "later.",
     "pruner.min_early_stopping_rate": "asha: rungs left out at the start.",
     "pruner.n_startup_trials": "median: complete trials before the first comparison.",
     "pruner.n_warmup_steps": "median: epochs of each trial before its first comparison.",
@@ -304,7 +309,7 @@ UNSET: dict[str, str] = {
     "budget.hours": "no limit",
     "budget.stop": "the budget alone ends it",
     "space.seed": "the study's `seed`",
-    "pruner.min_resource": "a fifth of `epochs` (gradual: a tenth)",
+    "pruner.min_resource": "a fifth of `epochs` (gradual: a tenth, hyperband: 1)",
     "workers.trial_seconds": "no limit",
 }
 """The default of a key that may be left unset, where the model says None; tests/test_docs.py checks them."""

@@ -38,6 +38,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md"))]
 GUIDE = (DOCS / "guide.md").read_text("utf-8")
 STUDY_FILE = (DOCS / "study-file.md").read_text("utf-8")
+IMPORT = (DOCS / "import.md").read_text("utf-8")
 PICTURE = DOCS / "images" / "run.svg"
 
 
@@ -180,6 +181,8 @@ def folder(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     shutil.copytree(searched.parent / "pets", tmp_path / "pets")
     for name in ("net.py", "loop.py"):
         shutil.copy(searched.parent / name, tmp_path)
+    for name, text in zip(("past.csv", "wandb.csv", "optuna.csv"), blocks(IMPORT, "csv"), strict=True):
+        (tmp_path / name).write_text(text, "utf-8")
     monkeypatch.setenv("LRSEARCH_CACHE", str(searched.parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -303,10 +306,11 @@ def test_a_key_left_unset_means_what_is_documented(render_cli: ModuleType) -> No
     assert told["budget.trials"] == "50, or no limit if `hours` is given"
     hidden = {name: spec.ModelSpec(name=name).hidden_resolved for name in MODELS}
     assert told["model.hidden"] == ", ".join(f"`{list(sizes)}` for {name}" for name, sizes in hidden.items())
-    assert told["pruner.min_resource"] == "a fifth of `epochs` (gradual: a tenth)"
+    assert told["pruner.min_resource"] == "a fifth of `epochs` (gradual: a tenth, hyperband: 1)"
     for epochs in range(1, 101):
         assert deciding.AshaSpec().rungs(epochs) == deciding.AshaSpec(min_resource=max(1, epochs // 5)).rungs(epochs)
         assert deciding.GradualSpec().first_rung(epochs) == max(1, epochs // 10)
+        assert deciding.HyperbandSpec().first_rung(epochs) == 1
 
 
 # Code

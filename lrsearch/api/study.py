@@ -1,7 +1,7 @@
 """A study as a script or a notebook has it: its trials, its best one, what may be written of it."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from os import PathLike, fspath
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lrsearch.analysis.confirmation import Confirmation
     from lrsearch.api.settings import Wanted
     from lrsearch.api.weights import TrialNetwork
+    from lrsearch.imports.trainings import Imported
     from lrsearch.report.answer import Answer
     from lrsearch.run import Here
     from lrsearch.store.places import Place
@@ -139,6 +140,35 @@ class Search:
 
         self._spec()  # what was handed over is found again
         return confirming.confirm(self._place, self.name, self._here, self._artifacts, (top, seeds, against))
+
+    @in_python
+    def import_csv(
+        self, path: str | PathLike[str], *, columns: Mapping[str, str] | None = None, setting: str = ""
+    ) -> "Imported":
+        """Have the study know trainings that were made elsewhere, those of a file of this name before replaced.
+
+        Args:
+            path: a CSV file: a table of yours, the export of W&B or of Optuna.
+            columns: what columns say that have other names: ``{"Learning rate": "peak_lr", "notes": "ignore"}``.
+            setting: what rows leave out: ``"sgd cosine batch=64"``.
+
+        Returns:
+            its ``trainings`` with their rows, the rows that are ``unusable`` and why, and ``notes``.
+
+        Raises:
+            DataError: no row can be used, or the file is no such table.
+            UsageError: ``columns`` or ``setting`` names what there is not.
+        """
+        from lrsearch.imports import table, trainings
+        from lrsearch.store import known
+        from lrsearch.store import study as studies
+        from lrsearch.store.storage import open_existing
+
+        file = Path(fspath(path))
+        found = trainings.read(table.text_of(file), file.name, self.spec, columns, setting)
+        with closing(open_existing(self._place)) as database:
+            known.import_into(studies.get(database, self.name), file.name, found.trainings)
+        return found
 
     @in_python
     def report(self, path: str | PathLike[str] | None = None) -> Path:
