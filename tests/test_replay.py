@@ -316,7 +316,7 @@ def test_the_measures_of_replays_are_those_of_their_recommendations() -> None:
 
 # --- whole replays ----------------------------------------------------------------------------------------------------
 
-PRODUCT = ("lr", "product", "random+asha", "tpe+median")
+PRODUCT = ("lr", "product", "random+asha", "tpe+median", "cmaes+hyperband")
 
 
 def test_replays_repeat_by_their_seed_and_are_told_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from lrsearch.errors import UsageError, nearest
 from replaying.methods import Named
 
+SAMPLERS = ("tpe", "random", "qmc", "gp", "cmaes")
+PRUNERS = ("gradual", "asha", "hyperband", "median", "none")
+"""Of lrsearch itself, as a study file names them."""
+
 MODULES: dict[str, tuple[str, ...]] = {
     "replaying.product": (
         "lr",
         "product",
         "product-asha",
-        *(f"{s}+{p}" for s in ("tpe", "random", "qmc", "gp") for p in ("gradual", "asha", "median", "none")),
+        *(f"{sampler}+{pruner}" for sampler in SAMPLERS for pruner in PRUNERS),
     ),
     "replaying.rivals_optuna": (
         "optuna",

@@ -6,6 +6,7 @@ that of the product. ``replaying.through_claims`` goes the whole way, and a test
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,6 +37,7 @@ from lrsearch.strategy.view import (
 )
 from lrsearch.trial import State, TrialConfig
 from replaying.methods import Fate, GoOn, Named, Problem, Start
+from replaying.named import PRUNERS, SAMPLERS
 
 MANY = 1_000_000
 """Trials of a budget that ends by its cost alone."""
@@ -119,7 +121,7 @@ class Deciding:
         self._n_epochs += len(scores) - known
         for epoch in range(known + 1, len(scores) + 1):
             comparable = epoch >= self._first_compared[trial]
-            self._rungs[epoch][trial] = RungRow(scores[epoch - 1], False, comparable)  # noqa: FBT003
+            self._rungs[epoch][trial] = RungRow(scores[epoch - 1], complete=False, comparable=comparable, number=trial)
         self._change(trial, scores=tuple(scores))
 
     # --- what claims read of the database -----------------------------------------------------------------------------
@@ -139,7 +141,7 @@ class Deciding:
         own, others = list[float](), list[RungRow]()
         if comparable:
             own, others = list(scores), [row for one, row in self._rungs[epoch].items() if one != trial]
-        return Reached(self.spec, epoch, comparable, None, own, others, self._n_complete)
+        return Reached(self.spec, epoch, comparable, None, own, others, self._n_complete, trial)
 
     def _view(self) -> View:
         budget = self.spec.budget
@@ -163,9 +165,7 @@ class Deciding:
         return View(self.spec, standing, free, first, n_first=self._n_first, curves=curves, space=self.spec.space)
 
     def _change(self, trial: int, **changes: Any) -> None:
-        old = self._curves[trial]
-        values = {"state": old.state, "scores": old.scores, "value": old.value, "paused": old.paused} | changes
-        self._curves[trial] = ScoreCurve(old.slot, old.config, **values)
+        self._curves[trial] = replace(self._curves[trial], **changes)
 
     def _end(self, trial: int, state: State, value: float | None) -> None:
         self._n_ended += 1
@@ -173,7 +173,7 @@ class Deciding:
             self._n_complete += 1
             for row in self._rungs:
                 if trial in row:
-                    row[trial] = RungRow(row[trial].score, True, row[trial].comparable)  # noqa: FBT003
+                    row[trial] = replace(row[trial], complete=True)
         self._change(trial, state=state, paused=False, value=value if state == State.COMPLETE else None)
         ended = TrialState.COMPLETE if state == State.COMPLETE else TrialState.PRUNED
         self._mirror.sync([self._frozen(trial, ended, value, state)])
@@ -261,8 +261,8 @@ METHODS: dict[str, Named] = {
     "product-asha": Named(partial(sampler_and_pruner, "tpe", "asha", True)),  # noqa: FBT003
     **{
         f"{sampler}+{pruner}": Named(partial(sampler_and_pruner, sampler, pruner, False))  # noqa: FBT003
-        for sampler in ("tpe", "random", "qmc", "gp")
-        for pruner in ("gradual", "asha", "median", "none")
+        for sampler in SAMPLERS
+        for pruner in PRUNERS
     },
 }
 """Sampler and pruner as a study file names them, without the first settings; ``product``: the default, with them."""
