@@ -10,8 +10,8 @@ a pool of settings of the whole default space.
 Cost: E is a whole training; every epoch counts, and a trial that goes on pays what is left alone. Reached: the cost
 when the complete trial with the best value is first within 1 point of the table's best one (half a point of a pool's;
 without the noise that was added), ``inf`` where it is not within --limit. Regret: how far it is from the best at a
-cost. The document of --json holds the numbers of each method over all tables, and of each table; an infinite number is
-written as Python does, ``Infinity``.
+cost. Of a loss 1 % of the best is a point. The document of --json holds the numbers of each method over all tables,
+and of each table; an infinite number is written as Python does, ``Infinity``.
 """
 
 import argparse
@@ -42,7 +42,7 @@ SCHEMA = "lrsearch/replay/1"
 
 
 def within(table: Table, points: float | None) -> float:
-    """Return the difference from a table's best that counts as reached, in the unit of the score."""
+    """Return the regret that counts as reached."""
     if points is not None:
         return points * measures.POINT
     return (0.5 if table.is_pool else 1.0) * measures.POINT

@@ -141,6 +141,18 @@ def test_a_setting_is_answered_by_the_training_of_its_rate(tmp_path: Path) -> No
     assert (at(3.0).scores, at(3.0).value, at(3.0).n_epochs) == ((0.2, 0.3), None, 3)
 
 
+def test_of_losses_the_lowest_is_the_best_and_one_percent_of_it_a_point(tmp_path: Path) -> None:
+    rows = [row(one["lr"], None, val_loss=[3.0, 2.0 + abs(math.log10(one["lr"]) + 1)]) for one in hill()[:-1]]
+    table = only_table(tmp_path, rows)
+    spec = table.spec(0, {})
+    assert (table.best, table.worst, spec.metric.direction) == (2.0, 4.0, "minimize")
+    method = ByHand([0.01, 0.1])
+    problem = Problem(spec, 5, 1)
+    found = Simulation(method, problem, table, table.answers(0), 1.0, 0.01).run()
+    assert [one.regret for one in found.found] == [pytest.approx(0.5), pytest.approx(0.0)]
+    assert found.nothing == 1.0
+
+
 @pytest.mark.parametrize(
     ("rows", "end"),
     [

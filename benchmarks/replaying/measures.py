@@ -10,7 +10,7 @@ import numpy as np
 COSTS = (3, 5, 10)
 """Costs at which the regret is told [trainings]."""
 POINT = 0.01
-"""Of a score."""
+"""Of a regret: a point of accuracy, or 1 % of the best loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,8 @@ class Found:
     wall: float
     """Time since the start, where a whole training takes 1."""
     regret: float
-    """How far it is, without noise, from the best of the table, in the unit of the score, 0 or more."""
+    """How far it is, without noise, from the best of the table, 0 or more: of an accuracy the difference, of a loss the
+    part of the best loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +33,14 @@ class Replay:
     found: tuple[Found, ...]
     """One for each complete trial, in order."""
     nothing: float
-    """The regret while nothing is complete, in the unit of the score."""
+    """The regret while nothing is complete."""
 
     def first_within(self, within: float) -> Found | None:
         """Return when a setting so near to the best was recommended first; None: never."""
         return next((one for one in self.found if one.regret <= within + 1e-12), None)
 
     def regret(self, cost: float) -> float:
-        """Return the regret of what is recommended once so much is spent, in the unit of the score."""
+        """Return the regret of what is recommended once so much is spent."""
         before = [one.regret for one in self.found if one.cost <= cost + 1e-9]
         return before[-1] if before else self.nothing
 
@@ -48,8 +49,7 @@ def summary(replays: Sequence[tuple[Replay, float]]) -> dict[str, Any]:
     """Return the numbers of replays, of one table or of several.
 
     Args:
-        replays: one for each seed and table, and the difference from the best that counts as reached, in the unit of
-            the score.
+        replays: one for each seed and table, and the regret that counts as reached.
     """
     first = [one.first_within(within) for one, within in replays]
     costs = np.array([math.inf if one is None else one.cost for one in first])

@@ -37,7 +37,7 @@ class Pool:
         conditions: what is changed.
     """
 
-    is_pool = True
+    is_pool, unit = True, 1.0
 
     def __init__(
         self, name: str, tables: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], conditions: Conditions

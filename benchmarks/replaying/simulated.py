@@ -54,7 +54,7 @@ class Simulation:
         table: the recorded trainings.
         answers: those of this replay.
         price: what an epoch costs.
-        within: the difference from the best that counts as found, in the unit of the score.
+        within: the difference from the best that counts as found, as regrets are counted.
     """
 
     def __init__(
@@ -85,12 +85,15 @@ class Simulation:
             while idle and self._cost() < self._problem.limit and self._begin():
                 idle -= 1
             if not self._queue or self._is_over():
-                return Replay(tuple(self._found), abs(self._table.best - self._table.worst))
+                return Replay(tuple(self._found), self._regret(self._table.worst))
             self._now = self._queue[0][0]
             if self._cost() > self._problem.limit + 1e-9:
-                return Replay(tuple(self._found), abs(self._table.best - self._table.worst))
+                return Replay(tuple(self._found), self._regret(self._table.worst))
             while self._queue and self._queue[0][0] == self._now:
                 idle += self._look(heapq.heappop(self._queue)[2])
+
+    def _regret(self, value: float) -> float:
+        return abs(self._table.best - value) / self._table.unit
 
     def _cost(self) -> float:
         under_way = sum(self._now - since for since in self._under_way())
@@ -176,4 +179,4 @@ class Simulation:
         if better:
             self._best = (curve.value, curve.true)
         assert self._best is not None
-        self._found.append(Found(self._cost(), self._now / self._problem.epochs, abs(self._table.best - self._best[1])))
+        self._found.append(Found(self._cost(), self._now / self._problem.epochs, self._regret(self._best[1])))

@@ -88,6 +88,8 @@ class Table(Protocol):
     """The value of the best setting."""
     worst: float
     """What stands where nothing is trained yet."""
+    unit: float
+    """By which a difference from the best is divided: 1 of accuracies, the best loss of losses."""
     is_pool: bool
     """Whether only settings that were recorded can be trained."""
 
@@ -190,6 +192,7 @@ class RateTable:
         every = np.concatenate([one.scores.ravel() for one in self._recorded.values()])
         self.best = float(np.nanmax(ends) if maximize else np.nanmin(ends))
         self.worst = 0.0 if maximize else float(np.nanmax(every))
+        self.unit = 1.0 if maximize or self.best <= 0 else self.best
         lowest = float(np.nanmin(ends))
         self._n_classes = min(max(round(1 / lowest), 2), MOST_CLASSES) if maximize and lowest > 0 else 10
         self.low = 10 ** (min(one.log_lr[0] for one in self._recorded.values()) - conditions.widen)
