@@ -255,6 +255,7 @@ MEANINGS: dict[str, str] = {
     "warm_restarts.cycles": "Cosines.",
     "warm_restarts.cycle_mult": "How many times as long each is as the one before.",
     "wsd.decay_fraction": "Part of all updates that falls, at the end.",
+    "wsd_cosine.decay_fraction": "Part of all updates that falls, at the end.",
     "plateau.drop_factor": "What the learning rate is multiplied by.",
     "plateau.patience_epochs": "Epochs in a row without a lower validation loss after which it is not yet multiplied.",
 }
@@ -510,6 +511,7 @@ EXAMPLES: Mapping[ScheduleFamily, ScheduleConfig] = {
     "triangular": ScheduleConfig("triangular", 0.0, 0.05, cycles=2),
     "warm_restarts": ScheduleConfig("warm_restarts", 0.1, 0.05, cycles=2, cycle_mult=2),
     "wsd": ScheduleConfig("wsd", 0.1, 0.05, decay_fraction=0.3),
+    "wsd_cosine": ScheduleConfig("wsd_cosine", 0.1, 0.05, decay_fraction=0.3),
     "plateau": ScheduleConfig("plateau", 0.1, 0.05, drop_factor=0.1, patience_epochs=2),
 }
 COLUMNS, ROWS, ACROSS, GAP = 24, 3, 3, 4

@@ -245,6 +245,15 @@ FAMILIES: Final = Records(
         turn="decay begins",
     ),
     Family(
+        # Stable, then half a cosine at the end.
+        name="wsd_cosine",
+        shape=lambda s, n, every: curves().wsd_cosine(n, floor_of(s), _decay_steps(s, n, every)),
+        words=lambda s: f"{_to(s)} over the last {percent(given(s.decay_fraction))}",
+        fields={"decay_fraction": Field(number(0, 1, low_open=True), Range(0.1, 0.5), 0.2)},
+        floor=DOWN_TO_ZERO,
+        turn="decay begins",
+    ),
+    Family(
         # On the validation loss: how it drops, the engine asks of PyTorch's own scheduler.
         name="plateau",
         shape=lambda _s, n, _all: curves().plateau(n),

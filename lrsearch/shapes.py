@@ -200,6 +200,22 @@ def wsd(shape_steps: int, final: float, decay_steps: int) -> Factors:
     return _above(final, np.minimum(np.arange(shape_steps, 0, -1) / decay_steps, 1))
 
 
+def wsd_cosine(shape_steps: int, final: float, decay_steps: int) -> Factors:
+    """Stay at the peak, then fall along half a cosine: wsd with another decay.
+
+    ``f + (1 - f) (1 + cos(pi a)) / 2``, a = max(0, (s - (D - L)) / L), L = ``decay_steps``, 1..D, with f at s = D.
+    L = D is cosine.
+
+    >>> wsd_cosine(6, 0.0, decay_steps=4).round(4).tolist()
+    [1.0, 1.0, 1.0, 0.8536, 0.5, 0.1464]
+
+    Source: Haegele et al. 2024, arXiv 2405.18392 (cool-downs of other shapes); torch SequentialLR of ConstantLR and
+    CosineAnnealingLR(T_max=L, eta_min=f*peak).
+    """
+    fallen = np.maximum(np.arange(decay_steps - shape_steps, decay_steps) / decay_steps, 0)
+    return _above(final, _half_cosine(fallen))
+
+
 def plateau(shape_steps: int) -> Factors:
     """Stay at the peak, ``1``: when to drop depends on the validation loss, which no function of s knows.
 

@@ -585,6 +585,7 @@ FIELDS: dict[str, dict[str, tuple[str, float, float]]] = {
     "triangular": {"cycles": (INT, 1, 100)},
     "warm_restarts": {"cycles": (INT, 1, 20), "cycle_mult": (INT, 1, 4)},
     "wsd": {"decay_fraction": (FLOAT, 0.01, 1)},
+    "wsd_cosine": {"decay_fraction": (FLOAT, 0.01, 1)},
     "plateau": {"drop_factor": (FLOAT, 0.01, 0.99), "patience_epochs": (INT, 0, 1000)},
 }
 

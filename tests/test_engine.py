@@ -419,6 +419,7 @@ SHAPES: dict[ScheduleFamily, ScheduleConfig] = {
     "triangular": ScheduleConfig("triangular", final_fraction=0.1, cycles=2),
     "warm_restarts": ScheduleConfig("warm_restarts", final_fraction=0.0, cycles=2, cycle_mult=2),
     "wsd": ScheduleConfig("wsd", final_fraction=0.0, decay_fraction=0.4),
+    "wsd_cosine": ScheduleConfig("wsd_cosine", final_fraction=0.0, decay_fraction=0.4),
     "plateau": ScheduleConfig("plateau", final_fraction=0.0, drop_factor=0.1, patience_epochs=100),
 }
 

@@ -56,6 +56,7 @@ SHAPES = (
     ScheduleConfig("triangular", final_fraction=0.1, cycles=3),
     ScheduleConfig("warm_restarts", final_fraction=0.0123456789012345, cycles=3, cycle_mult=2),
     ScheduleConfig("wsd", final_fraction=0.01, decay_fraction=0.2),
+    ScheduleConfig("wsd_cosine", final_fraction=0.0123456789012345, decay_fraction=0.2),
 )
 PLATEAU = ScheduleConfig("plateau", final_fraction=0.1, drop_factor=0.2, patience_epochs=0)
 WARMUPS = (0.0, 0.1234, 0.6)

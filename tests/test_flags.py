@@ -185,7 +185,7 @@ def expected(script: Script, schedule: ScheduleConfig, warmup: float) -> str:
     family, whole = schedule.family, warmup != 0.1234
     match script:
         case "timm":
-            if family in ("inverse_sqrt", "one_cycle", "triangular", "wsd", "plateau"):
+            if family in ("inverse_sqrt", "one_cycle", "triangular", "wsd", "wsd_cosine", "plateau"):
                 return REFUSED
             if family == "warm_restarts":  # ten epochs are not three or seven equal parts; nine are three
                 return SHIFTED if schedule is RESTARTS and warmup == 0.1 else REFUSED

@@ -458,6 +458,8 @@ SHAPES = (
     ScheduleConfig("warm_restarts", final_fraction=0.0, cycles=1, cycle_mult=1),
     ScheduleConfig("wsd", final_fraction=0.01, decay_fraction=0.2),
     ScheduleConfig("wsd", final_fraction=0.0, decay_fraction=1.0),
+    ScheduleConfig("wsd_cosine", final_fraction=0.01, decay_fraction=0.2),
+    ScheduleConfig("wsd_cosine", final_fraction=0.0, decay_fraction=1.0),
     ScheduleConfig("plateau", final_fraction=0.001, drop_factor=0.3, patience_epochs=1),
 )
 NATIVE = {
@@ -470,6 +472,7 @@ NATIVE = {
     "triangular": "CyclicLR",
     "warm_restarts": "CosineAnnealingWarmRestarts",
     "wsd": "SequentialLR",
+    "wsd_cosine": "SequentialLR",
     "plateau": "ReduceLROnPlateau",
 }
 

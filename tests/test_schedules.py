@@ -80,6 +80,17 @@ def wsd_twin(final: float, stable: int, decay: int) -> Twin:
     )
 
 
+def wsd_cosine_twin(final: float, stable: int, decay: int) -> Twin:
+    return lambda optimizer: lrs.SequentialLR(
+        optimizer,
+        [
+            lrs.ConstantLR(optimizer, factor=1.0, total_iters=stable),
+            lrs.CosineAnnealingLR(optimizer, T_max=decay, eta_min=final * PEAK),
+        ],
+        milestones=[stable],
+    )
+
+
 def inverse_sqrt_of(n_steps: int, final: float) -> Callable[[int], float]:
     """Return sqrt(T / (T + s)) with the time scale T solved for the value ``final`` after ``n_steps``."""
     scale = n_steps / (final**-2 - 1)
@@ -196,6 +207,9 @@ ROWS: list[tuple[Schedule, int, Twin]] = [
     (Schedule("wsd", final_fraction=0.0, decay_fraction=0.2), 10, wsd_twin(0.0, 8, 2)),
     (Schedule("wsd", final_fraction=0.1, decay_fraction=0.25), 10, wsd_twin(0.1, 7, 3)),
     (Schedule("wsd", final_fraction=0.1, decay_fraction=0.5), 501, wsd_twin(0.1, 250, 251)),
+    (Schedule("wsd_cosine", final_fraction=0.0, decay_fraction=0.2), 10, wsd_cosine_twin(0.0, 8, 2)),
+    (Schedule("wsd_cosine", final_fraction=0.1, decay_fraction=0.25), 10, wsd_cosine_twin(0.1, 7, 3)),
+    (Schedule("wsd_cosine", final_fraction=0.1, decay_fraction=0.5), 501, wsd_cosine_twin(0.1, 250, 251)),
     (
         Schedule("wsd", final_fraction=0.1, decay_fraction=1.0),
         64,
@@ -240,7 +254,8 @@ def test_warm_up_before_a_shape_equals_two_schedulers_of_torch_in_sequence(
     warm = replace(schedule, warmup_fraction=0.5)
     if schedule.decay_fraction is not None:
         warm = replace(warm, decay_fraction=schedule.decay_fraction / 2)
-    if schedule.family in (*STARTS_LOW, "wsd"):  # torch's cannot be nested, for they set the rate as they are made
+    # torch's cannot be nested, for they set the rate as they are made.
+    if schedule.family in (*STARTS_LOW, "wsd", "wsd_cosine"):
         shape = train_with(twin, n_steps)
         expected = np.concatenate([train_with(ramp, n_steps) * shape[0], shape])
     else:
@@ -304,6 +319,9 @@ BOUNDARIES: list[tuple[Schedule, int, dict[int, float]]] = [
     (Schedule("wsd", final_fraction=0.2, decay_fraction=0.4, warmup_fraction=0.2), 10, {0: 0.5, 1: 1, 6: 1, 7: 0.8}),
     (Schedule("wsd", final_fraction=0.0, decay_fraction=0.9, warmup_fraction=0.5), 8, {3: 1, 4: 1, 5: 0.75, 7: 0.25}),
     (Schedule("wsd", final_fraction=0.0, decay_fraction=0.001), 10, {0: 1, 9: 1}),
+    (Schedule("wsd_cosine", final_fraction=0.0, decay_fraction=0.4), 10, {0: 1, 6: 1, 8: 0.5}),
+    (Schedule("wsd_cosine", final_fraction=0.2, decay_fraction=0.4, warmup_fraction=0.2), 10, {0: 0.5, 6: 1, 8: 0.6}),
+    (Schedule("wsd_cosine", final_fraction=0.0, decay_fraction=0.001), 10, {0: 1, 9: 1}),
     (Schedule("plateau", final_fraction=0.001, drop_factor=0.1, patience_epochs=0), 10, {0: 1, 9: 1}),
     (Schedule("plateau", final_fraction=0, drop_factor=0.1, patience_epochs=2, warmup_fraction=0.5), 4, {0: 0.5, 3: 1}),
 ]
@@ -445,7 +463,7 @@ def test_warm_up_rises_by_equal_steps_to_the_first_factor_of_the_shape(schedule:
         assert (np.diff(curve[:warmup], prepend=0.0) > 0).all()
 
 
-@law(schedules_of(*(family for family in FAMILIES if family != "wsd")), sizes)
+@law(schedules_of(*(family for family in FAMILIES if family not in ("wsd", "wsd_cosine"))), sizes)
 def test_after_warm_up_comes_the_same_shape_over_the_updates_that_are_left(schedule: Schedule, n_steps: int) -> None:
     warmup = warmup_steps(schedule, n_steps)
     shape = factors(replace(schedule, warmup_fraction=0.0), n_steps - warmup)
@@ -483,6 +501,7 @@ def test_twice_the_updates_stretch_the_curve(schedule: Schedule, n_steps: int) -
         (Schedule("warm_restarts", final_fraction=0.01, cycles=3, cycle_mult=2), 7),
         (Schedule("wsd", final_fraction=0.01, decay_fraction=0.25), 4),
         (Schedule("wsd", final_fraction=0.01, decay_fraction=0.25, warmup_fraction=0.5), 4),
+        (Schedule("wsd_cosine", final_fraction=0.01, decay_fraction=0.25), 4),
         (Schedule("cosine", final_fraction=0.01, warmup_fraction=0.25), 4),
     ],
     ids=name_of,
@@ -507,6 +526,7 @@ STRAIGHT: dict[ScheduleFamily, Callable[[Curve, Schedule], Curve]] = {
     "polynomial": lambda factor, schedule: height(factor, schedule) ** (1 / (schedule.power or 1)),
     "inverse_sqrt": lambda factor, _: factor**-2,
     "wsd": lambda factor, _: factor,
+    "wsd_cosine": lambda factor, schedule: np.arccos(np.clip(2 * height(factor, schedule) - 1, -1, 1)),
 }
 
 
@@ -715,6 +735,7 @@ DESCRIPTIONS: list[tuple[Schedule, str]] = [
     (replace(WARM_RESTARTS, cycle_mult=1), "warm restarts to zero, 3 cycles"),
     (WARM_RESTARTS, "warm restarts to zero, 3 cycles, each 2 times as long as the last"),
     (replace(WSD, warmup_fraction=0.02), "wsd to zero over the last 20 %, warm-up 2 %"),
+    (replace(WSD, family="wsd_cosine"), "wsd cosine to zero over the last 20 %"),
     (PLATEAU, "plateau to 0.001 of the peak, times 0.1 after more than 5 epochs without progress"),
 ]
 

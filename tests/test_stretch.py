@@ -24,6 +24,7 @@ SHAPES = {
     "triangular": {"cycles": st.integers(1, 5)},
     "warm_restarts": {"cycles": st.integers(1, 4), "cycle_mult": st.integers(1, 3)},
     "wsd": {"decay_fraction": st.floats(0.001, 1)},
+    "wsd_cosine": {"decay_fraction": st.floats(0.001, 1)},
 }
 FAMILIES = [family for family in RECORDS if family != "plateau"]
 STEPS = st.integers(1, 12) | st.integers(1, 400)

@@ -75,6 +75,7 @@ _THEIR_SCHEDULES: Final[Mapping[str, tuple[str, ...]]] = {
     "triangular": ("cyclic", "cycliclr"),
     "warm_restarts": ("cosineannealingwarmrestarts", "cosinewithrestarts", "cosinewithhardrestarts", "sgdr"),
     "wsd": ("warmupstabledecay", "trapezoidal"),
+    "wsd_cosine": (),
     "plateau": ("reducelronplateau", "reduceonplateau"),
 }
 SCHEDULE_NAMES: Final[Mapping[str, str]] = {

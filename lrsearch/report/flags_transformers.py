@@ -82,10 +82,11 @@ def _shapes(
             yield "cosine_with_restarts", {"num_cycles": schedule.cycles}
         case "inverse_sqrt" if final < 1:
             yield "inverse_sqrt", {"timescale": steps * final**2 / (1 - final**2)}
-        case "wsd":
+        case "wsd" | "wsd_cosine":
             share = schedule.decay_fraction or 0.0
             decay = min(max(round_half_up(share * n_updates), 1), steps)
-            keywords = {"num_decay_steps": decay, "decay_type": "linear", "min_lr_ratio": final}
+            shape = "linear" if schedule.family == "wsd" else "cosine"
+            keywords = {"num_decay_steps": decay, "decay_type": shape, "min_lr_ratio": final}
             yield "warmup_stable_decay", keywords
 
 

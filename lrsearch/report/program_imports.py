@@ -2,7 +2,10 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+WIDTH = 88
+"""Of a line [characters]: what Black and Ruff take where nobody says otherwise."""
 
 
 def import_lines(wanted: Iterable[str]) -> str:
@@ -35,11 +38,17 @@ def import_lines(wanted: Iterable[str]) -> str:
                 # A name that is renamed has a line of its own.
                 renamed = sorted(name for name in names[module] if " as " in name)
                 same = sorted((name for name in names[module] if " as " not in name), key=_kind)
-                lines += [f"from {module} import {', '.join(same)}"] if same else []
+                lines += _broken(f"from {module} import", same) if same else []
                 lines += [f"from {module} import {name}" for name in renamed]
         if lines:
             sections.append("\n".join(lines))
     return "\n\n".join(sections)
+
+
+def _broken(begin: str, names: Sequence[str]) -> list[str]:
+    """Return an import as one line, or where that is too long with a line for each name, as a formatter would."""
+    line = f"{begin} {', '.join(names)}"
+    return [line] if len(line) <= WIDTH else [f"{begin} (", *(f"    {name}," for name in names), ")"]
 
 
 def _is_of_python(line: str) -> bool:

@@ -129,6 +129,14 @@ TWINS: Final[dict[str, Formula]] = {
         ),
         {"final": "final_fraction", "decay": "decay_fraction"},
     ),
+    "wsd_cosine": Formula(
+        (
+            "decay_steps = min(max(1, int(decay * n_steps + 0.5)), main_steps)",
+            "fallen = max(0, (s - main_steps + decay_steps) / decay_steps)",
+            "shape = final + (1 - final) * (1 + math.cos(math.pi * fallen)) / 2",
+        ),
+        {"final": "final_fraction", "decay": "decay_fraction"},
+    ),
 }
 """The others: for groups that learn with different rates, because torch's own schedulers have one floor for all."""
 
@@ -214,7 +222,7 @@ def _native(schedule: ScheduleConfig, n_steps: int, *, warms: bool) -> _Main | N
                 f"CosineAnnealingWarmRestarts(optimizer, T_0=cycle_steps, T_mult={mult}, eta_min={final} * peak_lr)"
             )
             return _Main((restart,), setup=(cycle,))
-        case "wsd":
+        case "wsd" | "wsd_cosine":
             share = schedule.decay_fraction or 0.0
             decay = min(max(round_half_up(share * n_steps), 1), main_steps)
             count = f"max(1, int({num(share)} * n_steps + 0.5))"
@@ -222,6 +230,8 @@ def _native(schedule: ScheduleConfig, n_steps: int, *, warms: bool) -> _Main | N
             most = f"min({count}, {steps})" if share + schedule.warmup_fraction > 0.5 else count
             line = f"decay_steps = {most}  # {decay} of {n_steps}"
             fall = f"LinearLR(optimizer, start_factor=1.0, end_factor={final}, total_iters=decay_steps)"
+            if schedule.family == "wsd_cosine":
+                fall = f"CosineAnnealingLR(optimizer, T_max=decay_steps, eta_min={final} * peak_lr)"
             return _Main(("ConstantLR(optimizer, factor=1.0)", fall), ("n_steps - decay_steps",), (line,))
         case _:
             return None
