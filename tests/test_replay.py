@@ -196,7 +196,7 @@ def test_a_file_that_is_none_of_recorded_runs_is_told(tmp_path: Path, text: str,
 # --- pools ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist_cnn"])
+@pytest.mark.parametrize("name", ["digits", "digits_study", "mnist_cnn"])
 def test_a_recorded_pool_answers_by_the_nearest_setting_that_is_left(name: str) -> None:
     (pool,) = tables([DATA / f"{name}.jsonl.gz"], NONE)
     assert isinstance(pool, Pool)
