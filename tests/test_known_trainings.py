@@ -1,5 +1,6 @@
 """Trainings made elsewhere: what a table of them comes to, and what a study knows of them."""
 
+import doctest
 import json
 import math
 from contextlib import closing, suppress
@@ -12,9 +13,11 @@ from conftest import FakeEngine, learning, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lrsearch
 from lrsearch import run
 from lrsearch.cli import app as cli
 from lrsearch.errors import DataError, LrsearchError, UsageError
+from lrsearch.imports import columns, scores, table
 from lrsearch.imports.trainings import Imported, read
 from lrsearch.report import tables
 from lrsearch.spec.study import StudySpec
@@ -74,6 +77,29 @@ def test_the_runs_of_weights_and_biases_are_read_as_they_are_exported() -> None:
     assert found.columns["peak_lr"] == "config.learning_rate"
     assert found.columns["value"] == "val/accuracy"  # the last epoch's, and not the best one's
     assert "Runtime" in found.ignored
+
+
+OF_THE_API = """\
+,summary,config,name,state
+0,"{'val_acc': 0.953, 'lr': 1e-06, '_runtime': 120.5, 'epoch': 10}",\
+"{'lr': 0.1, 'batch_size': 64, 'epochs': 10, 'optimizer': 'sgd', 'scheduler': 'cosine'}",fresh-sun-1,finished
+1,"{'val_acc': nan, 'lr': 1e-05, 'best_val_acc': inf}",\
+"{'lr': 3, 'batch_size': 64, 'epochs': 10, 'optimizer': 'sgd', 'scheduler': 'cosine'}",dry-hill-2,finished
+2,"{""val_acc"": 0.9, ""note"": null}",\
+"{""lr"": {""desc"": null, ""value"": 0.01}, ""batch_size"": {""desc"": null, ""value"": 64}, \
+""optim"": {""name"": ""sgd""}, ""scheduler"": {""desc"": null, ""value"": ""cosine""}, \
+""optimizer"": ""sgd""}",deep-sea-3,finished
+"""
+"""As the documentation of Weights & Biases' API has runs written into a file."""
+
+
+def test_runs_are_read_whose_configuration_is_one_cell() -> None:
+    found = read(OF_THE_API, "project.csv", spec_of(space=WIDE))
+    assert not found.unusable
+    told = [(one.state, one.value, one.config.optimizer.peak_lr) for _, one in found.trainings]
+    assert told == [(State.COMPLETE, 0.953, 0.1), (State.DIVERGED, None, 3), (State.COMPLETE, 0.9, 0.01)]
+    # Not the learning rate of the last update, which the summary has.
+    assert found.columns["peak_lr"] == "config.lr, summary.lr"
 
 
 def test_the_metric_of_the_study_says_which_column_is_read() -> None:
@@ -322,6 +348,11 @@ def test_what_is_written_as_a_table_is_read_as_it_was(rows: list[tuple[float, fl
     assert [(one.config.optimizer.peak_lr, one.value) for one in trainings(text)] == rows
 
 
+def test_the_examples_in_the_docstrings_are_right() -> None:
+    for module in (columns, scores, table):
+        assert doctest.testmod(module).failed == 0
+
+
 @given(st.text(max_size=200))
 def test_whatever_a_file_holds_it_is_read_or_refused_in_a_sentence(text: str) -> None:
     with suppress(LrsearchError):  # anything else fails
@@ -402,6 +433,18 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(
     (folder / "folder.csv").mkdir()
     assert cli.run(["import", *words]) in (1, 2)
     assert why in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_study_in_python_imports_a_file() -> None:
+    assert cli.run(["import", "digits", "past.csv", *ONE, *BATCH]) == 0
+    Path("past.csv").write_text("rate,val_acc\n.1,.9\nhigh,.8\n", "utf-8")
+    study = lrsearch.open_study("digits")
+    found = study.import_csv("past.csv", columns={"rate": "peak_lr"})
+    assert dict(found.unusable) == {3: "has rate = high, which is no number"}
+    assert known_of() == tuple(one for _, one in found.trainings)
+    with pytest.raises(DataError, match="there is no file none"):
+        study.import_csv("none.csv")
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from lrsearch.errors import UsageError, nearest
@@ -155,10 +156,23 @@ def found(headers: Sequence[str], metric: Metric, mapped: Mapping[str, str]) -> 
     out: dict[str, tuple[str, ...]] = {}
     for key, names in aliases.items():
         own = [header for header, meant in said.items() if meant == key]
-        there = [] if own else [header for name in names for header in by_name.get(name, ())]
+        results = key in ("value", "scores", "epoch", "state")
+        there = [h for name in names for h in sorted(by_name.get(name, ()), key=partial(_rank, results=results))]
+        there = [] if own else there
         if own or there:
             out[key] = (*own, *there)
     return out
+
+
+def _rank(header: str, *, results: bool) -> int:
+    """Return which of several columns of one name is meant, the lowest: a setting is configured, a result measured.
+
+    Weights & Biases has both: ``config.lr``, and in the summary the learning rate of the last update.
+    """
+    configured = re.match(r"(config|params|hparams|hyperparameters|hp|args)[._/]", header.strip().lower())
+    measured = re.match(r"summary[._/]", header.strip().lower())
+    rank = 0 if configured else 2 if measured else 1
+    return 2 - rank if results else rank
 
 
 def suffixed(headers: Sequence[str], key: str, owners: Sequence[str]) -> dict[str, str]:

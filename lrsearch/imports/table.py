@@ -1,9 +1,11 @@
 """A CSV file as rows of text: its delimiter and its marks of nothing, whatever program wrote it."""
 
+import ast
 import csv
 import io
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +83,53 @@ def read(text: str, what: str) -> CsvTable:
         raise DataError(f"{what} has two columns of the name '{twice[0]}': rename or delete one of them")
     lines = []
     for number, row in enumerate(rows[1:], start=2):
-        cells = {name: cell.strip() for name, cell in zip(headers, row, strict=False) if name}
+        cells = _opened({name: cell.strip() for name, cell in zip(headers, row, strict=False) if name})
         if delimiter != ",":
             cells = {name: _with_points(cell) for name, cell in cells.items()}
         if said := {name: cell for name, cell in cells.items() if cell.lower() not in NOTHING or _is_word(name, cell)}:
             lines.append(Line(number, said))
     if not lines:
         raise DataError(f"{what} has a row of column names and no trainings below it")
-    return CsvTable(headers, tuple(lines))
+    opened = dict.fromkeys(name for line in lines for name in line.cells if name not in headers)
+    return CsvTable((*headers, *opened), tuple(lines))
+
+
+def _opened(cells: Mapping[str, str]) -> dict[str, str]:
+    """Return the cells with those that hold a mapping taken apart: ``config`` as Weights & Biases' API gives it.
+
+    >>> _opened({"name": "a", "config": "{'lr': 0.1, 'model': {'depth': 18}}"})
+    {'name': 'a', 'config.lr': '0.1', 'config.model.depth': '18'}
+    """
+    out: dict[str, str] = {}
+    for name, cell in cells.items():
+        found = _mapping(cell)
+        out |= {name: cell} if found is None else {f"{name}.{key}": value for key, value in _flat(found)}
+    return out
+
+
+def _mapping(cell: str) -> Mapping[object, object] | None:
+    """Return what a cell holds as Python or as JSON writes a mapping; None for what is none."""
+    if not (cell.startswith("{") and cell.endswith("}")):
+        return None
+    # Neither knows what is not a number; as a word it is read for what it is.
+    text = re.sub(r"(?<![\w'\"])(-?)(nan|NaN|inf|Infinity)(?![\w'\"])", r"'\1\2'", cell)
+    for read_as in (ast.literal_eval, json.loads):
+        try:
+            found = read_as(text if read_as is ast.literal_eval else cell)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _flat(found: Mapping[object, object]) -> Iterator[tuple[str, str]]:
+    for key, value in found.items():
+        if isinstance(value, dict) and set(value) == {"desc", "value"}:
+            yield str(key), str(value["value"])  # as the API writes a configuration down
+        elif isinstance(value, dict):
+            yield from ((f"{key}.{inner}", said) for inner, said in _flat(value))
+        else:
+            yield str(key), str(value)
 
 
 def _with_points(cell: str) -> str:
