@@ -77,7 +77,7 @@ def test_a_long_training_is_kept_between_its_tenths_and_a_short_one_between_its_
 
 
 def test_nothing_is_kept_where_nothing_branches() -> None:
-    space = {"schedule": ["constant", "wsd"]}
+    space: dict[str, Any] = {"schedule": ["constant", "wsd"]}
     assert worth_keeping(spec_of(strategy={"name": "lr", "branching": False}, **space), config(FLAT)) == ()
     assert worth_keeping(make_spec(epochs=10, space=space).measured(FACTS), config(FLAT)) == ()
 

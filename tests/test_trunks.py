@@ -28,6 +28,7 @@ from conftest import (
     working,
     write,
 )
+from trainings import unclocked
 
 from lrsearch import trial as values
 from lrsearch import worker
@@ -124,7 +125,7 @@ def filed(database: Database, spec: StudySpec, engine: SerialEngine) -> Study:
 
 
 def whole(engine: SerialEngine, config: TrialConfig) -> list[Any]:
-    return [replace(one, seconds=0.0) for one in engine.start(config).epochs()]
+    return [unclocked(one) for one in engine.start(config).epochs()]
 
 
 def weights_of(engine: SerialEngine, config: TrialConfig) -> str:
