@@ -386,8 +386,9 @@ class _Attempt:
         if decision.kind == "prune":
             message = f"pruned at epoch {reached.epoch}: {_against_the_cut(self._spec, reached)}"
             return Outcome(State.PRUNED, Reason.RUNG, reached.rung_score, reached.epoch, message=message)
-        if decision.kind == "out_of_budget":
-            message = f"ended at epoch {reached.epoch}: the hours of the budget are used up"
+        if decision.kind in ("out_of_budget", "out_of_epochs"):
+            what = "hours" if decision.kind == "out_of_budget" else "epochs"
+            message = f"ended at epoch {reached.epoch}: the {what} of the budget are used up"
             return Outcome(State.PRUNED, Reason.BUDGET, reached.rung_score, reached.epoch, message=message)
         return None
 

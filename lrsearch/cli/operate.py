@@ -25,11 +25,15 @@ def extend(
     hours: Annotated[
         str | None, typer.Option("--hours", metavar="H|+H", help="New total of hours of training, or how many more.")
     ] = None,
+    trainings: Annotated[
+        str | None,
+        typer.Option("--trainings", metavar="X|+X", help="New total of whole trainings' worth of epochs, or more."),
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> int:
     """Raise the budget of a study, running or not; a stopped one goes on."""
-    if trials is None and hours is None:
-        raise UsageError("extend needs a budget: --trials +50, --trials 200 or --hours +2")
+    if trials is None and hours is None and trainings is None:
+        raise UsageError("extend needs a budget: --trials +50, --trials 200, --hours +2 or --trainings +5")
     with opened(storage, to_read=False) as database:
         from lrsearch.spec.deciding import BudgetSpec
         from lrsearch.store import at_work
@@ -41,6 +45,11 @@ def extend(
         new = BudgetSpec(
             trials=stands.trials if trials is None else int(_more("--trials", trials, stands.trials, whole=True)),
             hours=stands.hours if hours is None else _more("--hours", hours, stands.hours, whole=False),
+            trainings=(
+                stands.trainings
+                if trainings is None
+                else _more("--trainings", trainings, stands.trainings, whole=False)
+            ),
             max_failures=stands.max_failures,
             # Who wants more of a search that has converged wants all of it.
             stop=None if has_converged else stands.stop,
@@ -49,6 +58,7 @@ def extend(
         found.stop(None)
         parts = [counted(new.trials, "trial")] if new.trials is not None else []
         parts += [f"{new.hours:g} h of training"] if new.hours is not None else []
+        parts += [f"{new.trainings:g} trainings' worth of epochs"] if new.trainings is not None else []
         whole = ", and is used up although the search converged" if has_converged else ""
         print(f"the budget of '{found.spec.name}' is now {' and '.join(parts)}{whole}")
     return EXIT_OK

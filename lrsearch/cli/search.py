@@ -66,6 +66,12 @@ def run(
         int | None,
         typer.Option("--trials", envvar="LRSEARCH_TRIALS", help="Total of trials of the study; may grow later."),
     ] = None,
+    trainings: Annotated[
+        float | None, typer.Option("--trainings", help="Total of epochs of the study, in whole trainings.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option("--strategy", help="Who decides: lr, or sampler (sampler and pruner).")
+    ] = None,
     stop: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +161,8 @@ def run(
     given: dict[str, object] = {
         "name": name,
         "trials": trials,
+        "trainings": trainings,
+        "strategy": strategy,
         "stop": stop,
         "epochs": epochs,
         "dataset": dataset,

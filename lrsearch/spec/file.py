@@ -19,6 +19,7 @@ DEFAULT_STUDY = "digits"
 
 OPTIONS: Mapping[str, str] = {
     "trials": "budget.trials",
+    "trainings": "budget.trainings",
     "stop": "budget.stop",
     "dataset": "dataset.name",
     "model": "model.name",

@@ -91,7 +91,7 @@ class Claim:
 class Decision:
     """What the study says to an epoch that was reported."""
 
-    kind: Literal["keep", "pause", "prune", "out_of_budget", "lost", "told_elsewhere"]
+    kind: Literal["keep", "pause", "prune", "out_of_budget", "out_of_epochs", "lost", "told_elsewhere"]
     epoch: EpochMetrics
     """As it was accepted: with its rung score, and the cut that decided."""
     outcome: Outcome | None = None
@@ -300,8 +300,8 @@ class Claims:
         reached = self._scored(claim, metrics)
 
         def work(connection: sa.Connection) -> Decision:
-            ours, hours = self._renew(connection, claim)
-            if not ours:
+            renewed = self._renew(connection, claim)
+            if not renewed.ours:
                 return Decision("lost", reached)
             trial = self._at(connection, claim)
             if trial is None:
@@ -312,11 +312,11 @@ class Claims:
             progress.add_epoch(connection, claim.slot, self.study.id, reached)
             assert reached.rung_score is not None
             optuna_rows.report(connection, trial.trial_id, reached.epoch, reached.rung_score)
-            return self._judge(connection, claim, reached, hours)
+            return self._judge(connection, claim, reached, renewed)
 
         return self.study.database.write(work)
 
-    def _renew(self, connection: sa.Connection, claim: Claim) -> tuple[bool, float | None]:
+    def _renew(self, connection: sa.Connection, claim: Claim) -> lease.Renewed:
         return lease.renew_and_look(connection, claim.slot, self.study.id, claim.token, self.lease_seconds)
 
     def judge(self, claim: Claim) -> Decision:
@@ -324,8 +324,8 @@ class Claims:
         reached = claim.trial.metrics[-1]
 
         def work(connection: sa.Connection) -> Decision:
-            ours, hours = self._renew(connection, claim)
-            return self._judge(connection, claim, reached, hours) if ours else Decision("lost", reached)
+            renewed = self._renew(connection, claim)
+            return self._judge(connection, claim, reached, renewed) if renewed.ours else Decision("lost", reached)
 
         return self.study.database.write(work)
 
@@ -405,7 +405,7 @@ class Claims:
         return self.study.database.write(work)
 
     def release_trunks(self) -> list[str]:
-        """Forget the states that were kept to branch from, once no trial is open; return what may be removed."""
+        """Forget what was kept to branch from and to go on with, once no trial is open; return what may be removed."""
         return self.study.database.write(lambda connection: trunks.release(connection, self.study.id))
 
     def pause(self, claim: Claim, epoch: int) -> bool:
@@ -482,14 +482,26 @@ class Claims:
         score = self.study.spec.metric.rung_score(epoch)
         return replace(epoch, rung_score=score, comparable=epoch.epoch >= first)
 
-    def _judge(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
-        spec = self.study.spec
+    def _judge(
+        self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, renewed: lease.Renewed
+    ) -> Decision:
+        spec, hours = self.study.spec, renewed.hours
         if reached.epoch == spec.epochs or claim.trial.role == Role.CONFIRM:
             return Decision("keep", reached)
         if self.strategy.stops_at(spec, claim.trial.config, reached.epoch):
             return self._weighed(connection, claim, reached, hours)
+        if renewed.counts_epochs and not self.strategy.reads_curves and not self._fits(connection):
+            return Decision("out_of_epochs", reached)
         found = progress.judged(connection, self.strategy, spec, self.study.id, claim.slot, reached, hours)
         return Decision(found.fate, replace(reached, cut=found.cut, n_compared=found.n_compared))
+
+    def _fits(self, connection: sa.Connection) -> bool:
+        """Whether a trial that has come to an epoch may have another one: under the lock, so that no two take one."""
+        row = budget.lock(connection, self.study.id)
+        if row is None:
+            return True
+        left = budget.standing(connection, self.study.id, row, self.study.spec.epochs).epochs_left
+        return left is None or left >= 0
 
     def _weighed(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
         """Have a strategy that pauses look at all trials, under the lock of the budget, from which it takes epochs."""

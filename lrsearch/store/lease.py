@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, Any
 
 import psutil
 import sqlalchemy as sa
@@ -86,7 +86,10 @@ _TAKE = leases.insert().values(
 )
 _RENEW = leases.update().where(_mine).values(expires_at=later(_seconds))
 _RENEW_AND_LOOK = _RENEW.returning(
-    sa.select(studies.c.budget_hours).where(studies.c.id == bindparam("study")).scalar_subquery().label("hours")
+    *(
+        sa.select(column).where(studies.c.id == bindparam("study")).scalar_subquery().label(name)
+        for name, column in (("hours", studies.c.budget_hours), ("trainings", studies.c.budget_trainings))
+    )
 )
 _DROP = leases.delete().where(_mine)
 _LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
@@ -185,16 +188,20 @@ def renew(connection: sa.Connection, slot: str, token: str, lease_seconds: float
     return connection.execute(_RENEW, row).rowcount == 1
 
 
-def renew_and_look(
-    connection: sa.Connection, slot: str, study: str, token: str, lease_seconds: float
-) -> tuple[bool, float | None]:
-    """Renew the lease; return whether it is still ours, and the hours of the study's budget as they stand now, if any.
+class Renewed(NamedTuple):
+    """A lease that was looked at, and the study's budget as it stands now."""
 
-    One statement, because every epoch asks for both.
-    """
+    ours: bool
+    hours: float | None = None
+    counts_epochs: bool = False
+    """Whether the budget has an end in epochs."""
+
+
+def renew_and_look(connection: sa.Connection, slot: str, study: str, token: str, lease_seconds: float) -> Renewed:
+    """Renew the lease and look at the study's budget: one statement, because every epoch asks for both."""
     row = {"slot": slot, "study": study, "its_token": token, "lease_seconds": lease_seconds}
     found = connection.execute(_RENEW_AND_LOOK, row).first()
-    return found is not None, None if found is None else found.hours
+    return Renewed(ours=False) if found is None else Renewed(True, found.hours, found.trainings is not None)  # noqa: FBT003
 
 
 def seen(connection: sa.Connection, worker: str, lease_seconds: float) -> None:

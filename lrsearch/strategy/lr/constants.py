@@ -36,6 +36,10 @@ class Constants:
     """Of the score after one epoch."""
     trial_noise: float = 0.005
     """Of a training as a whole: what its neighbours do not share."""
+    own: float = 0.0
+    """Part of that variance that counts as the setting's own, and not as luck: what its features do not tell."""
+    own_memory: float = 1e9
+    """What is a training's own is forgotten while the fraction grows by e to this power."""
     louder: tuple[float, ...] = (1.0, 3.0)
     """Times that the noise of trainings may be; how large it is here is weighed by the evidence."""
     drifts: tuple[float, ...] = (-0.3, 0.0, 0.3)
@@ -87,5 +91,8 @@ WIDE = replace(
     power=1.8,
     first_by=1.7,
     prior=0.4,
+    own=1.0,
+    own_memory=0.7,
+    trial_noise=0.01,
 )
 """Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured."""

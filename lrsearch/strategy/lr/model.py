@@ -52,24 +52,27 @@ class Posterior:
     _means: tuple[Floats, ...]
     _explained: tuple[Floats, ...]
     _prior: Floats
+    _own: tuple[float, ...]
     noise: float
     """Of a training as a whole, as it is weighed."""
 
     def against(self, j: int) -> tuple[Floats, Floats]:
         """Return the variance of every score, `[n]`, and its covariance with that of ``j``, `[n]`."""
         variance, covariance = np.zeros(len(self.mean)), np.zeros(len(self.mean))
-        for weight, mean, v in zip(self.weights, self._means, self._explained, strict=True):
+        for weight, mean, v, own in zip(self.weights, self._means, self._explained, self._own, strict=True):
             apart = mean - self.mean
-            variance += weight * (np.diag(self._prior) - (v * v).sum(0) + apart**2)
+            variance += weight * (np.diag(self._prior) + own - (v * v).sum(0) + apart**2)
             covariance += weight * (self._prior[j] - v[:, j] @ v + apart * apart[j])
+            covariance[j] += weight * own
         return variance, covariance
 
     def covariance(self, among: Ints) -> Floats:
         """Return the covariances of some scores, `[m, m]`."""
         out = np.zeros((len(among), len(among)))
-        for weight, mean, v in zip(self.weights, self._means, self._explained, strict=True):
+        for weight, mean, v, own in zip(self.weights, self._means, self._explained, self._own, strict=True):
             apart = (mean - self.mean)[among]
             part = v[:, among]
+            out[np.diag_indices(len(among))] += weight * own
             out += weight * (self._prior[np.ix_(among, among)] - part.T @ part + np.outer(apart, apart))
         return out
 
@@ -90,8 +93,10 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     targets = np.arange(n)
     prior = _kernel(points, targets, np.zeros(n), targets, np.zeros(n), c)
     same_level = (level[:, None] == level[None]) * LEVEL_VARIANCE
-    same_trial = (trial[:, None] == trial[None]) * c.trial_noise**2
+    lasting = np.exp(-np.abs(fraction[:, None] - fraction[None]) * math.log(10) / c.own_memory)
+    same_trial = (trial[:, None] == trial[None]) * c.trial_noise**2 * lasting
     epoch_noise = c.noise**2 * (1 - 2 * fraction)
+    mine = (trial[:, None] == targets[None]) * np.exp(-np.abs(fraction) * math.log(10) / c.own_memory)[:, None]
     means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
     hold = (1.0, 0.0) if points.elsewhere.any() else (1.0,)
     for drift, holds in product(c.drifts, hold):
@@ -100,24 +105,31 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
         for loud in c.louder:
             full = k + same_level + same_trial * loud**2
             full[np.diag_indices(len(full))] += epoch_noise * max(1.0, loud / 2) ** 2
+            own = towards + mine * c.own * (c.trial_noise * loud) ** 2
             lower = np.linalg.cholesky(full[:n_seen, :n_seen])
             residual = _solved(lower, seen.value - points.mean[trial[:n_seen]])
             log_evidence = -0.5 * residual @ residual - np.log(np.diag(lower)).sum()
             log_evidence -= 0.5 * (drift / c.drift_sd) ** 2 + 0.5 * (math.log(loud) / LOUDER_SD) ** 2
-            v = _solved(lower, towards[:n_seen])
+            v = _solved(lower, own[:n_seen])
             means.append(points.mean[:n] + v.T @ residual)
-            explained.append(v if len(full) == n_seen else _solved(np.linalg.cholesky(full), towards))
+            explained.append(v if len(full) == n_seen else _solved(np.linalg.cholesky(full), own))
             evidence.append(float(log_evidence) + (STUDY_APART if holds else 0.0))
             louder.append(loud)
     weights = np.exp(np.array(evidence) - max(evidence))
     weights /= weights.sum()
     keep = np.flatnonzero(weights > 1e-4 * weights.max())
     weights = weights[keep] / weights[keep].sum()
-    mean: Floats = np.zeros(n, np.float64)
-    for weight, i in zip(weights, keep, strict=True):
-        mean += weight * means[i]
+    mean: Floats = np.einsum("h,hn->n", weights, np.array([means[i] for i in keep]))
     noise = c.trial_noise * float(sum(w * louder[i] for w, i in zip(weights, keep, strict=True)))
-    return Posterior(mean, weights, tuple(means[i] for i in keep), tuple(explained[i] for i in keep), prior, noise)
+    return Posterior(
+        mean,
+        weights,
+        tuple(means[i] for i in keep),
+        tuple(explained[i] for i in keep),
+        prior,
+        tuple(c.own * (c.trial_noise * louder[i]) ** 2 for i in keep),
+        noise,
+    )
 
 
 def _kernel(

@@ -49,9 +49,6 @@ class LrStrategy(Strategy):
         view = reached.view
         if view is None or reached.slot is None:
             return Judgement("keep")
-        left = view.standing.epochs_left
-        if left is not None and left < 1:
-            return Judgement("out_of_budget")
         step = self._forward(view)
         if step is not None and step.slot == reached.slot:
             return Judgement("keep", why=step.why)
