@@ -33,7 +33,7 @@ from trainings import unclocked
 from lrsearch import trial as values
 from lrsearch import worker
 from lrsearch.domain import Fixed
-from lrsearch.events import EpochDone, Event, TrialEnded, TrialStarted
+from lrsearch.events import EndReason, EpochDone, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.sharing import shared_epochs
 from lrsearch.spec import file as study_file
 from lrsearch.spec import parameters
@@ -381,6 +381,28 @@ def test_states_are_released_only_where_no_trial_is_open(database: Database) -> 
     write(database, "UPDATE lrsearch_slots SET state = 'ended', outcome = 'complete'")
     assert sorted(claims.release_trunks()) == files(study, "trunk")
     assert claims.release_trunks() == []
+
+
+class Pausing(Strategy):
+    """Lets every trial stand still after its second epoch, and goes on with none."""
+
+    def judge(self, reached: Reached) -> Judgement:
+        return Judgement("pause" if reached.epoch == 2 else "keep")
+
+
+def test_the_checkpoint_of_a_trial_that_ends_while_it_stands_still_goes_when_the_search_is_over(
+    database: Database,
+) -> None:
+    study = filing.create(database, spec_of(2).measured(FACTS))
+    claims = Claims(study, [], "fake device", "fake 1.0", Pausing())
+    kept = []
+    for event in working(claims, FakeEngine(learning)):
+        kept.append(len(files(study, "checkpoint")))
+        if isinstance(event, SearchEnded):
+            assert event.reason == EndReason.BUDGET_TRIALS
+    assert (max(kept), kept[-1]) == (2, 0)
+    assert [trial.state for trial in study.trials()] == [State.PRUNED] * 2
+    assert leftovers.named_artifacts(database, study.id) == set()
 
 
 def test_doctor_takes_states_for_named_and_removes_them_with_their_study(database: Database) -> None:

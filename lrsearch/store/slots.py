@@ -291,11 +291,14 @@ def pause(connection: sa.Connection, slot: str, epoch: int) -> None:
 
 
 def _end(connection: sa.Connection, study: Study, slot: str, outcome: Outcome) -> None:
+    kept = connection.execute(_STATE, {"slot": slot}).one().checkpoint
     trial = optuna_rows.marked(connection, study.optuna_id, SLOT_ATTR, slot)
     if trial is None or trial.state != TrialState.RUNNING:
         endings.write_slot(connection, slot, endings.told_elsewhere(trial, outcome.epoch))
     else:
         endings.write(connection, slot, trial.trial_id, outcome)
+    # Nobody has it in hand who would remove it now: whoever finds that the search is over does (``trunks.release``).
+    connection.execute(slots.update().where(slots.c.id == slot).values(checkpoint=kept))
 
 
 def _reserved(connection: sa.Connection, study: Study, row: Any, token: str, initial: Sequence[Initial]) -> Reserved:

@@ -53,6 +53,10 @@ _OPEN = (
     .select_from(slots)
     .where(slots.c.study_id == bindparam("study"), slots.c.role == Role.SEARCH.value, slots.c.state != "ended")
 )
+_STOOD_STILL = sa.and_(
+    slots.c.study_id == bindparam("study"), slots.c.state == "ended", slots.c.checkpoint.is_not(None)
+)
+_CHECKPOINTS = sa.select(slots.c.checkpoint).where(_STOOD_STILL)
 _NAMES = sa.select(trunks.c.artifact).where(trunks.c.study_id == bindparam("study"))
 
 
@@ -143,11 +147,15 @@ def of_slot(connection: sa.Connection, slot: str) -> Branch | None:
 
 
 def release(connection: sa.Connection, study: str) -> list[str]:
-    """Forget the states of a study none of whose trials is open any more; return their artifacts, for removal."""
-    names = list(connection.scalars(_NAMES, {"study": study}))
+    """Forget what a study kept and needs no more, once none of its trials is open; return the artifacts, for removal.
+
+    That is its states, and the checkpoints of trials that ended while they stood still.
+    """
+    names = [*connection.scalars(_NAMES, {"study": study}), *connection.scalars(_CHECKPOINTS, {"study": study})]
     if not names or connection.scalar(_OPEN, {"study": study}):
         return []
     connection.execute(trunks.delete().where(trunks.c.study_id == study))
+    connection.execute(slots.update().where(_STOOD_STILL).values(checkpoint=None), {"study": study})
     return names
 
 
