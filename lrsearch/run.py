@@ -23,7 +23,6 @@ from lrsearch.store.keeper import Keeper, Leave
 from lrsearch.store.places import Place
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
-from lrsearch.strategy import strategies
 from lrsearch.strategy.strategy import ConfirmOnly
 
 if TYPE_CHECKING:
@@ -152,7 +151,7 @@ class Session:
         from lrsearch.training import device
 
         study, engine = self.study, self.engine
-        strategy = ConfirmOnly() if only_confirm else strategies.of(study.spec)
+        strategy = ConfirmOnly() if only_confirm else None
         claims = Claims(study, portfolio.initial(study.spec), engine.device, engine.versions, strategy)
 
         def take_share() -> None:

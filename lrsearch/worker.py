@@ -265,14 +265,9 @@ class _Attempt:
 
     def _train(self) -> Generator[Event, None, Outcome | None]:
         """Return the outcome, or None when the trial is no longer in hand."""
-        accepted = self._claim.accepted
-        goes_on = self._claim.resumed and bool(self._claim.why)  # the strategy has just said so
-        if accepted > self._claim.trial.shared_epochs and not goes_on:
-            decision = self._claims.judge(self._claim)
-            if decision.kind == "lost":
-                yield from self._drop()
-                return None
-            if (outcome := self._ending(decision)) is not None:
+        if (decision := self._judged_again()) is not None:
+            over, outcome = yield from self._done_with(decision)
+            if over:
                 return outcome
         epochs: Iterator[EpochMetrics | Divergence | Paused] | None = None
         while True:
@@ -295,26 +290,9 @@ class _Attempt:
             if isinstance(measured, Divergence):
                 return _diverged(measured, self._last)
             if isinstance(measured, EpochMetrics):
-                if measured.epoch <= accepted:
-                    # Trained again since the last checkpoint; the study has it.
-                    yield EpochDone(self._number, measured, again=True)
-                    self._keep_trunk(measured.epoch)
-                else:
-                    self._last = measured
-                    decision = self._claims.accept(self._claim, measured)
-                    if decision.kind == "lost":
-                        yield from self._drop()
-                        return None
-                    if decision.outcome is not None:
-                        yield from self._told_elsewhere(decision.outcome)
-                        return None
-                    yield EpochDone(self._number, decision.epoch)
-                    self._keep_trunk(measured.epoch)
-                    if decision.kind == "pause":
-                        yield from self._pause(decision.epoch)
-                        return None
-                    if (outcome := self._ending(decision)) is not None:
-                        return outcome
+                over, outcome = yield from self._reached(measured)
+                if over:
+                    return outcome
                 if measured.epoch == self._spec.epochs:
                     continue
             step = measured.step
@@ -330,6 +308,41 @@ class _Attempt:
             if due == Due.RELEASE:
                 yield from self._release()
                 return None
+
+    def _judged_again(self) -> Decision | None:
+        """Return the verdict on the last epoch of a trial that was interrupted: it may have been lost."""
+        goes_on = self._claim.resumed and bool(self._claim.why)  # the strategy has just said so
+        if goes_on or self._claim.accepted <= self._claim.trial.shared_epochs:
+            return None
+        return self._claims.judge(self._claim)
+
+    def _reached(self, measured: EpochMetrics) -> Generator[Event, None, tuple[bool, Outcome | None]]:
+        """Report an epoch; return whether the attempt is over, and the outcome where the trial is."""
+        if measured.epoch <= self._claim.accepted:
+            # Trained again since the last checkpoint; the study has it.
+            yield EpochDone(self._number, measured, again=True)
+            self._keep_trunk(measured.epoch)
+            return False, None
+        self._last = measured
+        decision = self._claims.accept(self._claim, measured)
+        if decision.outcome is not None:
+            yield from self._told_elsewhere(decision.outcome)
+            return True, None
+        if decision.kind != "lost":
+            yield EpochDone(self._number, decision.epoch)
+            self._keep_trunk(measured.epoch)
+        return (yield from self._done_with(decision))
+
+    def _done_with(self, decision: Decision) -> Generator[Event, None, tuple[bool, Outcome | None]]:
+        """Do what was decided about an epoch; return whether the attempt is over, and the outcome where the trial is."""
+        if decision.kind == "lost":
+            yield from self._drop()
+            return True, None
+        if decision.kind == "pause":
+            yield from self._pause(decision.epoch)
+            return True, None
+        outcome = self._ending(decision)
+        return outcome is not None, outcome
 
     def _start(self) -> Training | None:
         """Return the training, from the last checkpoint if there is one; None when the trial is no longer ours."""
@@ -408,7 +421,9 @@ class _Attempt:
 
     def _pause(self, reached: EpochMetrics) -> Generator[Event]:
         """Let the trial stand still, its state kept."""
-        if not (self._keep_state(reached.step) and self._claims.pause(self._claim, reached.epoch)):
+        # Where nothing is loaded yet the state that is kept is that of before, from which it goes on likewise.
+        kept = self._training is None or self._keep_state(reached.step)
+        if not (kept and self._claims.pause(self._claim, reached.epoch)):
             yield from self._drop()
             return
         self._held = False

@@ -100,9 +100,15 @@ def merged(*tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_spec(name: str = "probe", **tables: Any) -> StudySpec:
-    """Return a small study: four epochs, six trials drawn at random, no pruner; ``tables`` are laid over it."""
-    sampler = {"name": "random", "portfolio": False}
-    small = {"epochs": 4, "budget": {"trials": 6}, "sampler": sampler, "pruner": {"name": "none"}}
+    """Return a small study: four epochs, six trials drawn at random, no pruner; ``tables`` are laid over it.
+
+    Where they name the strategy ``lr``, that decides, and budgets are theirs alone.
+    """
+    small: dict[str, Any] = {"epochs": 4}
+    if "trials" not in tables.get("budget", {}) and "trainings" not in tables.get("budget", {}):
+        small["budget"] = {"trials": 6}
+    if tables.get("strategy", "sampler") == "sampler":
+        small |= {"sampler": {"name": "random", "portfolio": False}, "pruner": {"name": "none"}}
     return study_file.build(merged({"name": name}, small, tables), "the test")
 
 

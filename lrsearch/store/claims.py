@@ -40,11 +40,12 @@ from lrsearch.store import (
 )
 from lrsearch.store.curves import Curves
 from lrsearch.store.proposals import Proposals
-from lrsearch.store.slots import Initial, Material, Repeat, Reserved, Worker
+from lrsearch.store.slots import Initial, Repeat, Reserved, Sight, Worker
 from lrsearch.store.study import Study
 from lrsearch.store.tables import ROLE_ATTR, SLOT_ATTR, epochs, now
 from lrsearch.store.tables import slots as slot_rows
 from lrsearch.store.trunks import Branch
+from lrsearch.strategy import strategies
 from lrsearch.strategy.confirming import Choose, Confirm
 from lrsearch.strategy.strategy import Strategy, exhausted
 from lrsearch.strategy.view import Begin, Fail, KnownTraining, Reached, Resume, Settle, View, standing_still
@@ -120,7 +121,7 @@ class Claims:
         initial: settings that are tried before the sampler is asked.
         device: what this worker trains on, in words.
         versions: what bitwise repetition depends on.
-        strategy: who decides.
+        strategy: who decides; None: as the study says.
     """
 
     def __init__(
@@ -130,7 +131,7 @@ class Claims:
         self.worker = str(uuid.uuid4())
         """The id of this worker."""
         self.holder = lease.this_process()
-        self.strategy = strategy or Strategy()
+        self.strategy = strategy or strategies.of(study.spec)
         self._initial, self._versions = initial, versions
         self._proposals = Proposals(study)
         self._curves = Curves(study)
@@ -207,7 +208,7 @@ class Claims:
         # All that is left hangs on others: whether they live is worth another look.
         return self._reserve() if held and self._free_dead_processes() else taken
 
-    def _material(self) -> Material | None:
+    def _material(self) -> Sight | None:
         """Return what the strategy looks at beside the budget, or None where it does not."""
         if not self.strategy.reads_curves:
             return None
@@ -215,9 +216,9 @@ class Claims:
             self._taken_for_known = self.study.database.read(lambda c: known.of(c, self.study))
         if self.study.spec.space.auto_extend:
             self._proposals.read_news()
-        return Material(self._curves, self._taken_for_known, self._proposals.space)
+        return Sight(self._curves, self._taken_for_known, self._proposals.space)
 
-    def _think_ahead(self, material: Material) -> None:
+    def _think_ahead(self, material: Sight) -> None:
         """Have the strategy decide outside the lock of the budget; inside it remembers, where nothing has changed."""
 
         def look(connection: sa.Connection) -> View | None:
@@ -235,7 +236,7 @@ class Claims:
         slot: str,
         token: str,
         me: Worker,
-        material: Material | None,
+        material: Sight | None,
     ) -> Reserved | SearchEnded:
         """Have the strategy decide and do what it says: steps 4 and 5 of a claim."""
         while True:

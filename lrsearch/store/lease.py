@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Any
+from typing import Any, NamedTuple
 
 import psutil
 import sqlalchemy as sa

@@ -119,7 +119,7 @@ class Repeat:
 
 
 @dataclass(frozen=True, slots=True)
-class Material:
+class Sight:
     """What a strategy that looks at the trials of the search reads of them."""
 
     curves: Curves
@@ -132,7 +132,7 @@ def view(
     study: Study,
     row: sa.Row[Any],
     initial: Sequence[Initial],
-    material: Material | None = None,
+    material: Sight | None = None,
 ) -> View:
     """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
     standing = budget.standing(connection, study.id, row, study.spec.epochs)

@@ -1,5 +1,6 @@
 """Which trials share a trunk: where a state is worth keeping, and from whose state a new setting may go on. Pure."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,8 +17,9 @@ from lrsearch.trial import ScheduleConfig, ScheduleFamily, TrialConfig
 
 PARTS = 10
 """Of a training: between two of them a state is kept, so that a branch trains at most a tenth more than it must."""
-FIRST = 2
-"""Of them; what branches earlier saves nearly nothing, and most trials do not come further."""
+FIRST = 0.4
+"""Part of a training before which none is kept: what branches earlier saves little, most trials do not come so far, and a state of a large network is
+hundreds of megabytes."""
 
 
 def worth_keeping(spec: StudySpec, config: TrialConfig) -> tuple[int, ...]:
@@ -31,7 +33,7 @@ def worth_keeping(spec: StudySpec, config: TrialConfig) -> tuple[int, ...]:
         return ()
     last = _longest(spec.space, config, spec.steps_per_epoch(config.batch_size))
     n = min(PARTS, config.epochs)
-    return tuple(epoch for i in range(FIRST, n) if (epoch := config.epochs * i // n) <= last)
+    return tuple(epoch for i in range(math.ceil(FIRST * n), n) if (epoch := config.epochs * i // n) <= last)
 
 
 def can_share(spec: StudySpec, curves: Sequence[ScoreCurve], config: TrialConfig) -> tuple[str, int] | None:

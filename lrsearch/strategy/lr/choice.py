@@ -10,6 +10,7 @@ import numpy as np
 from lrsearch.schedules import comparable_from
 from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
+from lrsearch.strategy.branches import can_share
 from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
 from lrsearch.strategy.lr.features import Floats, encode, relative_rate
 from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
@@ -17,6 +18,9 @@ from lrsearch.strategy.lr.model import Points, Posterior, posterior
 from lrsearch.strategy.lr.settings import Setting, Settings
 from lrsearch.strategy.view import KnownTraining, ScoreCurve
 from lrsearch.trial import State, TrialConfig
+
+STEMS = 3
+"""Trials whose kept states are considered with other schedules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,17 @@ class Forward:
     epoch: int
     """The rung to which it goes."""
     why: str
+    parent: str | None = None
+    """The slot of the trial from whose kept state a new setting goes on,"""
+    shared: int = 0
+    """and the epoch of that state."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
     settings: Sequence[Setting | ScoreCurve]
+    trunks: Sequence[tuple[str, int]]
+    """Of each new setting: from whose kept state it would go on, and after which epoch; 0: from none."""
     reached: Floats
     """Epochs, those to which a trial is on its way among them."""
     paused: np.ndarray
@@ -110,7 +120,8 @@ class Chooser:
     ) -> tuple[_Candidates, Posterior]:
         c, metric = self.c, self._spec.metric
         seen = looks(curves, self.rungs, metric, c)
-        new = self._new_settings(curves, known, seen, rng)
+        new = self._new_settings(curves, seen, rng)
+        trunks = [self._trunk(curves, one) for one in new]
         every: list[Setting | ScoreCurve] = [*curves, *new]
         n = len(every)
         elsewhere = known_looks(known, n, metric, c)
@@ -126,17 +137,23 @@ class Chooser:
         state = [one.state for one in curves]
         candidates = _Candidates(
             every,
-            np.array([self._goes_to(one) for one in curves] + [0] * len(new), float),
+            trunks,
+            np.array([self._goes_to(one) for one in curves] + [shared for _, shared in trunks], float),
             np.array([one.paused and one.state == State.RUNNING for one in curves] + [False] * len(new)),
             np.arange(n) >= m,
             np.array([one == State.COMPLETE for one in state] + [False] * len(new)),
         )
         return candidates, belief
 
-    def _new_settings(
-        self, curves: Sequence[ScoreCurve], known: Sequence[KnownTraining], seen: Looks, rng: np.random.Generator
-    ) -> list[Setting]:
-        del known
+    def _trunk(self, curves: Sequence[ScoreCurve], one: Setting) -> tuple[str, int]:
+        """Return the slot and the epoch of the kept state from which a new setting would go on; epoch 0: none."""
+        strategy = self._spec.strategy
+        if strategy is None or not strategy.branching:
+            return "", 0
+        same = [curve for curve in curves if curve.trunks and curve.config.optimizer == one.config.optimizer]
+        return can_share(self._spec, same, one.config) or ("", 0)
+
+    def _new_settings(self, curves: Sequence[ScoreCurve], seen: Looks, rng: np.random.Generator) -> list[Setting]:
         latest = np.full(len(curves), -np.inf)
         for i, value in zip(seen.trial, seen.value, strict=True):  # later rungs come later
             if curves[i].state != State.DIVERGED:
@@ -145,6 +162,8 @@ class Chooser:
         near = [self.settings.of(one.config) for one in best]
         tried = [one.config for one in curves]
         new = self.settings.candidates(rng, near)
+        stems = [curves[i] for i in np.argsort(-latest, kind="stable") if curves[i].trunks][:STEMS]
+        new += [self.settings.other_schedule(rng, one.config) for one in stems for _ in range(self.c.local)]
         return [one for one in new if not any(_same(one.config, other, self.c) for other in tried)]
 
     def _on_their_way(self, curves: Sequence[ScoreCurve]) -> Looks:
@@ -206,14 +225,14 @@ class Chooser:
         worth *= self._risk(curves, found)
         allowed = (found.paused & (not means.only_begin)) | (found.new & means.may_begin)
         worth = np.where(allowed & (step <= left), worth, -1.0)
-        paused = np.flatnonzero(found.paused)
+        alive = [i for i, one in enumerate(curves) if one.state == State.RUNNING]
         nobody = not found.complete.any() and not first_runs and not means.only_begin
-        if math.isfinite(left) and len(paused) and nobody:
+        if math.isfinite(left) and alive and nobody:
             # Whatever is done now must leave enough to finish one; the leader if he can be afforded.
-            lead = int(max(paused, key=lambda i: (epochs - found.reached[i] <= left, belief.mean[i])))
+            lead = int(max(alive, key=lambda i: (epochs - found.reached[i] <= left, belief.mean[i])))
             need = epochs - found.reached[lead]
             worth[(step > left - need) & (np.arange(n) != lead)] = -1.0
-            if worth.max() < 0 and need <= left:
+            if worth.max() < 0 and need <= left and found.paused[lead]:
                 return Forward(curves[lead].slot, None, int(goal[lead]), "the leader, with what is left of the budget")
         j = int(np.argmax(worth))
         if worth[j] < 0:
@@ -222,7 +241,8 @@ class Chooser:
         one = found.settings[j]
         if isinstance(one, ScoreCurve):
             return Forward(one.slot, None, int(goal[j]), why)
-        return Forward(None, one, int(goal[j]), why)
+        slot, shared = found.trunks[j - len(curves)]
+        return Forward(None, one, int(goal[j]), why, slot or None, shared)
 
     def _words(self, j: int, found: _Candidates, promise: Floats, *, leader_only: bool) -> str:
         if leader_only:

@@ -158,5 +158,5 @@ def _kernel(
 
 
 def _solved(lower: Floats, right: Floats) -> Floats:
-    out: Floats = np.linalg.solve(lower, right)
+    out: Floats = np.asarray(np.linalg.solve(lower, right), np.float64)
     return out

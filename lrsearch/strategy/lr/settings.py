@@ -112,6 +112,16 @@ class Settings:
         drawn = [self._draw(rng) for _ in range(self._c.pool)]
         return drawn + [self._near(rng, one) for one in best for _ in range(self._c.local)]
 
+    def other_schedule(self, rng: np.random.Generator, config: TrialConfig) -> Setting:
+        """Return a setting that differs from a configuration in its schedule alone, the warm-up kept."""
+        kept = self.of(config).params
+        optimizer = config.optimizer.name
+        drawn = self._draw(rng, optimizer).params
+        fixed = [name for name in kept if name in self._shared and name != "schedule"]
+        fixed += [name for name in kept if name.endswith(f"_{optimizer}")]
+        fixed += ["warmup_fraction"] if "warmup_fraction" in kept and "warmup_fraction" in drawn else []
+        return self.setting({**drawn, **{name: kept[name] for name in fixed}})
+
     def _grid(self, combination: Params) -> list[Params]:
         optimizer = combination.get("optimizer", self.optimizers[0])
         domain, name = self.rates(optimizer), f"peak_lr_{optimizer}"

@@ -90,7 +90,7 @@ class LrStrategy(Strategy):
         if step is not None and step.slot is not None:
             return Resume(step.slot, step.why)
         if step is not None and step.setting is not None:
-            return Begin("strategy", params=step.setting.params, why=step.why)
+            return Begin("strategy", params=step.setting.params, parent=step.parent, shared=step.shared, why=step.why)
         under_way = standing.open - standing.paused
         if under_way:
             are = "trial is" if under_way == 1 else "trials are"
