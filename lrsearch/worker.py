@@ -311,8 +311,7 @@ class _Attempt:
 
     def _judged_again(self) -> Decision | None:
         """Return the verdict on the last epoch of a trial that was interrupted: it may have been lost."""
-        goes_on = self._claim.resumed and bool(self._claim.why)  # the strategy has just said so
-        if goes_on or self._claim.accepted <= self._claim.trial.shared_epochs:
+        if self._claim.stood_still or self._claim.accepted <= self._claim.trial.shared_epochs:
             return None
         return self._claims.judge(self._claim)
 
@@ -334,7 +333,7 @@ class _Attempt:
         return (yield from self._done_with(decision))
 
     def _done_with(self, decision: Decision) -> Generator[Event, None, tuple[bool, Outcome | None]]:
-        """Do what was decided about an epoch; return whether the attempt is over, and the outcome where the trial is."""
+        """Do what was decided about an epoch; return whether the attempt is over, and the outcome if the trial is."""
         if decision.kind == "lost":
             yield from self._drop()
             return True, None

@@ -78,6 +78,8 @@ class Claim:
     """The artifact from which it goes on."""
     why: str = ""
     """Why it is begun or gone on with, in words; empty where no strategy says so."""
+    stood_still: bool = False
+    """Whether a strategy had paused it, and goes on with it."""
     trunk: str | None = None
     """That of another trial, from which this one branches while it has none of its own. It is not this one's to remove.
     """
@@ -692,6 +694,7 @@ class Claims:
             reserved.attempts,
             reserved.checkpoint,
             why=reserved.why,
+            stood_still=reserved.stood_still,
             trunk=None if branch is None else branch.artifact,
         )
 

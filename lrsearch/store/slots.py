@@ -105,6 +105,8 @@ class Reserved:
     """Of a trial of role confirm."""
     why: str = ""
     """Why it is begun or gone on with, in words; empty where no strategy says so."""
+    stood_still: bool = False
+    """Whether a strategy had paused it, and goes on with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +188,15 @@ def take_over(
 ) -> Reserved:
     """Lease a slot that nobody works on; from here on it is this worker's attempt, whatever becomes of it."""
     slot = step.slot
+    before = connection.execute(_STATE, {"slot": slot}).one()
     if step.why:
-        row = connection.execute(_STATE, {"slot": slot}).one()
-        moves.add(connection, study.id, slot, "resume", row.epoch or 0, step.why)
+        moves.add(connection, study.id, slot, "resume", before.epoch or 0, step.why)
     connection.execute(_TAKE_OVER, {"slot": slot, **worker.columns})
     lease.take(connection, slot, study.id, token, worker.id, worker.lease_seconds)
     row = connection.execute(_STATE, {"slot": slot}).one()
-    return replace(_reserved(connection, study, row, token, initial), why=step.why)
+    return replace(
+        _reserved(connection, study, row, token, initial), why=step.why, stood_still=before.state == "paused"
+    )
 
 
 def insert(
