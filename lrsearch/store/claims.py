@@ -183,24 +183,22 @@ class Claims:
             self._free_dead_processes()  # step 1
         # Made here, so that a transaction that is run again because its answer was lost knows its own.
         slot, token, me = str(uuid.uuid4()), lease.new_token(), self._me
-        again = False
+        decided = list[Reserved | SearchEnded]()
         material = self._material()
         if material is not None:
             self._think_ahead(material)
 
         def work(connection: sa.Connection) -> Reserved | SearchEnded | None:
-            nonlocal again
             row = budget.lock(connection, self.study.id)  # step 2
             if row is None or not self.study.home.check(connection):
                 return None
-            mine = slots.of_token(connection, self.study, token, self._initial) if again else None
-            again = True
-            if mine is not None:
-                return mine
+            if decided and slots.of_token(connection, self.study, token, self._initial) is not None:
+                return decided[-1]
             self._enter(connection, me)
             for dead in lease.drop_dead(connection, self.study.id, look_at_processes=False):  # step 3
                 progress.write_down(connection, dead.slot, Reason.LOST, dead.why)
-            return self._decide(connection, row, slot, token, me, material)
+            decided.append(self._decide(connection, row, slot, token, me, material))
+            return decided[-1]
 
         taken = self.study.database.write(work)
         if taken is None:

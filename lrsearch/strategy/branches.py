@@ -18,8 +18,8 @@ from lrsearch.trial import ScheduleConfig, ScheduleFamily, TrialConfig
 PARTS = 10
 """Of a training: between two of them a state is kept, so that a branch trains at most a tenth more than it must."""
 FIRST = 0.4
-"""Part of a training before which none is kept: what branches earlier saves little, most trials do not come so far, and a state of a large network is
-hundreds of megabytes."""
+"""Part of a training before which none is kept: what branches earlier saves little, most trials do not come so
+far, and a state of a large network is hundreds of megabytes."""
 
 
 def worth_keeping(spec: StudySpec, config: TrialConfig) -> tuple[int, ...]:
