@@ -12,7 +12,7 @@ from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.branches import can_share
 from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
-from lrsearch.strategy.lr.features import Floats, encode, relative_rate
+from lrsearch.strategy.lr.features import Floats, encode, lean, relative_rate
 from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
 from lrsearch.strategy.lr.model import Points, Posterior, posterior
 from lrsearch.strategy.lr.settings import Setting, Settings
@@ -130,7 +130,8 @@ class Chooser:
         order = {name: i for i, name in enumerate(dict.fromkeys(config.optimizer.name for config in configs))}
         optimizer = np.array([order[config.optimizer.name] for config in configs])
         off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
-        points = Points(x, optimizer, -c.prior * c.amplitude * off**2, np.arange(len(configs)) >= n)
+        leans = np.array([lean(config.schedule, c) for config in configs])
+        points = Points(x, optimizer, -c.prior * c.amplitude * off**2, np.arange(len(configs)) >= n, leans)
         both = _joined(_thinned(seen, len(curves), c), elsewhere)
         belief = posterior(points, both, self._on_their_way(curves), n, c)
         m = len(curves)

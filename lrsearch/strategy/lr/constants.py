@@ -42,6 +42,10 @@ class Constants:
     """What is a training's own is forgotten while the fraction grows by e to this power."""
     louder: tuple[float, ...] = (1.0, 3.0)
     """Times that the noise of trainings may be; how large it is here is weighed by the evidence."""
+    lean_constant: float = -0.25
+    """Decades by which the best rate is expected to rise while the fraction trained grows tenfold, at a constant rate,"""
+    lean_falling: float = 0.1
+    """and where the schedule falls to a tenth and less."""
     drifts: tuple[float, ...] = (-0.3, 0.0, 0.3)
     """Decades by which the best rate may move while the fraction trained grows tenfold; weighed by the evidence."""
     drift_sd: float = 0.25
@@ -77,6 +81,10 @@ class Constants:
     other_study: float = 0.8
     """Correlation with what is known from another study at the same setting, where the evidence does not speak against
     it."""
+    study_shifts: tuple[float, ...] = (0.0, -0.3, 0.3, -0.6, 0.6)
+    """Decades by which the rates of another study may be off, each a hypothesis,"""
+    study_shift_sd: float = 0.3
+    """and the standard deviation of that [decades]."""
 
 
 NARROW = Constants()

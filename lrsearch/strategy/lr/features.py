@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lrsearch import layer_rates
 from lrsearch.schedules import factors
 from lrsearch.spec.optimizers import OPTIMIZERS
+from lrsearch.strategy.lr.constants import Constants
 from lrsearch.trial import OptimizerConfig, ScheduleConfig, TrialConfig
 
 Floats = NDArray[np.float64]
@@ -51,6 +52,16 @@ def usual_rate(optimizer: str) -> float:
     """Return log10 of the usual peak rate of an optimizer for the usual schedule and batch."""
     starts = OPTIMIZERS[optimizer].starts
     return float(np.median([math.log10(start.peak_lr) for start in starts])) if starts else -3.0
+
+
+def lean(schedule: ScheduleConfig, c: Constants) -> float:
+    """Return by how many decades the best rate is expected to rise while the fraction trained grows tenfold.
+
+    At a constant rate it falls: a high rate learns fast at first, and then stays as far from the optimum as its own
+    steps are long. A schedule that falls to nothing lets the steps shrink, so that a high rate pays in the end.
+    """
+    depth = -of_schedule(schedule)[1] * SCALES[0]
+    return c.lean_constant + (c.lean_falling - c.lean_constant) * min(max(depth, 0.0), 1.0)
 
 
 def relative_rate(config: TrialConfig) -> float:

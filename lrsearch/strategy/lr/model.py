@@ -9,7 +9,7 @@ Source: Swersky, Snoek and Adams 2014, arXiv 1406.3896 (freeze-thaw); docs/decis
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -23,8 +23,6 @@ LEVEL_VARIANCE = 1.0
 """Of the level of a rung, which is unknown: far above that of scores."""
 LOUDER_SD = 1.0
 """Of the prior of how loud trainings are, in natural logarithms."""
-STUDY_APART = 1.0
-"""Log odds that what another study showed holds here, before anything was trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class Points:
     """`[n]`, expected score before anything is known."""
     elsewhere: NDArray[np.bool_]
     """`[n]`, of another study."""
+    lean: Floats
+    """`[n]`, decades by which the best rate is expected to rise while the fraction trained grows tenfold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +98,11 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     epoch_noise = c.noise**2 * (1 - 2 * fraction)
     mine = (trial[:, None] == targets[None]) * np.exp(-np.abs(fraction) * math.log(10) / c.own_memory)[:, None]
     means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
-    hold = (1.0, 0.0) if points.elsewhere.any() else (1.0,)
-    for drift, holds in product(c.drifts, hold):
-        k = _kernel(points, trial, fraction, trial, fraction, c, drift, holds)
-        towards = _kernel(points, trial, fraction, targets, np.zeros(n), c, drift, holds)
+    hold = _hypotheses(c) if points.elsewhere.any() else ((1.0, 0.0, 0.0),)
+    for drift, (holds, shift, odds) in product(c.drifts, hold):
+        there = _moved(points, shift / c.length)
+        k = _kernel(there, trial, fraction, trial, fraction, c, drift, holds)
+        towards = _kernel(there, trial, fraction, targets, np.zeros(n), c, drift, holds)
         for loud in c.louder:
             full = k + same_level + same_trial * loud**2
             full[np.diag_indices(len(full))] += epoch_noise * max(1.0, loud / 2) ** 2
@@ -113,7 +114,7 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
             v = _solved(lower, own[:n_seen])
             means.append(points.mean[:n] + v.T @ residual)
             explained.append(v if len(full) == n_seen else _solved(np.linalg.cholesky(full), own))
-            evidence.append(float(log_evidence) + (STUDY_APART if holds else 0.0))
+            evidence.append(float(log_evidence) + odds)
             louder.append(loud)
     weights = np.exp(np.array(evidence) - max(evidence))
     weights /= weights.sum()
@@ -132,6 +133,25 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     )
 
 
+def _hypotheses(c: Constants) -> tuple[tuple[float, float, float], ...]:
+    """Return what may hold of trainings from elsewhere: whether they do, with rates so many decades off, and its log odds.
+
+    A study that another one resembles in all but where its best rate lies is the common case: where only "as there" and
+    "not at all" can be said, a prior that is two octaves off is believed for too long.
+    """
+    moved = tuple((1.0, shift, -0.5 * (shift / c.study_shift_sd) ** 2) for shift in c.study_shifts)
+    return (*moved, (0.0, 0.0, 0.0))
+
+
+def _moved(points: Points, by: float) -> Points:
+    """Return the points with the rates of trainings from elsewhere moved, in units of the first feature."""
+    if not by:
+        return points
+    x = points.x.copy()
+    x[points.elsewhere, 0] += by
+    return replace(points, x=x)
+
+
 def _kernel(
     points: Points,
     a: Ints | Sequence[int],
@@ -144,8 +164,8 @@ def _kernel(
 ) -> Floats:
     """Return covariances of scores, `[len(a), len(b)]`, levels and noise apart."""
     xa, xb = points.x[a].copy(), points.x[b].copy()
-    xa[:, 0] -= drift * fraction_a / c.length
-    xb[:, 0] -= drift * fraction_b / c.length
+    xa[:, 0] -= (drift + points.lean[a]) * fraction_a / c.length
+    xb[:, 0] -= (drift + points.lean[b]) * fraction_b / c.length
     square = (xa**2).sum(1)[:, None] + (xb**2).sum(1)[None] - 2 * xa @ xb.T
     distance = np.sqrt(np.maximum(square, 0) * 5)
     alike = (1 + distance + distance * distance / 3) * np.exp(-distance)  # Matern, 5/2
