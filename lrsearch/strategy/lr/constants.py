@@ -36,7 +36,7 @@ class Constants:
     """Of the score after one epoch."""
     trial_noise: float = 0.005
     """Of a training as a whole: what its neighbours do not share."""
-    own: float = 0.0
+    own: float = 0.5
     """Part of that variance that counts as the setting's own, and not as luck: what its features do not tell."""
     own_memory: float = 1e9
     """What is a training's own is forgotten while the fraction grows by e to this power."""
@@ -46,7 +46,7 @@ class Constants:
     """Decades by which the best rate is expected to rise while the fraction trained grows tenfold, at a constant rate,"""
     lean_falling: float = 0.1
     """and where the schedule falls to a tenth and less."""
-    drifts: tuple[float, ...] = (-0.3, 0.0, 0.3)
+    drifts: tuple[float, ...] = (-0.2, 0.0, 0.2)
     """Decades by which the best rate may move while the fraction trained grows tenfold; weighed by the evidence."""
     drift_sd: float = 0.25
     average: float = 0.2
