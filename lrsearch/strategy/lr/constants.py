@@ -43,7 +43,7 @@ class Constants:
     louder: tuple[float, ...] = (1.0, 3.0)
     """Times that the noise of trainings may be; how large it is here is weighed by the evidence."""
     lean_constant: float = -0.25
-    """Decades by which the best rate is expected to rise while the fraction trained grows tenfold, at a constant rate,"""
+    """Decades by which the best rate is expected to rise while the fraction grows tenfold, at a constant rate,"""
     lean_falling: float = 0.1
     """and where the schedule falls to a tenth and less."""
     drifts: tuple[float, ...] = (-0.2, 0.0, 0.2)

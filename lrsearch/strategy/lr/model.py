@@ -134,7 +134,7 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
 
 
 def _hypotheses(c: Constants) -> tuple[tuple[float, float, float], ...]:
-    """Return what may hold of trainings from elsewhere: whether they do, with rates so many decades off, and its log odds.
+    """Return what may hold of trainings from elsewhere: whether they do, how many decades off, and its log odds.
 
     A study that another one resembles in all but where its best rate lies is the common case: where only "as there" and
     "not at all" can be said, a prior that is two octaves off is believed for too long.
