@@ -92,7 +92,10 @@ _RENEW_AND_LOOK = _RENEW.returning(
     )
 )
 _DROP = leases.delete().where(_mine)
-_LEAVE = workers.delete().where(workers.c.id == bindparam("worker"))
+# One whose lease could not be given back stays in the list, so that it can be seen that its process has ended.
+_LEAVE = workers.delete().where(
+    workers.c.id == bindparam("worker"), ~sa.exists().where(leases.c.worker_id == workers.c.id)
+)
 _SEEN = workers.update().where(workers.c.id == bindparam("worker")).values(expires_at=later(_seconds))
 _expired = (leases.c.expires_at <= now()).label("expired")
 _OF_STUDY = (
