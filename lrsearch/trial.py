@@ -323,6 +323,18 @@ class Interruption:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """What a strategy that pauses did with a trial."""
+
+    kind: Literal["start", "pause", "resume"]
+    epoch: int
+    """Completed epochs of the trial at that moment."""
+    why: str
+    """In words."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One trial as the study remembers it."""
 
@@ -359,6 +371,9 @@ class Trial:
     """Test images of each class that were right [examples]; none where nobody has counted."""
     interruptions: tuple[Interruption, ...] = ()
     """Attempts before this one, the first first."""
+    moves: tuple[Move, ...] = ()
+    """Why a strategy began it, paused it and went on with it, the first first; read of a trial that is looked at
+    alone."""
     val_right: bytes = b""
     """Which validation images a complete trial gets right, a bit each, class by class (``numpy.packbits``); empty where
     nobody knows."""

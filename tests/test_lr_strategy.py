@@ -1,8 +1,11 @@
 """The strategy that pauses trials: exact budgets, the same step for the same view, and what it finds on real curves."""
 
 import hashlib
+import json
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import run_process
 from conftest import FakeEngine, claims_of, learning, make_spec, rows, working
 
 from lrsearch import worker
@@ -305,10 +309,6 @@ def test_on_recorded_curves_two_trainings_or_so_come_within_a_point(tmp_path: Pa
     files = list(recorded())
     if not files:
         pytest.skip("LRSEARCH_TEST_DATA names no folder with lr-curves/deepobs.jsonl.gz")
-    import json
-    import subprocess
-    import sys
-
     script = Path(__file__).parent.parent / "benchmarks" / "replay.py"
     out = tmp_path / "out.json"
     words = ["--curves", str(files[0]), "--methods", "lr", "--seeds", "2", "--limit", "8", "--json", str(out)]
@@ -317,3 +317,16 @@ def test_on_recorded_curves_two_trainings_or_so_come_within_a_point(tmp_path: Pa
     assert found["median"] <= 2.5
     assert found["reached"] >= 0.95
     assert found["regret"]["5"] <= 0.5
+
+
+def test_show_and_the_events_say_why_a_trial_was_begun_paused_and_gone_on_with(tmp_path: Path) -> None:
+    words = ["run", "--strategy", "lr", "--trials", "6", "--epochs", "4", "--device", "cpu"]
+    ran = run_process([*words, "--set", "dataset.limit=150"], tmp_path)
+    assert ran.code == 0, ran.err
+    assert "1 of the 5 settings of the first sweep" in ran.err
+    said = run_process(["show", "0"], tmp_path).out
+    assert "Why it was trained so far" in said
+    assert "settings of the first sweep" in said
+    shown = json.loads(run_process(["show", "0", "--json"], tmp_path).out)
+    assert shown["trial"]["moves"][0]["kind"] == "start"
+    assert all(move["why"] for move in shown["trial"]["moves"])

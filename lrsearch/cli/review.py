@@ -120,12 +120,13 @@ def show(
         if number not in known:
             has = f"has trials 0 to {max([*known, *refused])}" if known or refused else "has no trial yet"
             raise UnknownNameError(f"there is no trial {number} in the study '{found.spec.name}', which {has}")
+        trial = found.trial(number) or known[number]
         if as_json:
-            print_json(trace.to_json(known[number], found.spec))
+            print_json(trace.to_json(trial, found.spec))
         else:
             console = stdout()
             is_kept = found.weights_of(number)[0] is not None
-            console.print(trace.render(known[number], found.spec, console.width, weights_kept=is_kept))
+            console.print(trace.render(trial, found.spec, console.width, weights_kept=is_kept))
     return EXIT_OK
 
 

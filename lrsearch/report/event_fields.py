@@ -77,10 +77,11 @@ def _kind(event: Event) -> str:
 
 def _own(event: Event, spec: StudySpec) -> dict[str, Any]:
     match event:
-        case TrialStarted(trial=trial, resumed=resumed):
+        case TrialStarted(trial=trial, resumed=resumed, why=why):
             own: dict[str, Any] = {"trial": trial.number, "resumed": resumed, "origin": trial.origin}
             own |= {"epochs": spec.epochs, "epochs_accepted": len(trial.metrics)}
             own |= {"parent": trial.parent, "shared_epochs": trial.shared_epochs} if trial.shared_epochs else {}
+            own |= {"why": why} if why else {}
             own |= {"params": trial.params, "device": trial.device, "versions": trial.versions}
             return own
         case EpochDone(number=number, metrics=metrics, again=again):

@@ -39,10 +39,11 @@ def line(event: Event, elapsed_seconds: float, spec: StudySpec) -> str:
 def words_of(event: Event, spec: StudySpec) -> str:
     """Return the event as a line has it, without the time."""
     match event:
-        case TrialStarted(trial=trial, resumed=resumed):
+        case TrialStarted(trial=trial, resumed=resumed, why=why):
             notes = [trial.origin] if trial.origin != "sampler" else []
             notes += ["resumed"] if resumed else []
             notes += [f"goes on from trial {trial.parent} at epoch {trial.shared_epochs}"] if is_branch(trial) else []
+            notes += [why] if why else []
             said = f" ({', '.join(notes)})" if notes else ""
             return f"> trial {trial.number} {setting(trial.config)}{said}"
         case EpochDone(number=trial_number, metrics=row, again=again):

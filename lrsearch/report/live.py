@@ -130,6 +130,7 @@ def _running(running: Running, spec: StudySpec) -> tuple[Text, Text]:
     trial, rows = running.trial, running.trial.metrics
     notes = f" ({trial.origin})" if trial.origin != "sampler" else ""
     notes += " (resumed)" if running.resumed else ""
+    notes += f": {running.why}" if running.why else ""
     setting = Text.assemble(f"trial {trial.number} ", (words.setting(trial.config), "cyan"), notes)
     if not rows:
         return setting, Text(f"epoch 1/{trial.config.epochs} under way", style="dim")

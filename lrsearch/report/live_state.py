@@ -33,6 +33,8 @@ class Running:
     resumed: bool
     since: float
     """When it started, on the clock of the view [seconds]."""
+    why: str = ""
+    """Why it was begun, or gone on with, where a strategy says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ def begin(
 def after(state: LiveState, event: Event, now: float) -> LiveState:
     """Return the state after an event."""
     match event:
-        case TrialStarted(trial=trial, resumed=resumed):
-            fresh = Running(trial, resumed, now)
+        case TrialStarted(trial=trial, resumed=resumed, why=why):
+            fresh = Running(trial, resumed, now, why)
             return replace(state, running=(*_without(state, trial.number), fresh), waiting="")
         case EpochDone(again=True) | WorkerReplaced():
             return state

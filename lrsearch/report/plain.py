@@ -109,6 +109,8 @@ def nested(trial: Trial) -> dict[str, Any]:
     out = {key: row[key] for key in keep} | {"config": plain(config), "params": plain(trial.params)}
     out |= {key: row[key] for key in about}
     interruptions = [plain(asdict(one) | {"at": plain(one.at)}) for one in trial.interruptions]
+    if trial.moves:
+        out["moves"] = [plain(asdict(one) | {"at": plain(one.at)}) for one in trial.moves]
     return out | {"interruptions": interruptions, "metrics": [epoch(m) for m in trial.metrics]}
 
 

@@ -66,6 +66,8 @@ def render(trial: Trial, spec: StudySpec, width: int = 80, *, weights_kept: bool
         parts.append(Text("No epoch was completed: there is no loss to show."))
     if trial.interruptions:
         parts += ["", Text("Interruptions", style="bold"), _interruptions(trial)]
+    if trial.moves:
+        parts += ["", Text("Why it was trained so far", style="bold"), _moves(trial)]
     charts = [chart for chart in (_loss_chart(trial, width), _schedule_chart(trial, spec)) if chart is not None]
     width = min(width, WIDEST_CHART)
     epochs = trial.config.epochs
@@ -169,6 +171,19 @@ def _interruptions(trial: Trial) -> FittedTable:
         about = (words.reason(one.reason), one.worker, one.device, str(one.epoch), str(one.step), one.message)
         # As Text: a message may hold square brackets.
         table.add_row(str(one.attempt), when, *(Text(text) for text in about))
+    return table
+
+
+MOVES = {"start": "begun", "pause": "paused", "resume": "goes on"}
+
+
+def _moves(trial: Trial) -> FittedTable:
+    table = FittedTable("--json has all", box=box.MARKDOWN, header_style="bold")
+    table.add_column("Epoch", gives_way=0, justify="right", no_wrap=True)
+    table.add_column("What", gives_way=1, no_wrap=True)
+    table.add_column("Why", gives_way=2, overflow="fold", ratio=1)
+    for one in trial.moves:
+        table.add_row(str(one.epoch), MOVES[one.kind], Text(one.why))
     return table
 
 

@@ -1,17 +1,21 @@
 """Why a strategy that pauses began a trial, let it stand still and went on with it."""
 
+from collections.abc import Sequence
+from datetime import UTC
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from lrsearch.store.tables import moves, now
+from lrsearch.text import shown
+from lrsearch.trial import Move
 
 Kind = Literal["start", "pause", "resume"]
 
 _counted: Any = sa.func.count
 _N = sa.select(_counted()).select_from(moves).where(moves.c.slot_id == bindparam("slot"))
-_OF_STUDY = sa.select(moves).where(moves.c.study_id == bindparam("study")).order_by(moves.c.slot_id, moves.c.n)
+_OF_SLOTS = sa.select(moves).where(moves.c.slot_id.in_(bindparam("slots", expanding=True))).order_by(moves.c.n)
 
 
 def add(connection: sa.Connection, study: str, slot: str, kind: Kind, epoch: int, why: str) -> None:
@@ -21,9 +25,10 @@ def add(connection: sa.Connection, study: str, slot: str, kind: Kind, epoch: int
     connection.execute(moves.insert().values(**values))
 
 
-def of_study(connection: sa.Connection, study: str) -> dict[str, list[Any]]:
-    """Return the moves of each slot, the first first."""
-    found: dict[str, list[Any]] = {}
-    for row in connection.execute(_OF_STUDY, {"study": study}):
-        found.setdefault(row.slot_id, []).append(row)
+def of_slots(connection: sa.Connection, slots: Sequence[str]) -> dict[str, list[Move]]:
+    """Return the moves of the trial of each slot, the first first."""
+    found: dict[str, list[Move]] = {}
+    for row in connection.execute(_OF_SLOTS, {"slots": slots}) if slots else ():
+        move = Move(row.kind, row.epoch, shown(row.why), row.at.replace(tzinfo=UTC))
+        found.setdefault(row.slot_id, []).append(move)
     return found

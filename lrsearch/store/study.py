@@ -16,12 +16,24 @@ from lrsearch.spec import parameters
 from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.study import StudySpec, WorkersSpec
 from lrsearch.store import budget as budgets
-from lrsearch.store import homes, lease, optuna_private, optuna_rows, progress, tables
+from lrsearch.store import homes, lease, moves, optuna_private, optuna_rows, progress, tables
 from lrsearch.store.homes import SPEC_ATTR, Carrier, Home
 from lrsearch.store.storage import Database
 from lrsearch.store.tables import SLOT_ATTR
 from lrsearch.text import shown
-from lrsearch.trial import Arithmetic, EpochMetrics, Facts, Interruption, Outcome, Reason, Refused, Role, State, Trial
+from lrsearch.trial import (
+    Arithmetic,
+    EpochMetrics,
+    Facts,
+    Interruption,
+    Move,
+    Outcome,
+    Reason,
+    Refused,
+    Role,
+    State,
+    Trial,
+)
 from lrsearch.version import __version__
 
 T = TypeVar("T")
@@ -137,7 +149,8 @@ class Study:
             sa.select(interruptions).where(mine[2]).order_by(interruptions.c.attempt),
         )
         rows, measured, ended = (connection.execute(query).all() for query in queries)
-        return _Rows(frozen, rows, measured, ended, lease.held(connection, self.id))
+        why = {} if number is None else moves.of_slots(connection, [row.id for row in rows])
+        return _Rows(frozen, rows, measured, ended, lease.held(connection, self.id), why)
 
     def _trials(self, read: "_Rows") -> list[Trial]:
         params = {str(t.user_attrs.get(SLOT_ATTR)): t.params for t in read.frozen}
@@ -148,7 +161,10 @@ class Study:
         for row in read.interruptions:
             before.setdefault(row.slot_id, []).append(progress.interruption(row))
         return [
-            _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in read.held)
+            replace(
+                _trial(self.spec, s, params[s.id], by_slot.get(s.id, ()), before.get(s.id, ()), held=s.id in read.held),
+                moves=tuple(read.moves.get(s.id, ())),
+            )
             for s in read.slots
             if s.id in params and s.reason != Reason.NOT_IN_SPACE
         ]
@@ -283,6 +299,8 @@ class _Rows:
     interruptions: Sequence[sa.Row[Any]]
     held: set[str]
     """Slots on which a worker is at work."""
+    moves: Mapping[str, Sequence[Move]]
+    """Of each slot, where one trial is read alone."""
 
 
 @dataclass(frozen=True, slots=True)
