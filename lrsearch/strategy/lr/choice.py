@@ -112,15 +112,23 @@ class Chooser:
             if goal <= left:
                 return Forward(None, one, goal, f"{len(curves) + 1} of the {n0} settings of the first sweep")
         rng = np.random.default_rng((seed, 1, len(curves), spent))
-        found, belief = self._believed(curves, known, rng)
-        return self._best_step(curves, found, belief, spent / epochs, left, means, rng)
+        seen = looks(curves, self.rungs, self._spec.metric, self.c)
+        kept = _kept(curves, seen, self.c)
+        some, seen = [curves[i] for i in kept], _of_trials(seen, kept)
+        tried = _Tried([one.config for one in curves], self.c)
+        found, belief = self._believed(some, seen, tried, known, rng)
+        return self._best_step(some, found, belief, spent / epochs, left, means, rng)
 
     def _believed(
-        self, curves: Sequence[ScoreCurve], known: Sequence[KnownTraining], rng: np.random.Generator
+        self,
+        curves: Sequence[ScoreCurve],
+        seen: Looks,
+        tried: "_Tried",
+        known: Sequence[KnownTraining],
+        rng: np.random.Generator,
     ) -> tuple[_Candidates, Posterior]:
         c, metric = self.c, self._spec.metric
-        seen = looks(curves, self.rungs, metric, c)
-        new = self._new_settings(curves, seen, rng)
+        new = [one for one in self._new_settings(curves, seen, rng) if not tried.has(one.config)]
         trunks = [self._trunk(curves, one) for one in new]
         every: list[Setting | ScoreCurve] = [*curves, *new]
         n = len(every)
@@ -132,8 +140,7 @@ class Chooser:
         off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
         leans = np.array([lean(config.schedule, c) for config in configs])
         points = Points(x, optimizer, -c.prior * c.amplitude * off**2, np.arange(len(configs)) >= n, leans)
-        both = _joined(_thinned(seen, len(curves), c), elsewhere)
-        belief = posterior(points, both, self._on_their_way(curves), n, c)
+        belief = posterior(points, _joined(seen, elsewhere), self._on_their_way(curves), n, c)
         m = len(curves)
         state = [one.state for one in curves]
         candidates = _Candidates(
@@ -161,11 +168,10 @@ class Chooser:
                 latest[i] = value
         best = [curves[i] for i in np.argsort(-latest, kind="stable")[:5]]
         near = [self.settings.of(one.config) for one in best]
-        tried = [one.config for one in curves]
         new = self.settings.candidates(rng, near)
         stems = [curves[i] for i in np.argsort(-latest, kind="stable") if curves[i].trunks][:STEMS]
         new += [self.settings.other_schedule(rng, one.config) for one in stems for _ in range(self.c.local)]
-        return [one for one in new if not any(_same(one.config, other, self.c) for other in tried)]
+        return new
 
     def _on_their_way(self, curves: Sequence[ScoreCurve]) -> Looks:
         rows = [
@@ -316,27 +322,43 @@ def _normal(z: Floats) -> Floats:
     return out
 
 
-def _same(a: TrialConfig, b: TrialConfig, c: Constants) -> bool:
-    if a.optimizer.name != b.optimizer.name or a.schedule != b.schedule or a.batch_size != b.batch_size:
-        return False
-    near = abs(math.log10(a.optimizer.peak_lr / b.optimizer.peak_lr)) < 0.6 * c.step
-    return near and replace(a.optimizer, peak_lr=1.0) == replace(b.optimizer, peak_lr=1.0) and a.seed == b.seed
+class _Tried:
+    """The settings that were begun: a new one that differs from one of them by hardly anything is none."""
+
+    def __init__(self, configs: Sequence[TrialConfig], c: Constants) -> None:
+        self._least = 0.6 * c.step
+        self._rates: dict[TrialConfig, list[float]] = {}
+        for config in configs:
+            self._rates.setdefault(_but_rate(config), []).append(math.log10(config.optimizer.peak_lr))
+
+    def has(self, config: TrialConfig) -> bool:
+        """Whether a setting is as good as tried."""
+        rate = math.log10(config.optimizer.peak_lr)
+        return any(abs(rate - other) < self._least for other in self._rates.get(_but_rate(config), ()))
+
+
+def _but_rate(config: TrialConfig) -> TrialConfig:
+    return replace(config, optimizer=replace(config.optimizer, peak_lr=1.0))
 
 
 def _joined(a: Looks, b: Looks) -> Looks:
     return Looks(*(np.concatenate([getattr(a, k), getattr(b, k)]) for k in ("trial", "level", "fraction", "value")))
 
 
-def _thinned(seen: Looks, n: int, c: Constants) -> Looks:
-    """Return at most ``most_looks`` scores: those of the trials that stand best, and of every so-manieth other one."""
+def _kept(curves: Sequence[ScoreCurve], seen: Looks, c: Constants) -> Sequence[int]:
+    """Return the trials of which the model knows, where all would be too many.
+
+    Those in training, those that stand best, for half of the scores that it takes, and of the others every
+    so-manieth.
+    """
+    n = len(curves)
     if len(seen.trial) <= c.most_looks:
-        return seen
+        return range(n)
     latest = np.full(n, -np.inf)
-    np.maximum.at(latest, seen.trial, -np.inf)
     latest[seen.trial] = seen.value
     per_trial = np.bincount(seen.trial, minlength=n)
-    order = np.argsort(-latest, kind="stable")
-    kept, room = np.zeros(n, bool), c.most_looks
+    kept = np.array([one.state == State.RUNNING and not one.paused for one in curves])
+    order, room = np.argsort(-latest, kind="stable"), c.most_looks
     for i in order:
         if 2 * room <= c.most_looks:
             break
@@ -344,5 +366,12 @@ def _thinned(seen: Looks, n: int, c: Constants) -> Looks:
     others = order[~kept[order]]
     stride = max(1, math.ceil(per_trial[others].sum() / max(room, 1)))
     kept[others[::stride]] = True
-    chosen = kept[seen.trial]
-    return Looks(seen.trial[chosen], seen.level[chosen], seen.fraction[chosen], seen.value[chosen])
+    return [int(i) for i in np.flatnonzero(kept)]
+
+
+def _of_trials(seen: Looks, kept: Sequence[int]) -> Looks:
+    """Return the scores of some trials, numbered anew."""
+    number = {old: new for new, old in enumerate(kept)}
+    chosen = np.array([trial in number for trial in seen.trial], bool)
+    trial = np.array([number[trial] for trial in seen.trial[chosen]], np.int64)
+    return Looks(trial, seen.level[chosen], seen.fraction[chosen], seen.value[chosen])
