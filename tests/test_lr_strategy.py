@@ -321,7 +321,7 @@ def test_on_recorded_curves_two_trainings_or_so_come_within_a_point(tmp_path: Pa
 
 def test_show_and_the_events_say_why_a_trial_was_begun_paused_and_gone_on_with(tmp_path: Path) -> None:
     words = ["run", "--strategy", "lr", "--trials", "6", "--epochs", "4", "--device", "cpu"]
-    ran = run_process([*words, "--set", "dataset.limit=150"], tmp_path)
+    ran = run_process([*words, "--set", "dataset.limit=200"], tmp_path)
     assert ran.code == 0, ran.err
     assert "1 of the 5 settings of the first sweep" in ran.err
     said = run_process(["show", "0"], tmp_path).out
@@ -330,3 +330,18 @@ def test_show_and_the_events_say_why_a_trial_was_begun_paused_and_gone_on_with(t
     shown = json.loads(run_process(["show", "0", "--json"], tmp_path).out)
     assert shown["trial"]["moves"][0]["kind"] == "start"
     assert all(move["why"] for move in shown["trial"]["moves"])
+
+
+def test_a_study_file_that_counts_trainings_is_shown_and_listed_so(tmp_path: Path) -> None:
+    tables = 'epochs = 4\nstrategy = "lr"\n[budget]\ntrainings = 2\n[dataset]\nlimit = 200\n'
+    (tmp_path / "short.toml").write_text(tables)
+    for trained in (2, 3):
+        ran = run_process(["run", "short.toml", "--device", "cpu"], tmp_path)
+        assert ran.code == 0, ran.err
+        listed = run_process(["list"], tmp_path)
+        assert listed.code == 0, listed.err
+        assert f", {trained} trainings" in listed.out
+        status = run_process(["status"], tmp_path).out
+        assert f"of {trained} trainings' epochs" in status
+        extended = run_process(["extend", "--trainings", "+1"], tmp_path)
+        assert "3 trainings" in extended.out or trained == 3

@@ -17,7 +17,7 @@ from lrsearch.report import study_words, words
 from lrsearch.report.chart import sparkline
 from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import RECENT, LiveState, Running, after, begin, eta_seconds, progress
-from lrsearch.report.status import counts_words
+from lrsearch.report.status import counts_words, trainings_words
 from lrsearch.report.tables import STYLES
 from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.study import StudySpec
@@ -122,6 +122,8 @@ def _bar(state: LiveState) -> Table:
         done += f"/{budget.trials}"
     if budget.hours is not None:
         done += f", {words.duration(state.trained_seconds)} of {words.duration(3600 * budget.hours)}"
+    if budget.trainings is not None:
+        done += f", {trainings_words(budget, state.trained_epochs, state.spec.epochs)}"
     grid.add_row(ProgressBar(total=1.0, completed=progress(state)), done, counts_words(state.counts))
     return grid
 

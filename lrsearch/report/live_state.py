@@ -16,7 +16,7 @@ from lrsearch.events import (
     Waiting,
     WorkerReplaced,
 )
-from lrsearch.report.status import trained_seconds
+from lrsearch.report.status import trained_epochs, trained_seconds
 from lrsearch.spec.deciding import BudgetSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.trial import EpochMetrics, Role, State, Trial
@@ -55,6 +55,8 @@ class LiveState:
     timed_seconds: float = 0.0
     trained_seconds: float = 0.0
     """Training time of all trials and range tests, which a budget in hours limits."""
+    trained_epochs: int = 0
+    """Epochs of all trials together, which a budget of trainings limits."""
     waiting: str = ""
     """For what this worker waits, where it does."""
     ended: SearchEnded | None = None
@@ -81,6 +83,7 @@ def begin(
         timed=len(timed),
         timed_seconds=sum(spans),
         trained_seconds=trained_seconds(trials, swept_seconds),
+        trained_epochs=trained_epochs(trials),
     )
 
 
@@ -94,7 +97,8 @@ def after(state: LiveState, event: Event, now: float) -> LiveState:
             return state
         case EpochDone(number=number, metrics=metrics):
             running = tuple(_grown(r, metrics) if r.trial.number == number else r for r in state.running)
-            return replace(state, running=running, trained_seconds=state.trained_seconds + metrics.seconds)
+            seconds = state.trained_seconds + metrics.seconds
+            return replace(state, running=running, trained_seconds=seconds, trained_epochs=state.trained_epochs + 1)
         case TrialEnded():
             return _ended(state, event, now)
         case TrialInterrupted(number=number):
@@ -130,12 +134,14 @@ def _ended(state: LiveState, event: TrialEnded, now: float) -> LiveState:
 
 
 def progress(state: LiveState) -> float:
-    """Return which part of the budget is used up, 0..1, by trials or by hours, whichever is further."""
+    """Return which part of the budget is used up, 0..1, by trials, hours or epochs, whichever is further."""
     parts = [0.0]
     if state.budget.trials is not None:
         parts.append(state.finished / state.budget.trials)
     if state.budget.hours is not None:
         parts.append(state.trained_seconds / (3600 * state.budget.hours))
+    if (epochs := state.budget.epochs(state.spec.epochs)) is not None:
+        parts.append(state.trained_epochs / max(epochs, 1))
     return min(max(parts), 1.0)
 
 

@@ -17,7 +17,7 @@ from lrsearch.report.answer import Answer
 from lrsearch.report.chart import sparkline
 from lrsearch.report.lines import MARKS, ending
 from lrsearch.report.live_state import LiveState, Running, eta_seconds, progress
-from lrsearch.report.status import counts_words
+from lrsearch.report.status import counts_words, trainings_words
 from lrsearch.report.zones import plain_axis
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
@@ -81,6 +81,8 @@ def _done(state: LiveState) -> str:
         done += f" of {counted(budget.trials, 'trial')}"
     if budget.hours is not None:
         done += f", {words.duration(state.trained_seconds)} of {words.duration(3600 * budget.hours)}"
+    if budget.trainings is not None:
+        done += f", {trainings_words(budget, state.trained_epochs, state.spec.epochs)}"
     counts = counts_words(state.counts)
     return f"{done}: {counts}" if counts else done
 

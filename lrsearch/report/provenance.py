@@ -8,7 +8,14 @@ from lrsearch.analysis.material import Material
 from lrsearch.analysis.range_test import findings
 from lrsearch.report import range_words, study_words, words
 from lrsearch.report.plain import attempts
-from lrsearch.report.status import compared_across, counts_words, interruptions, trained_seconds
+from lrsearch.report.status import (
+    compared_across,
+    counts_words,
+    interruptions,
+    trained_epochs,
+    trained_seconds,
+    trainings_words,
+)
 from lrsearch.spec.deciding import AshaSpec, GradualSpec, HyperbandSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
@@ -72,6 +79,9 @@ def _budget(material: Material) -> str:
         parts.append(f"{done} of {counted(material.budget.trials, 'trial')} finished")
     if material.budget.hours is not None:
         parts.append(f"at most {words.duration(3600 * material.budget.hours)} of training")
+    if material.budget.trainings is not None:
+        trained = trained_epochs(material.trials)
+        parts.append(trainings_words(material.budget, trained, material.spec.epochs))
     failed = sum(t.state == State.FAILED for t in material.trials)
     return ", ".join([*parts, f"{failed} failed (at most {material.budget.max_failures})"])
 

@@ -210,7 +210,12 @@ def is_over(
         return False
     if stopped is not None or sum(_is_failure(t) for t in trials) > budget.max_failures:
         return True
-    return budget.hours is not None and trained_seconds(trials, swept_seconds) >= 3600 * budget.hours
+    if budget.hours is not None and trained_seconds(trials, swept_seconds) >= 3600 * budget.hours:
+        return True
+    total = budget.epochs(trials[0].config.epochs) if trials else None
+    # A strategy that pauses tells what stands still at the end; what is left may be too little for a step.
+    settled = any(t.outcome is not None and t.outcome.reason == Reason.PAUSED for t in trials)
+    return total is not None and (trained_epochs(trials) >= total or settled)
 
 
 def compared_across(trials: Sequence[Trial]) -> list[str]:
@@ -243,6 +248,16 @@ def without_volatile(document: Any) -> Any:
 def trained_seconds(trials: Sequence[Trial], swept_seconds: float = 0.0) -> float:
     """Return the training time of all trials and range tests together, which a budget in hours limits."""
     return swept_seconds + sum(row.seconds for trial in trials for row in trial.metrics)
+
+
+def trained_epochs(trials: Sequence[Trial]) -> int:
+    """Return the epochs of all trials together, those left out that a trial has of another one."""
+    return sum(len(trial.metrics) - trial.shared_epochs for trial in trials)
+
+
+def trainings_words(budget: BudgetSpec, trained: int, epochs: int) -> str:
+    """Return how much of a budget of trainings is used: ``3.2 of 8 trainings' epochs``."""
+    return f"{trained / epochs:.4g} of {budget.trainings:g} trainings' epochs"
 
 
 def trials_per_minute(trials: Sequence[Trial]) -> float | None:
@@ -286,6 +301,8 @@ def _budget(trials: Sequence[Trial], budget: BudgetSpec, swept_seconds: float) -
     if budget.hours is not None:
         used = trained_seconds(trials, swept_seconds)
         parts.append(f"{words.duration(used)} of {words.duration(3600 * budget.hours)} trained")
+    if budget.trainings is not None and trials:
+        parts.append(trainings_words(budget, trained_epochs(trials), trials[0].config.epochs))
     failed = sum(_is_failure(t) for t in trials)
     return ", ".join([*parts, f"{failed} failed of at most {budget.max_failures}"])
 

@@ -258,4 +258,6 @@ def _finished(row: StudyRow) -> str:
     done = sum(n for state, n in row.counts.items() if state.counts)
     if row.budget.trials is not None:
         return f"{done}/{row.budget.trials}"
-    return f"{done}, {row.budget.hours:g} h"
+    if row.budget.hours is not None:
+        return f"{done}, {row.budget.hours:g} h"
+    return f"{done}, {row.budget.trainings:g} trainings"

@@ -236,6 +236,7 @@ def file_study(
             asked = BudgetSpec(
                 trials=_larger(stands.trials, asked.trials),
                 hours=_larger(stands.hours, asked.hours),
+                trainings=_larger(stands.trainings, asked.trainings),
                 max_failures=max(stands.max_failures, asked.max_failures),
                 stop=asked.stop or (None if has_converged else stands.stop),
             )

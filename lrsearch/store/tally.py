@@ -168,15 +168,19 @@ def _tally(
     complete = [row for row in ended if row.outcome == State.COMPLETE]
     values = [row.highest if metric.maximize else row.lowest for row in complete]
     seconds = sum(float(row.seconds) for row in trained)
-    budget = budgets.of(filed)
+    budget, n = budgets.of(filed), sum(row.n for row in n_epochs)
+    open_now = sum(row.n for row in trials if row.state != "ended")
+    paused = sum(row.n for row in trials if row.state == "paused")
     standing = Standing(
         budget=budget,
         stopped=filed.stopped,
         hours_left=None if budget.hours is None else budget.hours - seconds / 3600,
         total=sum(row.n for row in trials),
-        open=sum(row.n for row in trials if row.state != "ended"),
+        open=open_now,
         finished=sum(n for state, n in counts.items() if state.counts),
         failed=counts[State.FAILED],
+        paused=paused,
+        epochs_left=_epochs_left(spec, budget, n, open_now, paused),
     )
     return Tally(
         name=name,
@@ -186,7 +190,7 @@ def _tally(
         trials=counts,
         interrupted=max(0, counts[State.RUNNING] - sum(row.state == "running" for row in held)),
         open=_is_open(standing, len(held)),
-        epochs=sum(row.n for row in n_epochs),
+        epochs=n,
         trained_seconds=None if budget.hours is None else seconds,
         interruptions={Reason(row.reason): row.n for row in interrupted},
         workers=len({row.id for row in at_work if not lease.process_ended(row)}),
@@ -202,6 +206,19 @@ def _tally(
 def _metric(spec: str) -> Metric:
     """Return the metric of a spec, also of one that another version wrote."""
     return METRICS.get(json.loads(spec).get("objective", {}).get("metric"), METRICS["accuracy"])
+
+
+def _epochs_left(spec: str, budget: BudgetSpec, trained: int, open_now: int, paused: int) -> int | None:
+    """Return the epochs that the budget has left, where it counts them.
+
+    Where a strategy that pauses has nothing open and less than a whole training is left it has none: no step fits.
+    """
+    if budget.trainings is None:
+        return None
+    filed = json.loads(spec)
+    epochs = int(filed.get("epochs", 1))
+    left = (budget.epochs(epochs) or 0) - trained - (open_now - paused)
+    return 0 if filed.get("strategy") and not open_now and left < epochs else left
 
 
 def _is_open(standing: Standing, held: int) -> bool:
