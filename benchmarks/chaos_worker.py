@@ -205,7 +205,7 @@ def unfence() -> None:
 
         setattr(lease, name, yes)
     look = lease.renew_and_look
-    lease.renew_and_look = lambda *args: (True, look(*args)[1])
+    lease.renew_and_look = lambda *args: look(*args)._replace(ours=True)
 
 
 def repeat(spec_json: str, configs: dict[int, TrialConfig], answers: Connection) -> None:

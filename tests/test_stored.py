@@ -80,6 +80,7 @@ ELSEWHERE = {
     "worker": "trains; tried below",
     "dashboard": "serves; tests/test_dashboard.py has its names",
     "delete": "tried last, below",
+    "import": "takes a file after the name; tried below",
     "compare": "takes two that differ; tests/test_compare.py",
     "find": "sweeps for seconds, and names the study as the others do; tests/test_find.py",
     "init": "reads no database",
@@ -130,6 +131,10 @@ def renamed(folder: Path, finished: Finished, name: str) -> None:
 def tried(name: str, folder: Path, finished: Finished, lrsearch: InProcess) -> None:
     renamed(folder, finished, name)
     before = {path.name for path in folder.parent.iterdir()}
+    (folder / "past.csv").write_text("optimizer,lr,schedule,batch_size,epochs,accuracy\nsgd,0.1,cosine,64,4,0.9\n")
+    imported = lrsearch("import", "--dry-run", "--", name, str(folder / "past.csv"))
+    assert imported.code in (0, 2), (name, imported.err[-300:])
+    assert "a defect of lrsearch" not in imported.err
     for command, ways in COMMANDS.items():
         for words in ways:
             given_name = [name if word == "NAME" else word for word in words]

@@ -136,7 +136,8 @@ def weights_of(engine: SerialEngine, config: TrialConfig) -> str:
 
 
 def files(study: Study, kind: str) -> list[str]:
-    return sorted(path.name for path in Path(artifacts_of(study).where).glob(f"*.{kind}"))
+    """Return the artifacts of a study; those of others lie in the same folder."""
+    return sorted(path.name for path in Path(artifacts_of(study).where).glob(f"*{study.id}*.{kind}"))
 
 
 def epochs_of(events: list[Event], number: int) -> list[int]:
