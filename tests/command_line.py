@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,6 +187,7 @@ def lrsearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     for key in list(os.environ):
         if OF_THE_SHELL.fullmatch(key):
             monkeypatch.delenv(key)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies that it was made with
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ".cache"))
     monkeypatch.chdir(tmp_path)

@@ -311,7 +311,6 @@ def test_the_data_folder_and_the_device_come_from_the_environment(
     lrsearch: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LRSEARCH_DATA_DIR", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it would keep the proxies for the tests after this one
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     assert str(tmp_path / "elsewhere") in one_line(lrsearch("run", "--dataset", "mnist"))

@@ -4,7 +4,6 @@ import gc
 import hashlib
 import io
 import json
-import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,9 +29,8 @@ KEPT = Path(".cache/torch/hub/checkpoints")
 
 
 @pytest.fixture(autouse=True)
-def _as_at_the_start(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _as_at_the_start() -> Iterator[None]:
     """Let nothing be known from a test before; collect the answers that torch leaves open."""
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps proxies
     published._tensors.cache_clear()
     yield
     published._tensors.cache_clear()
