@@ -86,7 +86,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     known = args.out.read_text().splitlines() if args.out.exists() else []
-    behind = {tuple(json.loads(line)[key] for key in ("problem", "optimizer", "lr", "seed")) for line in known}
+    names = ("problem", "optimizer", "schedule", "lr", "seed")
+    behind = {tuple(json.loads(line)[name] for name in names) for line in known}
     for problem in args.problems:
         engine, epochs = engine_of(problem, args.data, args.threads)
         for optimizer in args.optimizers:
@@ -94,7 +95,7 @@ def main() -> None:
             for lr in np.geomspace(low, high, args.rates):
                 rate = float(f"{lr:.6g}")
                 for seed in range(args.seeds):
-                    if (problem, optimizer, rate, seed) in behind:
+                    if (problem, optimizer, args.schedule, rate, seed) in behind:
                         continue
                     about = {
                         "source": "lrsearch/benchmarks/dense_sweep.py",
