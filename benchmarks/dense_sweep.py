@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from lrsearch import worker
+from lrsearch.families import FAMILIES, neutral
 from lrsearch.spec import file as study_file
 from lrsearch.training.serial import SerialEngine
 from lrsearch.trial import Divergence, EpochMetrics, OptimizerConfig, ScheduleConfig, TrialConfig
@@ -42,6 +43,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int]] = {
 FIRST_PROBLEMS, FIRST_OPTIMIZERS = ("mnist_mlp", "mnist_cnn", "emoji_resnet9"), ("sgd", "adam")
 """Of these where none is named."""
 BATCH = 64
+WARMUP = 0.05
 
 
 def engine_of(problem: str, data: Path, threads: int) -> tuple[SerialEngine, int]:
@@ -52,6 +54,11 @@ def engine_of(problem: str, data: Path, threads: int) -> tuple[SerialEngine, int
     engine = worker.build_engine(spec, device_name="cpu", threads=threads, data_dir=data, progress=False)
     assert isinstance(engine, SerialEngine)
     return engine, epochs
+
+
+def schedule_of(name: str) -> ScheduleConfig:
+    """Return a family as it is where nothing of it is said, with a short warm-up where it takes one."""
+    return ScheduleConfig(FAMILIES[name].name, 0.0 if FAMILIES[name].rise else WARMUP, **neutral(name))
 
 
 def trained(engine: SerialEngine, config: TrialConfig) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--schedule", default="cosine")
+    parser.add_argument("--schedule", choices=[*FAMILIES], default="cosine")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     known = args.out.read_text().splitlines() if args.out.exists() else []
@@ -108,7 +115,7 @@ def main() -> None:
                         "batch_size": BATCH,
                         "epochs": epochs,
                     }
-                    schedule = ScheduleConfig(args.schedule, 0.05, 0.001)
+                    schedule = schedule_of(args.schedule)
                     config = TrialConfig(
                         OptimizerConfig(optimizer, rate, **OPTIMIZERS[optimizer]), schedule, BATCH, epochs, seed
                     )
