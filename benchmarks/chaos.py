@@ -2,6 +2,7 @@
 
     python benchmarks/chaos.py [--storage sqlite|postgresql|both] [--budget 60] [--workers 6] [--kills 24] [--acts 16]
                                [--deletions 4] [--epochs 6] [--seed 0] [--minutes M] [--json]
+                               [--strategy lr [--branching] [--trainings X]]
 
 Six `lrsearch worker` processes work on the digits; a kill is planned for most of them, by the seed: SIGKILL at a named
 moment of the protocol or at a random one; who dies is replaced. One is stopped (SIGSTOP) within an epoch until its
@@ -9,8 +10,9 @@ trial has been taken over, and continued; on PostgreSQL another one within a tra
 the middle. Every seventh transaction is run again although it was committed. Other programs act meanwhile, at named
 moments too: they copy the study, rename it, delete a copy, tell Optuna how its trials ended; and they delete other
 studies under their two workers, and file them anew. Then chaos_check.py holds tables and logs against each other, and
-every trial that was interrupted is trained once more without interruption, in one process. With --minutes it goes on
-with the next seeds for so long. Exit code 1: something does not hold.
+every trial that was interrupted is trained once more without interruption, in one process. With --strategy lr trials
+stand still and go on in other processes, and branch; kills fall on these moments too, and chaos_moves.py looks at them.
+With --minutes it goes on with the next seeds for so long. Exit code 1: something does not hold.
 """
 
 import argparse
@@ -42,6 +44,7 @@ import sqlalchemy as sa
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import chaos_moves  # noqa: E402
 from chaos_check import (  # noqa: E402
     MARK,
     Evidence,
@@ -61,6 +64,8 @@ from chaos_worker import (  # noqa: E402
     INSIDE,
     MEDDLING,
     MOMENTS,
+    OF_PAUSES,
+    OF_TRUNKS,
     STUDY,
     Blow,
     Order,
@@ -122,6 +127,10 @@ class Settings:
     images: int = 240
     lease_seconds: float = 3.0
     unfenced: bool = False
+    strategy: Literal["lr"] | None = None
+    branching: bool = False
+    trainings: float | None = None
+    """The budget, instead of trials."""
 
 
 @dataclass
@@ -137,14 +146,17 @@ class Outcome:
 def spec_of(settings: Settings) -> StudySpec:
     """Return the study: digits, short trainings, learning rates of which many diverge."""
     wide = {"peak_lr": {"low": 1e-3, "high": 1e3, "log": True}}
+    decides: dict[str, Any] = {"pruner": {"name": "asha"}}
+    if settings.strategy is not None:
+        decides = {"strategy": {"name": settings.strategy, "branching": settings.branching}}
     return study_file.build(
         {
             "name": STUDY,
             "epochs": settings.epochs,
             "seed": settings.seed,
             "dataset": {"name": "digits", "limit": settings.images},
-            "budget": {"trials": settings.budget},
-            "pruner": {"name": "asha"},
+            "budget": {"trials": settings.budget} if settings.trainings is None else {"trainings": settings.trainings},
+            **decides,
             # Every epoch leaves a checkpoint; a trial may be hit more often than one would put up with in earnest.
             "workers": {"lease_seconds": settings.lease_seconds, "checkpoint_seconds": 0, "retries": {"lost": 100}},
             "space": {"batch_size": [8, 16, 32], "optimizer": {"sgd": wide, "adamw": {}}},
@@ -158,6 +170,8 @@ def plan(settings: Settings) -> list[Blow]:
     draw = random.Random(settings.seed)
     kills = []
     names = list(MOMENTS)
+    if settings.strategy is not None:
+        names += [name for name in OF_PAUSES if settings.branching or name not in OF_TRUNKS]
     draw.shuffle(names)
     for i in range(settings.kills):
         if i % 3 == 2:
@@ -294,9 +308,9 @@ class _Scene:
         self.running.append(_Running(order, process))
 
     def _ended(self) -> int:
-        """How many trials have ended, by the logs."""
+        """How many trials have ended, or stand still, by the logs."""
         workers = [Worker("", one.text, 0) for one in self.running] + self.over
-        return sum(a.ended for w in workers for a in w.attempts)
+        return sum(a.ended or a.interrupted == "paused" for w in workers for a in w.attempts)
 
     def _meddle(self) -> None:
         """Have other programs act whose time has come; one deletes a study under its workers, if none does."""
@@ -423,7 +437,7 @@ def run(settings: Settings, folder: Path, server: Server | None, context: ForkSe
         ours = [one for one in strikes if one not in scene.strikes]
         seen = read(studies.get(database, current(database)), artifacts, scene.over, ours)
     seen.repeated = repeated(spec, seen.to_repeat(), context)
-    wrong = scene.wrong + violations(seen)
+    wrong = scene.wrong + violations(seen) + chaos_moves.violations(seen)
     return Outcome(settings, seen, wrong, figures(seen, scene, wall))
 
 
@@ -459,6 +473,9 @@ def figures(seen: Evidence, scene: _Scene, wall: float) -> dict[str, Any]:
         "restart": None if scene.restart is None else f"{scene.restart_mode} ({scene.restart_seconds:.1f} s)",
         "renamed_before": scene.renamed_before,
         "interruptions": dict(sorted(Counter(row["reason"] for row in seen.interruptions).items())),
+        "moves": dict(sorted(Counter(row["kind"] for row in seen.moves).items())),
+        "branches": sum(shared > 0 for shared in seen.shared.values()),
+        "epochs_trained": chaos_moves.n_epochs(seen),
         "trials_interrupted": len(seen.to_repeat()),
         "trials_repeated_equal": len(seen.repeated),
         "take_over_seconds": {"median": round(statistics.median(delays), 2), "max": round(max(delays), 2)}
@@ -567,6 +584,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="copy the logs of a run in which something does not hold to a folder")
     parser.add_argument("--evidence", type=Path, help="pickle what each run left behind into a folder")
     parser.add_argument("--unfenced", action="store_true", help="break the workers on purpose: it must be found")
+    parser.add_argument("--strategy", choices=["lr"], help="that lets trials stand still and go on")
+    parser.add_argument("--branching", action="store_true", help="trials go on from the states of others")
+    parser.add_argument("--trainings", type=float, help="the budget, instead of trials")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
     kinds = ["sqlite", "postgresql"] if given.storage == "both" else [given.storage]
@@ -586,6 +606,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 given.images,
                 given.lease,
                 given.unfenced,
+                given.strategy,
+                given.branching,
+                given.trainings,
             )
             with prepared(kind) as (folder, server):
                 kept = None if given.keep is None else given.keep / f"{kind}-{seed}"

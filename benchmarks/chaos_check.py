@@ -21,20 +21,21 @@ from lrsearch.spec.study import StudySpec
 from lrsearch.store import health
 from lrsearch.store.homes import OPTUNA_STATES
 from lrsearch.store.study import Study
-from lrsearch.store.tables import SLOT_ATTR, epochs, interruptions, leases, slots
+from lrsearch.store.tables import SLOT_ATTR, epochs, interruptions, leases, moves, slots, trunks
 from lrsearch.trial import Reason, State, Trial, TrialConfig
 
 MARK = "chaos:"
 """How the lines begin that the run itself writes into a worker's log."""
 
 STARTED = re.compile(r"^([\d.]+)s > trial (\d+) (.*)$")
+RESUMED = re.compile(r"[( ]resumed[,)]")
 EPOCH = re.compile(r"^[\d.]+s \. (\d+) epoch (\d+)/\d+( again)? ")
 ENDED = re.compile(r"^[\d.]+s [<x!?] (\d+) ")
 INTERRUPTED = re.compile(r"^[\d.]+s ~ (\d+) ([a-z ]+): ")
 BEGUN = re.compile(r"^chaos: begun ([\d.]+)$", re.MULTILINE)
 """Written by whoever starts a worker: the time of day [seconds] at which its clock stands at nought."""
 
-AT_HOME = re.compile(r"^chaos: home (\d+)$")
+AT_HOME = re.compile(r"^chaos: home (\d+) attempt (\d+)$")
 STRUCK = re.compile(r"^chaos: struck (\{.*\})$", re.MULTILINE)
 
 Measured = tuple[float | None, ...]
@@ -92,6 +93,8 @@ class Attempt:
     interrupted: str | None = None
     home: int | None = None
     """Optuna's id of the study in which it began."""
+    nth: int | None = None
+    """How manieth attempt at its trial it is, as the tables count them; None where the log does not say."""
 
 
 @dataclass
@@ -131,13 +134,13 @@ class Worker:
         begun = BEGUN.search(self.text)
         since = float(begun.group(1)) if begun else 0.0
         out: list[Attempt] = []
-        home = None
+        home = nth = None
         for line in self.text.splitlines():
             if found := AT_HOME.match(line):
-                home = int(found[1])
+                home, nth = int(found[1]), int(found[2])
             elif found := STARTED.match(line):
-                resumed = found[3].endswith("resumed)")
-                out.append(Attempt(int(found[2]), resumed, since + float(found[1]), home=home))
+                resumed = RESUMED.search(found[3]) is not None
+                out.append(Attempt(int(found[2]), resumed, since + float(found[1]), home=home, nth=nth))
             elif found := EPOCH.match(line):
                 _of(out, int(found[1])).epochs.append((int(found[2]), found[3] is not None))
             elif found := ENDED.match(line):
@@ -188,13 +191,26 @@ class Evidence:
     damage: list[str]
     """What `doctor` finds wrong."""
     repeated: Mapping[int, Repeated] = field(default_factory=dict)
-    """By the number of the trial; of every trial that was interrupted."""
+    """By the number of the trial; of every trial that was interrupted, paused or branched off."""
+    moves: list[dict[str, Any]] = field(default_factory=list)
+    """What a strategy wrote down of the trials that it began, let stand still and went on with, in order."""
+    n_trunks: int = 0
+    """States that are still kept for others to go on from."""
 
     @property
     def budget(self) -> int:
-        """Trials that are to end complete, pruned or diverged."""
-        assert self.spec.budget.trials is not None
-        return self.spec.budget.trials
+        """Trials that are to end complete, pruned or diverged; of a budget of trainings, as many as have."""
+        return len(self.finished) if self.spec.budget.trials is None else self.spec.budget.trials
+
+    @property
+    def finished(self) -> list[dict[str, Any]]:
+        """The slots whose trials have ended complete, pruned or diverged."""
+        return [row for row in self.slots if row["state"] == "ended" and State(row["outcome"]).counts]
+
+    @cached_property
+    def shared(self) -> dict[int, int]:
+        """By the number of a trial, the epochs that it has of another one, from whose state it went on."""
+        return {row["number"]: row["shared_epochs"] or 0 for row in self.slots}
 
     @cached_property
     def number_of(self) -> dict[str, int]:
@@ -240,8 +256,8 @@ class Evidence:
         )
 
     def to_repeat(self) -> dict[int, TrialConfig]:
-        """Return the settings of the trials that were taken up more than once, by number."""
-        taken_up = {row["number"] for row in self.slots if row["attempts"] > 1}
+        """Return the settings of the trials that were taken up more than once, or went on from another, by number."""
+        taken_up = {row["number"] for row in self.slots if row["attempts"] > 1 or row["shared_epochs"]}
         return {t.number: t.config for t in self.trials if t.number in taken_up or t.interruptions}
 
 
@@ -259,6 +275,8 @@ def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[St
 
     with study.database.reading() as connection:
         tables = [rows(connection, table) for table in (slots, epochs, interruptions, leases)]
+        steps = sorted(rows(connection, moves), key=lambda row: (row["slot_id"], row["n"]))
+        n_trunks = len(rows(connection, trunks))
     files = [path.name for path in folder.rglob("*") if path.is_file()] if folder.exists() else []
     return Evidence(
         study.spec,
@@ -272,6 +290,8 @@ def read(study: Study, folder: Path, workers: list[Worker], strikes: Iterable[St
         workers,
         sorted(strikes, key=lambda strike: strike.ended),
         [f"{check.subject}: {check.said}" for check in found if check.level != "ok" and check.subject not in EXPECTED],
+        moves=steps,
+        n_trunks=n_trunks,
     )
 
 
@@ -295,9 +315,8 @@ def _budget(seen: Evidence) -> Iterator[str]:
     open_now = [row for row in seen.slots if row["state"] != "ended"]
     if open_now:
         yield f"{len(open_now)} slots have not ended: {[(r['number'], r['state']) for r in open_now]}"
-    finished = [r for r in seen.slots if r["state"] == "ended" and State(r["outcome"]).counts]
-    if len(finished) != seen.budget:
-        yield f"{len(finished)} trials are complete, pruned or diverged, and the budget is {seen.budget}"
+    if len(seen.finished) != seen.budget:
+        yield f"{len(seen.finished)} trials are complete, pruned or diverged, and the budget is {seen.budget}"
     if seen.n_leases:
         yield f"{seen.n_leases} leases are held although the budget is used up"
     winner = best(seen.trials, seen.spec.metric.direction)
@@ -382,6 +401,9 @@ def _endings(seen: Evidence) -> Iterator[str]:
             yield f"{tellers[0]} told the end of trial {row['number']}, and the table says {row['worker']}"
         elif row["number"] in seen.told:
             continue  # by whoever claimed next, in words
+        elif row["reason"] == Reason.PAUSED:
+            if tellers:
+                yield f"{tellers[0]} told the end of trial {row['number']}, which ended because it stood still"
         elif not tellers and row["state"] == "ended" and (last is None or last.killed is None):
             yield f"nobody told the end of trial {row['number']}, and its worker {row['worker']} was not killed"
     if told:
@@ -396,7 +418,11 @@ def _accepted(seen: Evidence) -> Iterator[str]:
     for (number, epoch), n in sorted(by.items()):
         if n > 1:
             yield f"epoch {epoch} of trial {number} was accepted {n} times"
-    kept = {(seen.number_of[row["slot_id"]], row["epoch"]) for row in seen.epochs}
+    kept = {
+        (number, row["epoch"])
+        for row in seen.epochs
+        if row["epoch"] > seen.shared[number := seen.number_of[row["slot_id"]]]
+    }
     for number, epoch in sorted(by.keys() - kept):
         yield f"epoch {epoch} of trial {number} was accepted and is not in the table"
     hit = sum(worker.killed is not None or worker.paused is not None for worker in seen.workers)
@@ -418,7 +444,8 @@ def repeated_epochs(seen: Evidence) -> list[tuple[int, int, float]]:
     for row in seen.interruptions:
         number = seen.number_of[row["slot_id"]]
         steps = seen.spec.steps_per_epoch(configs[number].batch_size)
-        out.append((number, row["attempt"], max(0.0, row["epoch"] - row["step"] / steps)))
+        kept = max(row["step"] / steps, seen.shared[number])
+        out.append((number, row["attempt"], max(0.0, row["epoch"] - kept)))
     return out
 
 
@@ -439,6 +466,8 @@ def _repeated_work(seen: Evidence) -> Iterator[str]:
 
 def _places(seen: Evidence) -> Iterator[str]:
     """Every attempt after the first goes on where the checkpoint that was noted before it left off."""
+    if seen.spec.strategy is not None:
+        return  # chaos_moves.py knows which attempts ended by a pause
     before = {(seen.number_of[row["slot_id"]], row["attempt"]): row for row in seen.interruptions}
     final = {row["number"]: (row["worker"], row["attempts"]) for row in seen.slots}
     configs = {trial.number: trial.config for trial in seen.trials}

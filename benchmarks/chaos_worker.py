@@ -26,9 +26,10 @@ from chaos_check import MARK, Repeated, Strike, measured
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
+from lrsearch import worker
 from lrsearch.events import SearchEnded
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import filing, lease, optuna_rows, tables
+from lrsearch.store import filing, lease, optuna_rows, slots, tables, trunks
 from lrsearch.store import study as studies
 from lrsearch.store.claims import Claims
 from lrsearch.store.homes import ID_ATTR, all_carriers
@@ -58,6 +59,20 @@ MOMENTS: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
     "ending told": (Claims, "end", "after"),
 }
 """Moments at which something befalls a worker: before or after a call, which must be the protocol's step itself."""
+OF_PAUSES: dict[str, tuple[Any, str, Literal["before", "after"]]] = {
+    "pause decided, state not kept": (worker._Attempt, "_pause", "before"),  # noqa: SLF001
+    "state kept, pause not told": (Claims, "pause", "before"),
+    "between the slot and its lease, going on": (lease, "take", "before"),
+    "between our row and the next, pausing": (slots, "pause", "after"),
+    "pause told": (Claims, "pause", "after"),
+    "trunk put, not noted": (Claims, "keep_trunk", "before"),
+    "trunk noted": (Claims, "keep_trunk", "after"),
+    "between a branch and its first epochs": (trunks, "begin", "before"),
+    "between two that are settled": (slots, "settle", "after"),
+}
+"""Further ones, where a strategy lets trials stand still and branch."""
+OF_TRUNKS = ("trunk put, not noted", "trunk noted", "between a branch and its first epochs")
+"""Those that come where it branches alone."""
 
 INSIDE = "between"
 """How the moments within a transaction begin: there a worker is killed, and cannot wait for another program."""
@@ -131,7 +146,7 @@ def say(words: str) -> None:
 
 def arm(blow: Blow, order: Order) -> None:
     """Have this process stop or kill itself, or another program act, at that moment."""
-    owner, name, when = MOMENTS[blow.moment]
+    owner, name, when = {**MOMENTS, **OF_PAUSES}[blow.moment]
     original = getattr(owner, name)
     calls = 0
 
@@ -150,7 +165,7 @@ def arm(blow: Blow, order: Order) -> None:
         if when == "before":
             strike()
         result = original(*args, **kwargs)
-        if when == "after" and result is not None and not isinstance(result, SearchEnded):
+        if when == "after" and (result is not None or blow.moment in OF_PAUSES) and not isinstance(result, SearchEnded):
             strike()
         return result
 
@@ -158,14 +173,14 @@ def arm(blow: Blow, order: Order) -> None:
 
 
 def say_homes() -> None:
-    """Have each trial preceded by Optuna's id of the study in which it begins."""
+    """Have each trial preceded by Optuna's id of the study in which it begins, and by how manieth attempt it is."""
     for name in ("_start", "_restart"):
         original = getattr(Claims, name)
 
         def said(self: Claims, *args: Any, original: Callable[..., Any] = original) -> Any:
             claim = original(self, *args)
             if claim is not None:
-                say(f"home {self.study.optuna_id}")
+                say(f"home {self.study.optuna_id} attempt {claim.attempt}")
             return claim
 
         setattr(Claims, name, said)

@@ -3,11 +3,11 @@
     python benchmarks/dense_sweep.py --data FOLDER --out FILE.jsonl [--problems mnist_mlp mnist_cnn emoji_resnet9]
                                      [--optimizers sgd adam] [--rates 25] [--seeds 3] [--threads 1] [--schedule cosine]
 
-Other problems: digits_mlp, digits_cnn; other optimizers: adamw, rmsprop. FOLDER holds MNIST/raw and emoji/pictures. The
-rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9) and from 1e-6 to 1 for the others. A line for
-each training, in the format of the recorded DeepOBS curves: source, problem, optimizer, schedule, lr, seed, n_seeds,
-batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not
-finite), and diverged, the update at which the watch called it so. Run again it goes on where it stopped.
+Other problems: digits_mlp, digits_cnn, mnist_cnn_10000; other optimizers: adamw, rmsprop. FOLDER holds MNIST/raw and
+emoji/pictures. The rates are even in the logarithm, from 1e-4 to 10 for sgd (momentum .9) and from 1e-6 to 1 for the
+others. A line for each training, in the format of the recorded DeepOBS curves: source, problem, optimizer, schedule,
+lr, seed, n_seeds, batch_size, epochs, val_acc, val_loss, train_loss (a value an epoch, null: not finite), and diverged,
+the update at which the watch called it so. Run again it goes on where it stopped.
 """
 
 import argparse
@@ -35,6 +35,7 @@ OPTIMIZERS = {
 PROBLEMS: dict[str, tuple[dict[str, Any], int]] = {
     "mnist_mlp": ({"dataset": {"name": "mnist", "limit": 2500}, "model": {"name": "mlp"}}, 10),
     "mnist_cnn": ({"dataset": {"name": "mnist", "limit": 2500}, "model": {"name": "cnn"}}, 10),
+    "mnist_cnn_10000": ({"dataset": {"name": "mnist", "limit": 10000}, "model": {"name": "cnn"}}, 10),
     "emoji_resnet9": ({"dataset": {"name": "folder:EMOJI", "image_size": 32}, "model": {"name": "resnet9"}}, 6),
     "digits_mlp": ({"dataset": {"name": "digits"}, "model": {"name": "mlp"}}, 10),
     "digits_cnn": ({"dataset": {"name": "digits"}, "model": {"name": "cnn"}}, 10),
@@ -44,6 +45,8 @@ FIRST_PROBLEMS, FIRST_OPTIMIZERS = ("mnist_mlp", "mnist_cnn", "emoji_resnet9"), 
 """Of these where none is named."""
 BATCH = 64
 WARMUP = 0.05
+SWEPT_SCHEDULE = "cosine"
+"""Where none is named."""
 
 
 def engine_of(problem: str, data: Path, threads: int) -> tuple[SerialEngine, int]:
@@ -89,7 +92,7 @@ def main() -> None:
     parser.add_argument("--rates", type=int, default=25)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--schedule", choices=[*FAMILIES], default="cosine")
+    parser.add_argument("--schedule", choices=[*FAMILIES], default=SWEPT_SCHEDULE)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     known = args.out.read_text().splitlines() if args.out.exists() else []

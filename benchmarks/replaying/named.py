@@ -27,6 +27,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "optuna-gp",
         "optuna-cmaes",
     ),
+    "replaying.rivals_smac": ("smac",),
 }
 """Modules, and the names of the methods in the table ``METHODS`` of each."""
 
@@ -56,5 +57,5 @@ def check(names: Sequence[str]) -> None:
             named(name)
         except ImportError as error:
             raise UsageError(
-                f"the method '{name}' needs {error.name}, which is not installed: pip install 'lrsearch[bench]'"
+                f"the method '{name}' needs {error.name}, which is not installed: pip install 'lrsearch[rivals]'"
             ) from None
