@@ -28,6 +28,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "optuna-cmaes",
     ),
     "replaying.rivals_smac": ("smac",),
+    "replaying.rivals_syne": ("syne-asha", "syne-mobster"),
 }
 """Modules, and the names of the methods in the table ``METHODS`` of each."""
 

@@ -6,6 +6,7 @@ trained than was asked for, as only recorded ones can be, it takes the other one
 that was asked for stays in training for ever, which SMAC's model does not look at.
 """
 
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ SHORTEST = 1
 """Epochs of the shortest training."""
 REDUCTION = 3
 """How many of a stage's settings there are to one that goes on: SMAC's default."""
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # of its forest, which is too small for threads
 WORST = 1.0
 """Cost of a training that diverged, where none has cost more: that of an accuracy of 0."""
 
