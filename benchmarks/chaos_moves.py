@@ -109,18 +109,17 @@ def _places(seen: Evidence) -> Iterator[str]:
         if one.nth is None or one.number in seen.told or not one.epochs or one.interrupted == "lost":
             continue
         first, ours = one.epochs[0][0], f"attempt {one.nth} at trial {one.number} ({worker.name})"
-        row = before.get((one.number, one.nth - 1))
         steps = seen.spec.steps_per_epoch(configs[one.number].batch_size)
-        if row is not None:
-            expected = {max(row["step"] // steps, seen.shared[one.number]) + 1}
-        elif one.resumed:
-            expected = {epoch + 1 for epoch in paused[one.number]}
-        else:
-            expected = {seen.shared[one.number] + 1}
+        earlier = [nth for number, nth in before if number == one.number and nth < one.nth]
+        expected = {seen.shared[one.number] + 1}
+        if earlier:
+            kept = before[one.number, max(earlier)]["step"] // steps
+            expected = {max(kept, seen.shared[one.number]) + 1}
+        if one.resumed and max(earlier, default=0) != one.nth - 1:
+            # One that was judged again, and paused, before its state was loaded stands where it stood before.
+            expected = {epoch + 1 for epoch in paused[one.number]} | (expected if earlier else set())
         if first not in expected:
             yield f"{ours} went on with epoch {first}, and the one before left off before {sorted(expected)}"
-        if row is None and one.epochs[0][1]:
-            yield f"{ours} trained epoch {first} again, although the one before stood still"
 
 
 def _kept(seen: Evidence) -> Iterator[str]:

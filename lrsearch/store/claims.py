@@ -48,7 +48,17 @@ from lrsearch.store.trunks import Branch
 from lrsearch.strategy import strategies
 from lrsearch.strategy.confirming import Choose, Confirm
 from lrsearch.strategy.strategy import Strategy, exhausted
-from lrsearch.strategy.view import Begin, Fail, KnownTraining, Reached, Resume, Settle, View, standing_still
+from lrsearch.strategy.view import (
+    Begin,
+    Fail,
+    KnownTraining,
+    Reached,
+    Resume,
+    Settle,
+    View,
+    having_reached,
+    standing_still,
+)
 from lrsearch.trial import EpochMetrics, Outcome, Reason, Role, State, Trial, TrialConfig
 
 log = logging.getLogger(__name__)
@@ -299,6 +309,7 @@ class Claims:
     def accept(self, claim: Claim, metrics: EpochMetrics) -> Decision:
         """Record an epoch and decide whether the trial goes on."""
         reached = self._scored(claim, metrics)
+        self._weigh_ahead(claim, reached)
 
         def work(connection: sa.Connection) -> Decision:
             renewed = self._renew(connection, claim)
@@ -323,6 +334,7 @@ class Claims:
     def judge(self, claim: Claim) -> Decision:
         """Judge an interrupted trial again by the last epoch that was accepted: its verdict may have been lost."""
         reached = claim.trial.metrics[-1]
+        self._weigh_ahead(claim, reached)
 
         def work(connection: sa.Connection) -> Decision:
             renewed = self._renew(connection, claim)
@@ -351,29 +363,32 @@ class Claims:
             weights_sha256: their hash.
             val_right: which validation images they get right, see ``Training.validation_right``.
         """
+        unused = list[str]()
 
         def work(connection: sa.Connection) -> Told:
             if not lease.drop(connection, claim.slot, claim.token):
                 row = connection.execute(_STATE, {"slot": claim.slot}).one_or_none()
                 # A commit whose answer was lost.
-                return Told(accepted=row is not None and row.ended_token == claim.token)
+                accepted = row is not None and row.ended_token == claim.token
+                return Told(accepted, unused=tuple(unused) if accepted else ())
+            unused.clear()
             trial = self._at(connection, claim)
             if trial is None:
                 return Told(accepted=False)
             if trial.state != TrialState.RUNNING:
                 instead = self._told_elsewhere(connection, claim, trial)
-                kept = (claim.checkpoint, weights)
-                return Told(True, unused=tuple(name for name in kept if name), outcome=instead)  # noqa: FBT003
+                unused.extend(name for name in (claim.checkpoint, weights) if name)
+                return Told(True, unused=tuple(unused), outcome=instead)  # noqa: FBT003
             if outcome.state == State.FAILED:
                 progress.write_down(connection, claim.slot, outcome.reason, outcome.message)
                 past = progress.of_slot(connection, claim.slot)
                 if exhausted(past, self.study.spec.workers.retries) is None:
                     return Told(accepted=True, starts_again=True)
             endings.write(connection, claim.slot, trial.trial_id, outcome, claim.token, weights_sha256, val_right)
-            unused = [] if claim.checkpoint is None else [claim.checkpoint]
+            unused.extend([] if claim.checkpoint is None else [claim.checkpoint])
             if weights is not None:
-                unused += endings.keep_best(
-                    connection, self.study.id, claim.slot, weights, maximize=self.study.maximize
+                unused.extend(
+                    endings.keep_best(connection, self.study.id, claim.slot, weights, maximize=self.study.maximize)
                 )
             return Told(accepted=True, unused=tuple(unused))
 
@@ -407,7 +422,14 @@ class Claims:
 
     def release_trunks(self) -> list[str]:
         """Forget what was kept to branch from and to go on with, once no trial is open; return what may be removed."""
-        return self.study.database.write(lambda connection: trunks.release(connection, self.study.id))
+        released = set[str]()
+
+        def work(connection: sa.Connection) -> list[str]:
+            # A commit whose answer was lost is repeated, and releases nothing the second time.
+            released.update(trunks.release(connection, self.study.id))
+            return sorted(released - trunks.named(connection, self.study.id))
+
+        return self.study.database.write(work)
 
     def pause(self, claim: Claim, epoch: int) -> bool:
         """Let a trial stand still at its checkpoint, until the strategy goes on with it; False when it was not ours."""
@@ -489,7 +511,7 @@ class Claims:
         spec, hours = self.study.spec, renewed.hours
         if reached.epoch == spec.epochs or claim.trial.role == Role.CONFIRM:
             return Decision("keep", reached)
-        if self.strategy.stops_at(spec, claim.trial.config, reached.epoch):
+        if self._is_weighed(claim, reached):
             return self._weighed(connection, claim, reached, hours)
         if renewed.counts_epochs and not self.strategy.reads_curves and not self._fits(connection):
             return Decision("out_of_epochs", reached)
@@ -503,6 +525,30 @@ class Claims:
             return True
         left = budget.standing(connection, self.study.id, row, self.study.spec.epochs).epochs_left
         return left is None or left >= 0
+
+    def _is_weighed(self, claim: Claim, reached: EpochMetrics) -> bool:
+        """Whether a strategy that pauses looks at all trials after an epoch."""
+        spec = self.study.spec
+        last = reached.epoch == spec.epochs or claim.trial.role == Role.CONFIRM
+        return not last and self.strategy.stops_at(spec, claim.trial.config, reached.epoch)
+
+    def _weigh_ahead(self, claim: Claim, reached: EpochMetrics) -> None:
+        """Have the strategy judge an epoch outside the lock of the budget; see ``_think_ahead``."""
+        material = self._material() if self._is_weighed(claim, reached) else None
+        if material is None:
+            return
+
+        def look(connection: sa.Connection) -> View | None:
+            row = budget.look(connection, self.study.id)
+            return None if row is None else slots.view(connection, self.study, row, self._initial, material)
+
+        view = self.study.database.read(look)
+        if view is not None:
+            assert reached.rung_score is not None
+            view = standing_still(having_reached(view, claim.slot, reached.epoch, reached.rung_score), claim.slot)
+            self.strategy.judge(
+                Reached(self.study.spec, reached.epoch, reached.comparable, None, slot=claim.slot, view=view)
+            )
 
     def _weighed(self, connection: sa.Connection, claim: Claim, reached: EpochMetrics, hours: float | None) -> Decision:
         """Have a strategy that pauses look at all trials, under the lock of the budget, from which it takes epochs."""

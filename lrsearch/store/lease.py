@@ -103,7 +103,8 @@ _OF_STUDY = (
     .outerjoin(workers, workers.c.id == leases.c.worker_id)
     .where(leases.c.study_id == bindparam("study"))
 )
-_EXPIRED = _OF_STUDY.where(leases.c.expires_at <= now())
+# One whose row is locked is being renewed. To wait for that would be to wait for who may wait for the budget's lock.
+_EXPIRED = _OF_STUDY.where(leases.c.expires_at <= now()).with_for_update(of=leases, skip_locked=True)
 _ELSEWHERE = (
     sa.select(workers.c.host, workers.c.pid)
     .outerjoin(leases, leases.c.worker_id == workers.c.id)

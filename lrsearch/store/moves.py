@@ -13,14 +13,19 @@ from lrsearch.trial import Move
 
 Kind = Literal["start", "pause", "resume"]
 
-_counted: Any = sa.func.count
-_N = sa.select(_counted()).select_from(moves).where(moves.c.slot_id == bindparam("slot"))
+_LAST = sa.select(moves).where(moves.c.slot_id == bindparam("slot")).order_by(moves.c.n.desc()).limit(1)
 _OF_SLOTS = sa.select(moves).where(moves.c.slot_id.in_(bindparam("slots", expanding=True))).order_by(moves.c.n)
 
 
 def add(connection: sa.Connection, study: str, slot: str, kind: Kind, epoch: int, why: str) -> None:
-    """Write down a move of the trial of a slot, at so many completed epochs."""
-    n = int(connection.scalar(_N, {"slot": slot}) or 0)
+    """Write down a move of the trial of a slot, at so many completed epochs; one that was the last already is not.
+
+    A commit whose answer was lost is repeated, and a trial that was interrupted at a rung is judged there again.
+    """
+    last: Any = connection.execute(_LAST, {"slot": slot}).first()
+    if last is not None and (last.kind, last.epoch) == (kind, epoch):
+        return
+    n = 0 if last is None else last.n + 1
     values = {"slot_id": slot, "n": n, "study_id": study, "kind": kind, "epoch": epoch, "why": why, "at": now()}
     connection.execute(moves.insert().values(**values))
 

@@ -57,6 +57,7 @@ _STOOD_STILL = sa.and_(
     slots.c.study_id == bindparam("study"), slots.c.state == "ended", slots.c.checkpoint.is_not(None)
 )
 _CHECKPOINTS = sa.select(slots.c.checkpoint).where(_STOOD_STILL)
+_OF_SLOTS = sa.select(slots.c.checkpoint).where(slots.c.study_id == bindparam("study"), slots.c.checkpoint.is_not(None))
 _NAMES = sa.select(trunks.c.artifact).where(trunks.c.study_id == bindparam("study"))
 
 
@@ -144,6 +145,11 @@ def of_slot(connection: sa.Connection, slot: str) -> Branch | None:
     inherited = connection.execute(_EPOCHS, {"slot": slot, "upto": row.shared_epochs}).all()
     artifact: str | None = connection.scalar(_START, {"slot": slot})
     return Branch(row.parent, tuple(progress.metrics(one) for one in inherited), artifact)
+
+
+def named(connection: sa.Connection, study: str) -> set[str]:
+    """Return the artifacts of a study that trials branch from or go on with."""
+    return {*connection.scalars(_NAMES, {"study": study}), *connection.scalars(_OF_SLOTS, {"study": study})}
 
 
 def release(connection: sa.Connection, study: str) -> list[str]:

@@ -292,6 +292,15 @@ def standing_still(view: View, slot: str) -> View:
     return replace(view, curves=curves, standing=standing)
 
 
+def having_reached(view: View, slot: str, epoch: int, score: float) -> View:
+    """Return a view in which the trial of a slot has the score of an epoch, if it has not yet."""
+    curves = tuple(
+        replace(one, scores=(*one.scores, score)) if one.slot == slot and one.epochs == epoch - 1 else one
+        for one in view.curves
+    )
+    return replace(view, curves=curves)
+
+
 Fate = Literal["keep", "pause", "prune", "out_of_budget"]
 
 
