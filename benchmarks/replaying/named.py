@@ -27,6 +27,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         "optuna-gp",
         "optuna-cmaes",
     ),
+    "replaying.rivals_ray": ("ray-bohb",),
     "replaying.rivals_smac": ("smac",),
     "replaying.rivals_syne": ("syne-asha", "syne-mobster"),
 }
