@@ -21,6 +21,7 @@ from typing import IO, Any, NoReturn
 import pexpect  # type: ignore[import-untyped]
 import pytest
 from conftest import DEADLINE_SECONDS
+from forked import TAKEN_AT_START, Forked, fork
 
 from lrsearch.cli import app
 
@@ -62,16 +63,29 @@ def _take_interrupts() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-_started: list[subprocess.Popen[bytes]] = []
+_started: list[subprocess.Popen[bytes] | Forked] = []
 """The processes that the tests have started."""
 
 
 class Running:
-    """A command that runs: `python -m lrsearch ...`, its output in files."""
+    """A command that runs: `python -m lrsearch ...`, its output in files.
 
-    def __init__(self, argv: Sequence[str], folder: Path, **environment: str) -> None:
+    Args:
+        argv: the words of the command.
+        folder: where it is started, and its home.
+        cold: start Python anew, where imports or all that comes before them matter; else fork off a process that has
+            the imports behind it, unless a variable asks for a cold start.
+        environment: variables.
+    """
+
+    def __init__(self, argv: Sequence[str], folder: Path, *, cold: bool = False, **environment: str) -> None:
         self._folder, self._n = folder, len(list(folder.glob("stderr.*")))
+        self.process: subprocess.Popen[bytes] | Forked
         with self._file("stdout", "w") as out, self._file("stderr", "w") as err:
+            if not (cold or any(name.startswith(TAKEN_AT_START) for name in environment)):
+                self.process = fork([*argv], folder, clean_environment(folder, **environment), out, err)
+                _started.append(self.process)
+                return
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lrsearch", *argv],
                 cwd=folder,
@@ -118,9 +132,9 @@ class Running:
         return Result(code, self.read("stdout"), self.read("stderr"))
 
 
-def run_process(argv: Sequence[str], folder: Path, **environment: str) -> Result:
+def run_process(argv: Sequence[str], folder: Path, *, cold: bool = False, **environment: str) -> Result:
     """Run a command in a process of its own, in ``folder``."""
-    return Running(argv, folder, **environment).result()
+    return Running(argv, folder, cold=cold, **environment).result()
 
 
 def whole_and_resumed(words: Sequence[str], folder: Path, sent: signal.Signals, where: str) -> tuple[Path, Path]:

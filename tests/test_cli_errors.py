@@ -402,7 +402,7 @@ def test_a_process_ends_with_the_code_and_debug_shows_the_traceback(
     if case.files is not None:
         case.files(tmp_path, finished)
     before = contents(tmp_path)
-    result = run_process([*case.argv, "--debug"], tmp_path)
+    result = run_process([*case.argv, "--debug"], tmp_path, cold=True)
     assert result.code == case.code
     assert result.out == ""
     assert result.err.startswith("Traceback (most recent call last):\n")

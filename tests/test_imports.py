@@ -69,7 +69,7 @@ def test_a_run_on_digits_loads_neither_torchvision_nor_scikit_learn(finished: Fi
 
 def test_help_is_quick(tmp_path: Path) -> None:
     begun = time.perf_counter()
-    process = Running(["--help"], tmp_path)
+    process = Running(["--help"], tmp_path, cold=True)
     assert process.result().code == 0
     # Said, not asserted: the machine may be busy.
     print(f"lrsearch --help: {time.perf_counter() - begun:.2f} s")

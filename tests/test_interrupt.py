@@ -115,7 +115,7 @@ def test_a_search_interrupted_again_and_again_ends_with_the_trials_of_one_that_w
     database = tmp_path / "lrsearch.db"
     kept: set[int] = set()
     for moment in moments(random.Random(SEED)):
-        process = Running(RUN, tmp_path)
+        process = Running(RUN, tmp_path, cold=True)
         if not process.wait_for(moment.come):
             # On a very busy machine the signal before may have come so late that nothing was left to train.
             assert finished_in(database) == set(range(N_TRIALS)), f"{moment.name} never came: {process.read('stderr')}"

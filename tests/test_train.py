@@ -286,7 +286,7 @@ def test_a_bar_is_shown_on_a_terminal_and_ctrl_c_restores_it(here: Path) -> None
 
 
 def test_ctrl_c_while_pytorch_is_loaded_leaves_nothing(here: Path) -> None:
-    process = Running(("train",), here)
+    process = Running(("train",), here, cold=True)
     assert process.wait_for(lambda p: p.has_loaded("libtorch_cpu"))
     process.send(signal.SIGINT)
     result = process.result()
