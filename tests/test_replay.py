@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
 import record_pool
 import replay
-from replaying import measures, named, through_claims
+from replaying import axes, measures, named, through_claims
 from replaying.measures import Found, Replay
 from replaying.methods import Fate, GoOn, Problem, Start
 from replaying.pools import Pool
@@ -373,6 +373,65 @@ def test_the_searches_of_optuna_run_on_tables_and_pools(tmp_path: Path, name: st
     args = args_of(DATA / "mnist_cnn.jsonl.gz", "--methods", name, "--limit", "6", "--seeds", "1")
     numbers = replay.run(args)["methods"][name]
     assert numbers["regret"]["5"] < 90
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_study", "mnist_cnn"])
+def test_settings_come_back_from_the_terms_of_other_libraries(name: str) -> None:
+    (pool,) = tables([DATA / f"{name}.jsonl.gz"], NONE)
+    assert isinstance(pool, Pool)
+    space = pool.spec(0, {}).space
+    known, brings = axes.Axes(space), axes.conditions(space)
+    for params in pool.params:
+        told = known.told(params)
+        assert known.params(told) == params
+        for axis, parents in brings.items():
+            assert (axis in told) == all(told[parent] in choices for parent, choices in parents.items())
+    stepped = axes.Axis(Range(0.5, 2.0, step=0.25))
+    assert (stepped.bounds, stepped.integer) == ((0, 6), True)
+    assert [stepped.value(told) for told in range(7)] == [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert stepped.told(1.25) == 3
+
+
+RIVALS = {"smac": "smac", "syne-asha": "syne_tune", "syne-mobster": "syne_tune", "ray-bohb": "hpbandster"}
+
+
+def test_every_method_of_another_library_is_tried() -> None:
+    modules = [module for module in named.MODULES if module not in ("replaying.product", "replaying.rivals_optuna")]
+    assert sorted(RIVALS) == sorted(name for module in modules for name in named.MODULES[module])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.filterwarnings("ignore")
+def test_other_libraries_pause_and_go_on_the_same_way_again_within_the_limit(tmp_path: Path, name: str) -> None:
+    pytest.importorskip(RIVALS[name], reason=f"needs {RIVALS[name]}: pip install 'lrsearch[rivals]'")
+    (pool,) = tables([DATA / "mnist_cnn.jsonl.gz"], NONE)
+    for table in (only_table(tmp_path, hill(9)), pool):
+        problem = Problem(table.spec(3, {}), 4.0, 1)
+        runs = [
+            Simulation(named.named(name).make(problem), problem, table, table.answers(3), 1.0, 0.0) for _ in range(2)
+        ]
+        first, second = (run.run() for run in runs)
+        assert first == second
+        assert runs[0].log == runs[1].log
+        assert runs[0].settings == runs[1].settings
+        assert {told.fate for told in runs[0].log} >= {"begin", "pause", "go on", "complete"}
+        went_on = [told for told in runs[0].log if told.fate == "go on"]
+        assert all(0 < told.epoch < table.epochs for told in went_on)
+        end = max(i for i, told in enumerate(runs[0].log) if told.fate == "complete")
+        paid = {told.trial: told.epoch + (told.fate == "diverged") for told in runs[0].log[: end + 1]}  # at the last
+        assert first.found[-1].cost == pytest.approx(sum(paid.values()) / table.epochs)
+        assert first.found[-1].cost <= 4.0
+
+
+def test_a_method_whose_library_is_missing_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, package in RIVALS.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        for module in named.MODULES:
+            if name in named.MODULES[module]:
+                monkeypatch.delitem(sys.modules, module, raising=False)
+        with pytest.raises(UsageError, match=rf"'{name}' needs .* not installed: pip install 'lrsearch\[rivals\]'"):
+            named.check([name])
 
 
 def test_a_method_that_nobody_knows_is_told_with_the_nearest() -> None:

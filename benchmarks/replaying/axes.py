@@ -1,7 +1,7 @@
 """A search space flattened into axes, in the terms that the other libraries share, and as a space of ConfigSpace.
 
-A choice is a number from 0 as text, so that no library takes it for a quantity, and a range with a step a whole number of
-steps.
+A choice is a number from 0 as text, so that no library takes it for a quantity; a range with a step is a whole number
+of steps.
 """
 
 from collections.abc import Callable, Mapping
@@ -87,7 +87,7 @@ class Axes:
 
 
 def conditions(space: SearchSpace) -> dict[str, dict[str, list[str]]]:
-    """Return for each axis that not every setting has which choices bring it: axis -> parent axis -> choices as text."""
+    """Return which choices bring an axis that not every setting has: axis -> axis of the choice -> choices as text."""
     axes = Axes(space).named
     always = parameters.shared(space)
     pairs = [(o, s) for o in space.optimizers for s in space.schedules]

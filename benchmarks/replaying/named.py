@@ -58,6 +58,5 @@ def check(names: Sequence[str]) -> None:
         try:
             named(name)
         except ImportError as error:
-            raise UsageError(
-                f"the method '{name}' needs {error.name}, which is not installed: pip install 'lrsearch[rivals]'"
-            ) from None
+            needs = f"{error.name}, which is not installed" if error.name else "packages that are not installed"
+            raise UsageError(f"the method '{name}' needs {needs}: pip install 'lrsearch[rivals]'") from None

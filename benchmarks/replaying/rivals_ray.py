@@ -1,8 +1,8 @@
 """Ray Tune's BOHB: its searcher and the scheduler that belongs to it, driven as Tune's own loop drives them.
 
 A trial is queued ahead of the one that runs, as Tune does, and the scheduler says which goes on, pauses or stops. Its
-brackets end at powers of three, most of them short of a whole training: what is left at the end of one is trained to its
-end (``stop_last_trials=False``), since no trial of theirs would ever be complete else.
+rounds grow by three, and most brackets end short of a whole training: what is left of them is trained to the end
+(``stop_last_trials=False``), as none of their trials would be complete else.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import hpbandster.optimizers.config_generators.bohb  # noqa: F401 - TuneBOHB goes on without it, and then fails
 import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import HyperBandForBOHB, TrialScheduler
@@ -35,7 +36,7 @@ class SearchAlgorithm:
 class Controller:
     """What the scheduler asks of Tune's loop: which trials there are, and that one is stopped."""
 
-    def __init__(self, scheduler: HyperBandForBOHB, searcher: TuneBOHB) -> None:
+    def __init__(self, scheduler: Any, searcher: TuneBOHB) -> None:
         self._scheduler, self.search_alg = scheduler, SearchAlgorithm(searcher)
         self.trials: list[Trial] = []
         self.last: dict[str, dict[str, Any]] = {}
@@ -70,7 +71,7 @@ class BohbSearch:
         logging.getLogger("hpbandster").setLevel(logging.ERROR)
         self._axes, mode = Axes(problem.spec.space), "max" if problem.maximize else "min"
         self._searcher = TuneBOHB(config_space(problem.spec.space, problem.seed), metric=METRIC, mode=mode)
-        self._scheduler = HyperBandForBOHB(
+        self._scheduler: Any = HyperBandForBOHB(
             time_attr=EPOCH,
             metric=METRIC,
             mode=mode,

@@ -1,8 +1,8 @@
 """SMAC by its own interface of asking and telling: the facade for several fidelities, where a budget is epochs.
 
-Hyperband plans how long each setting is trained, in brackets; a random forest proposes settings. SMAC asks for a setting
-with more epochs as for a training anew; what is trained already is not paid twice here. Where another setting is
-trained than was asked for, as only recorded ones can be, it takes the other one's place in the bracket, and the one
+Hyperband plans how long each setting is trained, in brackets; a random forest proposes settings. SMAC asks for a
+setting with more epochs as for a training anew; what is trained already is not paid twice here. Where another setting
+is trained than was asked for, as only recorded ones can be, it takes the other one's place in the bracket, and the one
 that was asked for stays in training for ever, which SMAC's model does not look at.
 """
 
@@ -25,9 +25,10 @@ SHORTEST = 1
 """Epochs of the shortest training."""
 REDUCTION = 3
 """How many of a stage's settings there are to one that goes on: SMAC's default."""
-os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # of its forest, which is too small for threads
 WORST = 1.0
 """Cost of a training that diverged, where none has cost more: that of an accuracy of 0."""
+
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")  # threads of its forest, which is too small for more
 
 
 class SmacSearch:
@@ -109,8 +110,9 @@ class SmacSearch:
         if score is None:
             value = TrialValue(cost=self._worst, status=StatusType.CRASHED)
         else:
-            value = TrialValue(cost=1.0 - score if self._problem.maximize else score)
-            self._worst = max(self._worst, float(value.cost))  # type: ignore[arg-type]
+            cost = 1.0 - score if self._problem.maximize else score
+            value = TrialValue(cost=cost)
+            self._worst = max(self._worst, cost)
         self._smac.tell(info, value, save=False)
 
     def _instead(self, info: TrialInfo, params: Mapping[str, Any]) -> TrialInfo:

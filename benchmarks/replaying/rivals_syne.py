@@ -1,8 +1,8 @@
 """Syne Tune's schedulers that pause trials and go on with them, asked and told by their own interface.
 
-``type="promotion"`` of its asynchronous Hyperband: a trial stops at every rung, and goes on when it is among the best of
-those that came so far, before a new one is begun. Its spaces have no conditions, so that every setting has a value of
-every parameter, and those that its schedule or optimizer does not have are left out of the training.
+``type="promotion"`` of its asynchronous Hyperband: a trial pauses at every rung, and goes on when it is among the best
+of those that came so far, before a new one is begun. Its spaces have no conditions, so that every setting has a value
+of every parameter, and those that its schedule or optimizer does not have are left out of the training.
 """
 
 import logging
