@@ -101,9 +101,9 @@ def _places(seen: Evidence) -> Iterator[str]:
     paused = {
         number: {row["epoch"] for row in moves if row["kind"] == "pause"} for number, moves in _of_trials(seen).items()
     }
-    times = Counter((attempt.number, attempt.nth) for _, attempt in seen.attempts)
+    times = Counter((attempt.number, attempt.nth) for _, attempt in seen.attempts if attempt.nth is not None)
     for (number, nth), n in times.items():
-        if n > 1 or nth is None or nth > attempts[number]:
+        if n > 1 or nth > attempts[number]:
             yield f"attempt {nth} of {attempts[number]} at trial {number} was begun {n} times"
     for worker, one in seen.attempts:
         if one.nth is None or one.number in seen.told or not one.epochs or one.interrupted == "lost":

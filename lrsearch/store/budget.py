@@ -97,11 +97,16 @@ def look(connection: sa.Connection, study: str) -> sa.Row[Any] | None:
     return found
 
 
-def standing(connection: sa.Connection, study: str, row: sa.Row[Any], epochs_of_a_training: int) -> Standing:
-    """Count; ``row`` is what ``lock`` returned."""
+def standing(
+    connection: sa.Connection, study: str, row: sa.Row[Any], epochs_of_a_training: int, *, by_curves: bool = False
+) -> Standing:
+    """Count; ``row`` is what ``lock`` returned.
+
+    Epochs are not counted ``by_curves``: whoever looks at those of all trials counts them itself.
+    """
     counts = connection.execute(_COUNTS, {"study": study}).all()
     used = 0.0 if row.budget_hours is None else seconds(connection, study)
-    total = of(row).epochs(epochs_of_a_training)
+    total = None if by_curves else of(row).epochs(epochs_of_a_training)
     open_now = sum(n for state, _, _, n in counts if state != "ended")
     paused = sum(n for state, _, _, n in counts if state == "paused")
     return Standing(

@@ -90,8 +90,14 @@ _ADD_STUDY = {
     "postgresql": postgresql.insert(_studies).on_conflict_do_nothing().returning(_studies.c.study_id),
 }
 _among: sa.BindParameter[Any] = bindparam("among", expanding=True)
+_running: sa.BindParameter[Any] = bindparam("running", expanding=True)
 _NEWS = sa.select(_trials).where(
-    _of_study, sa.or_(_trials.c.trial_id > bindparam("after"), _trials.c.trial_id.in_(_among))
+    _of_study,
+    sa.or_(
+        _trials.c.trial_id > bindparam("after"),
+        _trials.c.trial_id.in_(_among),
+        sa.and_(_trials.c.trial_id.in_(_running), _trials.c.state != TrialState.RUNNING),
+    ),
 )
 
 
@@ -309,9 +315,15 @@ def end(
     connection.execute(_END, {"trial": trial_id, "ended": state})
 
 
-def news(connection: sa.Connection, study_id: int, after: int, unfinished: Sequence[int]) -> list[FrozenTrial]:
-    """Return the trials with an id above ``after`` and those among ``unfinished``, by id, as Optuna would read them."""
-    rows = connection.execute(_NEWS, {"study": study_id, "after": after, "among": list(unfinished)}).all()
+def news(
+    connection: sa.Connection, study_id: int, after: int, unfinished: Sequence[int], running: Sequence[int] = ()
+) -> list[FrozenTrial]:
+    """Return the trials with an id above ``after`` and those among ``unfinished``, by id, as Optuna would read them.
+
+    And those that were ``running`` and run no longer.
+    """
+    which = {"study": study_id, "after": after, "among": list(unfinished), "running": list(running)}
+    rows = connection.execute(_NEWS, which).all()
     out: list[FrozenTrial] = []
     for first in range(0, len(rows), CHUNK):
         out += _frozen(connection, sorted(rows[first : first + CHUNK], key=lambda row: int(row.trial_id)))

@@ -95,6 +95,11 @@ class Mirror:
         self._storage.set_trial_state_values(trial_id, template.state, values)
 
 
+def _is_written(trial: FrozenTrial) -> bool:
+    """Whether a trial is a worker's, and under way or standing still."""
+    return trial.state == TrialState.RUNNING and SLOT_ATTR in trial.user_attrs
+
+
 def _key(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(SLOT_ATTR, f"optuna:{trial.number}"))
 
@@ -199,8 +204,13 @@ class Proposals:
         if self._read_of != self._study.optuna_id:
             # The study was renamed: its trials are others for Optuna.
             self._after, self._unfinished, self._read_of = 0, {}, self._study.optuna_id
-        open_now = list(self._unfinished)
-        news = self._study.database.read(lambda c: optuna_rows.news(c, self._study.optuna_id, self._after, open_now))
+        # A worker writes a trial whole, and nothing more of interest until it ends; a strategy has thousands that stand
+        # still. Another program's may have asked for more.
+        running = [i for i, trial in self._unfinished.items() if _is_written(trial)]
+        others = [i for i, trial in self._unfinished.items() if not _is_written(trial)]
+        news = self._study.database.read(
+            lambda c: optuna_rows.news(c, self._study.optuna_id, self._after, others, running)
+        )
         searched = [trial for trial in news if ROLE_ATTR not in trial.user_attrs]
         if self._reach.read(searched):
             # For Optuna all trials of a study have one range: they are shown anew, with that which holds now.

@@ -137,7 +137,7 @@ def view(
     material: Sight | None = None,
 ) -> View:
     """Read what the choice of the next trial may look at; ``row`` is what ``budget.lock`` returned."""
-    standing = budget.standing(connection, study.id, row, study.spec.epochs)
+    standing = budget.standing(connection, study.id, row, study.spec.epochs, by_curves=material is not None)
     plan = confirmations.newest(connection, study.id)
     rows = connection.execute(_FREE, {"study": study.id}).all() if standing.open or plan is not None else []
     past = progress.of_slots(connection, [one.id for one in rows if one.state == "running"])

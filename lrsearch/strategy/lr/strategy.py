@@ -131,7 +131,8 @@ class LrStrategy(Strategy):
             unknown = max(0, view.standing.total - len(view.curves))
             limits.append(total - spent - unknown * epochs)
         if budget.trials is not None:
-            to_come = max(0, budget.trials - len(view.curves))
+            # One that failed, or that another program told, is begun anew as another setting, whatever that costs.
+            to_come = max(0, budget.trials - view.standing.finished - view.standing.open)
             planned = round(epochs * (1 + PART * budget.trials))
             if to_come and may_begin and planned - spent <= to_come * chooser.rungs.at[0]:
                 return Means(min([*limits, epochs]), only_begin=True)
