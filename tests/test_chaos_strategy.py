@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 import two_hosts
@@ -32,6 +33,8 @@ from lrsearch.store import filing
 from lrsearch.store import study as studies
 from lrsearch.store.places import parse_place
 from lrsearch.store.storage import Database
+from lrsearch.strategy.lr.choice import Chooser
+from lrsearch.strategy.view import ScoreCurve
 from lrsearch.trial import Reason, State
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
@@ -197,6 +200,19 @@ def test_as_many_trials_end_though_another_program_told_of_those_that_stood_stil
     assert len(told) == 3
     assert sorted(trial.number for trial in trials if trial.state == State.FAILED) == told
     assert sum(trial.state.counts for trial in trials) == 8
+
+
+@pytest.mark.parametrize(
+    ("state", "scores", "spent"),
+    [(State.RUNNING, 0, 4), (State.RUNNING, 6, 4), (State.RUNNING, 7, 4), (State.COMPLETE, 10, 4), (State.FAILED, 0, 0)],
+)
+def test_a_branch_costs_what_it_trains_whether_or_not_it_has_its_parents_epochs_yet(
+    state: State, scores: int, spent: int
+) -> None:
+    chooser = Chooser(spec_of(trainings=3))
+    config = chooser.settings.sweep(np.random.default_rng(0), 1)[0].config
+    branch = ScoreCurve("1", config, state, (0.5,) * scores, parent="0", shared=6)
+    assert chooser.spent([branch]) == spent
 
 
 @pytest.mark.parametrize("backend", KINDS, indirect=True)

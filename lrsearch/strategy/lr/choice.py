@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -91,11 +92,12 @@ class Chooser:
 
     def spent(self, curves: Sequence[ScoreCurve]) -> int:
         """Return the epochs that trials have had or are on their way to."""
-        return sum(int(self._goes_to(one)) - one.shared for one in curves)
+        return sum(max(0, int(self._goes_to(one)) - one.shared) for one in curves)
 
     def _goes_to(self, one: ScoreCurve) -> int:
         running = one.state == State.RUNNING and not one.paused
-        return self.rungs.after(one.config, one.epochs) if running else one.epochs
+        # A branch that is not begun yet has not been given the epochs of its parent.
+        return self.rungs.after(one.config, max(one.epochs, one.shared)) if running else one.epochs
 
     def choose(self, curves: Sequence[ScoreCurve], means: Means, known: Sequence[KnownTraining] = ()) -> Forward | None:
         """Return the next step; None where there is none: all is under way, or nothing fits what is left."""
@@ -337,6 +339,7 @@ class _Tried:
         return any(abs(rate - other) < self._least for other in self._rates.get(_but_rate(config), ()))
 
 
+@lru_cache(maxsize=1 << 14)  # every decision asks for it of every trial
 def _but_rate(config: TrialConfig) -> TrialConfig:
     return replace(config, optimizer=replace(config.optimizer, peak_lr=1.0))
 
