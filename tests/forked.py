@@ -5,6 +5,7 @@ with a process id, a group, signals, files and an environment of its own; only t
 cold start is tested for is started cold.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -29,8 +30,6 @@ PRELOADED = (
     "lrsearch.training.serial",
     "lrsearch.training.loop.engine",
 )
-LONGEST = 2**20
-"""[bytes] Of an order."""
 TAKEN_AT_START = ("OMP_", "GOMP_", "KMP_", "MKL_", "PYTHON", "LD_", "RAY_")
 """How variables begin that are read when Python or a library is loaded: a process that forks off heeds none."""
 
@@ -75,12 +74,11 @@ class Forked:
 _origin: list[socket.socket] = []
 
 
-def fork(argv: list[str], cwd: Path, environment: Mapping[str, str], out: IO[str], err: IO[str]) -> Forked:
-    """Start a command in ``cwd``, in a group of its own, without input, with these files for its output."""
+def _origin_of_all() -> socket.socket:
+    """Return the end at which forks are asked for; the process at the other begins with the first."""
     if not _origin:
         ours, theirs = socket.socketpair()
-        # It ends with whoever has the other end.
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -88,12 +86,24 @@ def fork(argv: list[str], cwd: Path, environment: Mapping[str, str], out: IO[str
         )
         theirs.close()
         _origin.append(ours)
+
+        def end() -> None:
+            ours.close()
+            process.wait()
+
+        atexit.register(end)
+    return _origin[0]
+
+
+def fork(argv: list[str], cwd: Path, environment: Mapping[str, str], out: IO[str], err: IO[str]) -> Forked:
+    """Start a command in ``cwd``, in a group of its own, without input, with these files for its output."""
+    end = _origin_of_all()
     order = json.dumps({"argv": argv, "cwd": str(cwd), "environment": dict(environment)}).encode()
     read, write = os.pipe()
-    socket.send_fds(_origin[0], [len(order).to_bytes(4)], [out.fileno(), err.fileno(), write])
+    socket.send_fds(end, [len(order).to_bytes(4)], [out.fileno(), err.fileno(), write])
     os.close(write)
-    _origin[0].sendall(order)
-    return Forked(int.from_bytes(_whole(_origin[0], 4)), read)
+    end.sendall(order)
+    return Forked(int.from_bytes(_whole(end, 4)), read)
 
 
 def _whole(end: socket.socket, n: int) -> bytes:
@@ -101,7 +111,7 @@ def _whole(end: socket.socket, n: int) -> bytes:
 
 
 def serve(end: socket.socket) -> list[str]:
-    """Fork as often as is asked; return in each child, with the words of its command."""
+    """Fork as often as is asked, until whoever asks is gone; return in each child, with the words of its command."""
     children: dict[int, tuple[int, int]] = {}
     while True:
         for ready in select.select([end, *children], [], [])[0]:
