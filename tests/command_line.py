@@ -142,10 +142,15 @@ def whole_and_resumed(words: Sequence[str], folder: Path, sent: signal.Signals, 
 
     Returns the two folders.
     """
-    whole, cut = folder / "whole", folder / "cut"
-    for one in (whole, cut):
-        one.mkdir()
+    whole = folder / "whole"
+    whole.mkdir()
     assert run_process(words, whole).code == 0
+    return whole, cut_and_resumed(words, folder / "cut", sent, where)
+
+
+def cut_and_resumed(words: Sequence[str], cut: Path, sent: signal.Signals, where: str) -> Path:
+    """Run a command in a new folder, send it a signal when ``where`` stands on stderr, and go on; return the folder."""
+    cut.mkdir()
     first = Running(words, cut)
     assert first.wait_for(lambda one: where in one.read("stderr"))
     first.send(sent)
@@ -153,7 +158,7 @@ def whole_and_resumed(words: Sequence[str], folder: Path, sent: signal.Signals, 
     again = run_process(words, cut)
     assert again.code == 0, again.err
     assert "resumed" in again.err, again.err
-    return whole, cut
+    return cut
 
 
 def run_python(code: str, folder: Path) -> Result:

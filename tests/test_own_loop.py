@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from command_line import InProcess, Running, run_process, whole_and_resumed
+from command_line import InProcess, Running, cut_and_resumed, run_process, whole_and_resumed
 from conftest import wait_until
 from torch import nn
 
@@ -635,19 +635,22 @@ def ppl(run):
     assert best["winner"]["val_score"] == min(one["value"] for one in found)
 
 
+ASKED = (signal.SIGINT, signal.SIGTERM)
 KILLED = ("--trials", "1", "--epochs", "40", "--threads", "1", "--set", "space.batch_size=50", "--set", "pruner=none")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_killed_loop_goes_on_and_ends_as_if_it_had_not_been(
-    loop_file: Path, tmp_path: Path, sent: signal.Signals
-) -> None:
+def test_a_killed_loop_goes_on_and_ends_as_if_it_had_not_been(loop_file: Path, tmp_path: Path) -> None:
     often = ("--set", "workers.checkpoint_seconds=0", "--set", "workers.lease_seconds=1")
     words = ["run", "--train", f"{loop_file}:loop", "--n-train", "500", *KILLED, *often]
-    folders = whole_and_resumed(words, tmp_path, sent, "epoch 5/40")
-    found = [run_process(["trials", "mine", "--json"], folder).document["trials"][0] for folder in folders]
-    assert found[0]["weights_sha256"] == found[1]["weights_sha256"] != ""
+    whole, *others = whole_and_resumed(words, tmp_path, signal.SIGKILL, "epoch 5/40")
+    others += [cut_and_resumed(words, tmp_path / sent.name, sent, "epoch 5/40") for sent in ASKED]
+    (wanted, *found) = [
+        run_process(["trials", "mine", "--json"], folder).document["trials"][0]["weights_sha256"]
+        for folder in (whole, *others)
+    ]
+    assert wanted != ""
+    assert found == [wanted] * 3
 
 
 @pytest.mark.slow

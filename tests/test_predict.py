@@ -5,8 +5,6 @@ import math
 import os
 import shutil
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision  # type: ignore[import-untyped]
-from command_line import ESCAPE, InProcess, Result, at_a_terminal, clean_environment, end_of, one_line
+from command_line import ESCAPE, InProcess, Result, at_a_terminal, end_of, one_line, run_process
 from PIL import Image
 from rich.console import Console
 from torch import nn
@@ -42,9 +40,8 @@ WIDE = "space.optimizer.sgd.peak_lr={low = 0.001, high = 1e6, log = true}"
 
 def ran(folder: Path, *argv: str) -> None:
     """Run a study to its end in a folder."""
-    command = [sys.executable, "-m", "lrsearch", "run", *argv, "--quiet"]
-    done = subprocess.run(command, cwd=folder, env=clean_environment(folder), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run_process(["run", *argv, "--quiet"], folder)
+    assert done.code == 0, done.err
 
 
 @pytest.fixture(scope="module")
