@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import run_process
 from conftest import FakeEngine, claims_of, learning, make_spec, rows, working
@@ -22,7 +23,10 @@ from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store.storage import Database
 from lrsearch.strategy.lr.choice import Chooser, Means
+from lrsearch.strategy.lr.constants import NARROW
+from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
 from lrsearch.strategy.lr.features import relative_rate
+from lrsearch.strategy.lr.looks import Rungs, looks
 from lrsearch.strategy.lr.strategy import LrStrategy
 from lrsearch.strategy.view import (
     Begin,
@@ -171,11 +175,45 @@ def test_every_step_says_why() -> None:
     assert any(why.startswith("expected to gain") for why in search.reasons)
 
 
-def test_the_best_of_a_hill_is_found_in_three_trainings() -> None:
-    search = Simulated(spec_of(ONE_RATE, epochs=50, trainings=3)).run()
+def test_the_best_of_a_hill_is_found_in_four_trainings() -> None:
+    search = Simulated(spec_of(ONE_RATE, epochs=50, trainings=4)).run()
     best = max((one for one in search.curves if one.value is not None), key=lambda one: one.value or 0.0)
     assert best.value is not None
     assert best.value > 0.89 * (1 - 0.5**50)
+
+
+def test_where_the_best_rate_is_the_last_that_lives_it_is_found_all_the_same() -> None:
+    edge = 0.5
+
+    def cliff(config: TrialConfig) -> list[float]:
+        off = relative_rate(config)
+        epochs = 0 if off > edge else config.epochs
+        return [(0.9 - 0.1 * (edge - off)) * (1 - 0.5 ** (epoch + 1)) for epoch in range(epochs)]
+
+    search = Simulated(spec_of(ONE_RATE, epochs=50, trainings=4), cliff).run()
+    best = max((one for one in search.curves if one.value is not None), key=lambda one: one.value or 0.0)
+    assert edge - 0.25 < relative_rate(best.config) <= edge
+    assert sum(one.state == State.DIVERGED for one in search.curves) <= 4
+
+
+def test_a_rate_between_what_lives_and_what_diverged_counts_by_its_chance_to_live() -> None:
+    config = Chooser(spec_of(ONE_RATE)).settings.sweep(np.random.default_rng(0), 1)[0].config
+
+    def at(decades: float) -> TrialConfig:
+        return replace(config, optimizer=replace(config.optimizer, peak_lr=0.01 * 10**decades))
+
+    def curve(decades: float, *scores: float, diverged: bool = False) -> ScoreCurve:
+        return ScoreCurve(str(decades), at(decades), State.DIVERGED if diverged else State.RUNNING, scores)
+
+    spec = spec_of(ONE_RATE)
+    curves = [curve(0, 0.5), curve(2, diverged=True), curve(-1, 0.1, diverged=True), curve(3, 0.6, diverged=True)]
+    seen = looks(curves, Rungs.of(spec.epochs, NARROW), spec.metric, NARROW)
+    found = edges(curves, seen, spec.metric, NARROW)
+    assert list(found) == ["sgd"]
+    assert found["sgd"].beyond == {1, 3}
+    assert {int(i) for i in inside(seen, found).trial} == {0, 2}
+    chances = chance_to_live([at(decades) for decades in (-1, 0, 0.5, 1, 1.99, 2, 3)], found, NARROW)
+    assert list(np.round(chances, 6)) == [1, 1, 0.75, 0.5, NARROW.near_edge, NARROW.beyond_edge, NARROW.beyond_edge]
 
 
 def test_what_was_begun_is_not_begun_again() -> None:

@@ -13,6 +13,7 @@ from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.branches import can_share
 from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
+from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
 from lrsearch.strategy.lr.features import Floats, encode, lean, relative_rate
 from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
 from lrsearch.strategy.lr.model import Points, Posterior, posterior
@@ -115,11 +116,14 @@ class Chooser:
                 return Forward(None, one, goal, f"{len(curves) + 1} of the {n0} settings of the first sweep")
         rng = np.random.default_rng((seed, 1, len(curves), spent))
         seen = looks(curves, self.rungs, self._spec.metric, self.c)
+        found_edges = edges(curves, seen, self._spec.metric, self.c)
+        seen = inside(seen, found_edges)
         kept = _kept(curves, seen, self.c)
         some, seen = [curves[i] for i in kept], _of_trials(seen, kept)
         tried = _Tried([one.config for one in curves], self.c)
         found, belief = self._believed(some, seen, tried, known, rng)
-        return self._best_step(some, found, belief, spent / epochs, left, means, rng)
+        lives = chance_to_live([one.config for one in found.settings], found_edges, self.c)
+        return self._best_step(some, found, belief, lives, spent / epochs, left, means, rng)
 
     def _believed(
         self,
@@ -197,6 +201,7 @@ class Chooser:
         curves: Sequence[ScoreCurve],
         found: _Candidates,
         belief: Posterior,
+        lives: Floats,
         spent: float,
         left: float,
         means: Means,
@@ -231,7 +236,7 @@ class Chooser:
             float,
         )
         step = goal - found.reached
-        worth *= self._risk(curves, found)
+        worth *= lives
         allowed = (found.paused & (not means.only_begin)) | (found.new & means.may_begin)
         worth = np.where(allowed & (step <= left), worth, -1.0)
         alive = [i for i, one in enumerate(curves) if one.state == State.RUNNING]
@@ -263,27 +268,6 @@ class Chooser:
             return f"expected to gain {gain} over the best complete trial"
         chance = f"{100 * promise[j]:.0f} %"
         return f"with a chance of {chance} the best, or within half a point of it"
-
-    def _risk(self, curves: Sequence[ScoreCurve], found: _Candidates) -> Floats:
-        """Return the factor upon what is at or above a rate that learned and then diverged or fell far."""
-        out = np.ones(len(found.settings))
-        rates = np.array([relative_rate(one.config) for one in found.settings])
-        names = np.array([one.config.optimizer.name for one in found.settings])
-        for i, one in enumerate(curves):
-            if self._collapsed(one):
-                out[(names == names[i]) & (rates >= rates[i] - 1e-9)] = self.c.risk
-        return out
-
-    def _collapsed(self, one: ScoreCurve) -> bool:
-        metric = self._spec.metric
-        if len(one.scores) < 2:
-            return False
-        if one.state == State.DIVERGED:
-            return True
-        finite = [score for score in one.scores if math.isfinite(score)]
-        if not finite or not metric.is_share:
-            return False
-        return max(finite) > 0 and one.scores[-1] < 0.5 * max(finite)
 
 
 def _expected_gain(found: _Candidates, belief: Posterior) -> Floats:

@@ -60,8 +60,10 @@ class Constants:
     floor: float = 0.05
     first_by: float = 2.0
     """The first trial is complete at about this cost: from then on the leader alone goes on."""
-    risk: float = 0.1
-    """Factor upon what is at or above a rate that learned and then collapsed."""
+    near_edge: float = 0.1
+    """Least factor upon what lies between the highest rate that lives and the lowest that was lost,"""
+    beyond_edge: float = 0.01
+    """and the factor upon what lies beyond."""
     draws: int = 64
     """Of the joint posterior, to tell how probably each setting is a good one."""
     step: float = 0.1

@@ -132,16 +132,21 @@ def _signed(score: float, metric: Metric) -> float:
     return score if metric.maximize else -score
 
 
+def lowest(c: Constants) -> float:
+    """Return the value of a score that counts as lost."""
+    return -c.clip * c.amplitude
+
+
 def _below_best(scores: Sequence[float], metric: Metric, c: Constants) -> list[float]:
     """Return each score as its squashed distance from the best, 0 or below; the lowest for what diverged."""
-    lowest = -c.clip * c.amplitude
+    least = lowest(c)
     alive = [score for score in scores if score > -math.inf]
     if not alive:
-        return [lowest] * len(scores)
+        return [least] * len(scores)
     best = max(alive)
     unit = 1.0 if metric.is_share else _unit(alive, best)
     return [
-        max(-c.squash * math.log1p((best - score) / unit / c.squash), lowest) if score > -math.inf else lowest
+        max(-c.squash * math.log1p((best - score) / unit / c.squash), least) if score > -math.inf else least
         for score in scores
     ]
 

@@ -56,14 +56,13 @@ class Settings:
 
     @property
     def decades(self) -> float:
-        """How far the learning rates of the first optimizer reach."""
-        low, high = _ends(self.rates(self.optimizers[0]))
-        return math.log10(high / low) if low > 0 else 1.0
+        """How far the learning rates reach, those of all optimizers together."""
+        return sum(_decades(self.rates(name)) for name in self.optimizers)
 
     @property
     def is_narrow(self) -> bool:
-        """Whether one learning rate is searched and nothing else."""
-        return self._combinations is not None and len(self._combinations) == 1
+        """Whether little but learning rates is searched: everything else has a few combinations, or one."""
+        return self._combinations is not None
 
     def setting(self, params: Params) -> Setting:
         """Return the setting of parameters."""
@@ -194,6 +193,11 @@ def _ends(domain: Domain) -> tuple[float, float]:
             return min(map(float, values)), max(map(float, values))
         case Range(low=low, high=high):
             return low, high
+
+
+def _decades(domain: Domain) -> float:
+    low, high = _ends(domain)
+    return math.log10(high / low) if low > 0 else 1.0
 
 
 def _at(domain: Domain, part: float) -> Any:
