@@ -43,7 +43,7 @@ import chaos_moves
 from chaos_check import Evidence, Worker, measured, read
 
 CHAOS = Path(__file__).parent.parent / "benchmarks" / "chaos.py"
-SMALL = "--workers=3 --kills=8 --acts=2 --deletions=0 --epochs=6 --images=240 --lease=2 --trainings=6 --budget=20"
+SMALL = "--workers=3 --kills=6 --acts=2 --deletions=0 --epochs=6 --images=240 --lease=2 --trainings=4 --budget=14"
 KINDS = ["sqlite", "postgresql"]
 ONE_RATE = {"schedule": "constant", "batch_size": 16, "warmup_fraction": 0.0}
 
@@ -72,11 +72,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 def test_a_search_that_pauses_and_branches_loses_nothing_however_workers_die(runs: dict[str, Run], kind: str) -> None:
     figures, seen = runs[kind].figures, runs[kind].evidence
     assert figures["violations"] == []
-    assert sum(figures["kills"].values()) >= 2, figures
+    assert sum(figures["kills"].values()) >= 1, figures
     assert figures["pauses"] >= 1, figures
-    # By the tables themselves, without the checks: all epochs of six trainings, and no slot open.
+    # By the tables themselves, without the checks: all epochs of four trainings, and no slot open.
     trained = len(seen.epochs) - sum(row["shared_epochs"] or 0 for row in seen.slots)
-    assert trained == 6 * 6
+    assert trained == 4 * 6
     assert {row["state"] for row in seen.slots} == {"ended"}
     assert {row["kind"] for row in seen.moves} == {"start", "pause", "resume"}
     assert len({(row["slot_id"], row["kind"], row["epoch"]) for row in seen.moves}) == len(seen.moves)
@@ -204,7 +204,13 @@ def test_as_many_trials_end_though_another_program_told_of_those_that_stood_stil
 
 @pytest.mark.parametrize(
     ("state", "scores", "spent"),
-    [(State.RUNNING, 0, 4), (State.RUNNING, 6, 4), (State.RUNNING, 7, 4), (State.COMPLETE, 10, 4), (State.FAILED, 0, 0)],
+    [
+        (State.RUNNING, 0, 4),
+        (State.RUNNING, 6, 4),
+        (State.RUNNING, 7, 4),
+        (State.COMPLETE, 10, 4),
+        (State.FAILED, 0, 0),
+    ],
 )
 def test_a_branch_costs_what_it_trains_whether_or_not_it_has_its_parents_epochs_yet(
     state: State, scores: int, spent: int
