@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test ## install what the tests need and pass those that
 	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-all: $(VENV)/.installed-test ## all tests: kills, clusters, browsers, two hosts, long searches too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3 # on two cores: many tests wait for leases, servers and browsers
 
 check: $(VENV)/.installed-dev ## format, lint, types, contracts
 	$(BIN)/ruff format --check $(CODE)

@@ -75,15 +75,18 @@ class Running:
         folder: where it is started, and its home.
         cold: start Python anew, where imports or all that comes before them matter; else fork off a process that has
             the imports behind it, unless a variable asks for a cold start.
+        plain: without what root may do beyond others; never cold.
         environment: variables.
     """
 
-    def __init__(self, argv: Sequence[str], folder: Path, *, cold: bool = False, **environment: str) -> None:
+    def __init__(
+        self, argv: Sequence[str], folder: Path, *, cold: bool = False, plain: bool = False, **environment: str
+    ) -> None:
         self._folder, self._n = folder, len(list(folder.glob("stderr.*")))
         self.process: subprocess.Popen[bytes] | Forked
         with self._file("stdout", "w") as out, self._file("stderr", "w") as err:
-            if not (cold or any(name.startswith(TAKEN_AT_START) for name in environment)):
-                self.process = fork([*argv], folder, clean_environment(folder, **environment), out, err)
+            if hasattr(os, "pidfd_open") and not (cold or any(name.startswith(TAKEN_AT_START) for name in environment)):
+                self.process = fork([*argv], folder, clean_environment(folder, **environment), out, err, plain=plain)
                 _started.append(self.process)
                 return
             self.process = subprocess.Popen(

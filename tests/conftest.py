@@ -1,5 +1,6 @@
 """What the tests share: specs, a database, an engine that does as it is told, and processes that can be killed."""
 
+import gc
 import logging
 import math
 import multiprocessing
@@ -58,6 +59,12 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("light" if config.option.markexpr == "not slow" else "full")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Spare what is imported from every search for garbage: running out of memory makes one each time."""
+    gc.collect()
+    gc.freeze()
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -675,27 +682,38 @@ SLOW_BY_NATURE = frozenset(
 
 LONGEST = (
     "test_chaos.py",
-    "test_ray.py",
-    "test_interrupt.py",
-    "test_claims.py",
-    "test_homes.py",
-    "test_loop_examples.py",
-    "test_own_export.py",
-    "test_dashboard.py",
+    "test_stored.py",
     "test_html_report.py",
+    "test_ray.py",
+    "test_loop_examples.py",
+    "test_homes.py",
+    "test_dashboard.py",
+    "test_claims.py",
+    "test_notebook.py",
+    "test_own_export.py",
+    "test_interrupt.py",
+    "test_reference.py",
     "test_own_loop.py",
     "test_micro_batches.py",
-    "test_stored.py",
-    "test_log.py",
-    "test_export.py",
+    "test_own_docs.py",
+    "test_two_hosts.py",
+    "test_own_workers.py",
+    "test_published_weights.py",
     "test_postgres_storage.py",
+    "test_export.py",
+    "test_numbers.py",
     "test_loop_frameworks.py",
+    "test_log.py",
+    "test_train.py",
+    "test_api_process.py",
     "test_read_only.py",
     "test_flags.py",
-    "test_train.py",
-    "test_numbers.py",
+    "test_mirror.py",
 )
-"""The files that take longest, which begin first: one that begins last keeps one worker busy and the others idle."""
+"""The files that take longest, which begin first: one that begins last keeps one worker busy and the others idle.
+
+Those with many processes of their own are not neighbours.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,12 +6,14 @@ cold start is tested for is started cold.
 """
 
 import atexit
+import ctypes
 import json
 import os
 import runpy
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -95,10 +97,21 @@ def _origin_of_all() -> socket.socket:
     return _origin[0]
 
 
-def fork(argv: list[str], cwd: Path, environment: Mapping[str, str], out: IO[str], err: IO[str]) -> Forked:
-    """Start a command in ``cwd``, in a group of its own, without input, with these files for its output."""
+def fork(
+    argv: list[str], cwd: Path, environment: Mapping[str, str], out: IO[str], err: IO[str], *, plain: bool = False
+) -> Forked:
+    """Start a command in ``cwd``, in a group of its own, without input, with these files for its output.
+
+    Args:
+        argv: its words.
+        cwd: where it is started.
+        environment: all its variables.
+        out: for what it prints.
+        err: for what else it says.
+        plain: without what root may do beyond others (Linux's capabilities).
+    """
     end = _origin_of_all()
-    order = json.dumps({"argv": argv, "cwd": str(cwd), "environment": dict(environment)}).encode()
+    order = json.dumps({"argv": argv, "cwd": str(cwd), "environment": dict(environment), "plain": plain}).encode()
     read, write = os.pipe()
     socket.send_fds(end, [len(order).to_bytes(4)], [out.fileno(), err.fileno(), write])
     os.close(write)
@@ -132,6 +145,8 @@ def serve(end: socket.socket) -> list[str]:
                     os.close(left)
                 end.close()
                 _become(out, err, order["cwd"], order["environment"])
+                if order["plain"]:
+                    _give_up_capabilities()
                 return list(order["argv"])
             with suppress(PermissionError, ProcessLookupError):
                 os.setpgid(pid, pid)
@@ -155,6 +170,13 @@ def _become(out: int, err: int, cwd: str, environment: dict[str, str]) -> None:
         os.dup2(found, descriptor)
         os.close(found)
     sys.stdout.reconfigure(line_buffering=False)  # type: ignore[union-attr]
+
+
+def _give_up_capabilities() -> None:
+    """Be as setpriv(1) makes a process whose capabilities it takes: what it may is up to the files' modes."""
+    version_3_of_this_process, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)
+    if ctypes.CDLL(None, use_errno=True).capset(version_3_of_this_process, none) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
 
 
 if __name__ == "__main__":

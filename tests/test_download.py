@@ -40,12 +40,10 @@ def _no_proxy_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _what_there_is_already() -> Iterator[None]:
+def _what_there_is_already() -> None:
     """Spare the collections below what was there before: they took seconds a test."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -36,6 +36,7 @@ from lrsearch.events import (
     WorkerReplaced,
 )
 from lrsearch.report import event_fields
+from lrsearch.store import patience
 from lrsearch.trial import Reason, State
 from lrsearch.workers import json_log
 
@@ -231,8 +232,9 @@ def test_a_traceback_is_a_field_where_it_is_asked_for_and_holds_no_password(
 ) -> None:
     # Nothing listens on port 1.
     monkeypatch.setenv("LRSEARCH_STORAGE", f"postgresql://me:{SECRET}@127.0.0.1:1/db")
+    monkeypatch.setattr(patience, "REFUSED_SECONDS", 2.0)  # a worker waits a minute for its server
     quick = [[name, *debug] for name in ("run", "dashboard") for debug in ([], ["--debug"])]
-    for command in (*quick, ["worker", "--debug"]):  # a worker waits a minute for its server
+    for command in (*quick, ["worker", "--debug"]):
         result = lrsearch(*command, "--log-format", "json")
         assert result.code == EXIT_STORAGE
         line = parsed(result.err)[-1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import mounts
 import pytest
-from command_line import Finished, clean_environment, contents
+from command_line import Finished, Result, Running, clean_environment, contents
 from conftest import finished as ended
 from conftest import started
 
@@ -42,12 +42,10 @@ needs_setpriv = pytest.mark.skipif(
 )
 
 
-def lrsearch(folder: Path, out: Path, *argv: str) -> "subprocess.CompletedProcess[str]":
+def lrsearch(folder: Path, out: Path, *argv: str) -> Result:
     """Run a command on the database in ``folder``, as somebody who may not do what root may."""
     words = [word.replace("OUT", str(out)) for word in argv]
-    command = [sys.executable, "-m", "lrsearch", *words, "--storage", str(folder / "lrsearch.db")]
-    command = [*(NOBODY if os.geteuid() == 0 else ()), *command]
-    return subprocess.run(command, cwd=out, env=clean_environment(out), capture_output=True, text=True)
+    return Running([*words, "--storage", str(folder / "lrsearch.db")], out, plain=os.geteuid() == 0).result()
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +72,21 @@ def lock(folder: Path) -> None:
     folder.chmod(0o555)
 
 
-@needs_setpriv
 @pytest.mark.parametrize("command", READING)
 def test_a_read_only_folder_is_read(command: str, folder: Path, tmp_path: Path) -> None:
     lock(folder)
     before = contents(folder)
     done = lrsearch(folder, tmp_path, *READING[command])
     if command == "doctor":
-        assert "Traceback" not in done.stderr
-        assert "can be written, and it cannot" in done.stdout  # the artifacts, as it says
-    elif command == "predict" and "--retrain" in done.stderr:
-        assert done.returncode == 1, done.stderr  # the weights were not kept
+        assert "Traceback" not in done.err
+        assert "can be written, and it cannot" in done.out  # the artifacts, as it says
+    elif command == "predict" and "--retrain" in done.err:
+        assert done.code == 1, done.err  # the weights were not kept
     else:
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
     assert contents(folder) == before
 
 
-@needs_setpriv
 @pytest.mark.parametrize("log", ["none", "empty"])
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_a_read_only_file_is_read_with_and_without_a_log_beside_it(
@@ -103,10 +99,9 @@ def test_a_read_only_file_is_read_with_and_without_a_log_beside_it(
     else:
         (folder / "lrsearch.db").chmod(0o444)
     done = lrsearch(folder, tmp_path, "best", "digits")
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.err
 
 
-@needs_setpriv
 def test_changes_that_wait_in_the_log_of_a_read_only_folder_are_never_left_out(folder: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(folder / "lrsearch.db")) as held:
         held.execute("PRAGMA journal_mode=WAL")
@@ -122,18 +117,17 @@ def test_changes_that_wait_in_the_log_of_a_read_only_folder_are_never_left_out(f
     lock(there)
     done = lrsearch(there, tmp_path, "status", "digits")
     there.chmod(0o755)
-    assert done.returncode == 4, done.stderr
-    assert "has changes that wait in lrsearch.db-wal" in done.stderr
-    assert "copy the file and lrsearch.db-wal into another folder" in done.stderr
+    assert done.code == 4, done.err
+    assert "has changes that wait in lrsearch.db-wal" in done.err
+    assert "copy the file and lrsearch.db-wal into another folder" in done.err
 
 
-@needs_setpriv
 @pytest.mark.parametrize("command", WRITING)
 def test_what_writes_says_that_it_cannot(command: str, folder: Path, tmp_path: Path) -> None:
     lock(folder)
     done = lrsearch(folder, tmp_path, *WRITING[command])
-    assert done.returncode == 4, (done.stdout, done.stderr)
-    assert "cannot be written" in done.stderr
+    assert done.code == 4, (done.out, done.err)
+    assert "cannot be written" in done.err
 
 
 def _on_a_mount(folder: str, out: str) -> None:
