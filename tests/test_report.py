@@ -414,6 +414,22 @@ def test_every_kind_of_trial_can_be_in_an_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("budget", "said"),
+    [
+        (BudgetSpec(hours=2), "--trials 51  # go on, to 51 trials in all"),
+        (BudgetSpec(trainings=2.5), "--trainings 10.5  # go on, to 10.5 whole trainings in all"),
+        (
+            BudgetSpec(trials=20, trainings=4),
+            "--trials 70 --trainings 12  # go on, to 70 trials and 12 whole trainings in all",
+        ),
+    ],
+)
+def test_to_go_on_what_bounds_the_search_is_raised(budget: BudgetSpec, said: str) -> None:
+    found = answer.build([trial(0)], spec(), "x.db", budget=budget)
+    assert f"the same command with {said}" in [f"{step.command}  # {step.what}" for step in found.next_steps]
+
+
+@pytest.mark.parametrize(
     ("url", "option", "shows"),
     [
         ("postgresql://me:p%40ss@host:5433/lr", "", ""),

@@ -368,16 +368,16 @@ def follow(
 
 
 def _again(words: list[str]) -> str:
-    """Return the command that was typed, without ``--trials N`` and ``--set budget.trials=N``."""
+    """Return the command that was typed, without what it said of trials and trainings."""
     kept: list[str] = []
     rest = iter(words)
     for word in rest:
         name, equals, value = word.partition("=")
-        if name not in ("--trials", "--set"):
+        if name not in ("--trials", "--trainings", "--set"):
             kept.append(word)
             continue
         if not equals:
             value = next(rest, "")
-        if name == "--set" and value.partition("=")[0].strip() != "budget.trials":
+        if name == "--set" and value.partition("=")[0].strip() not in ("budget.trials", "budget.trainings"):
             kept += ["--set", value]
     return f"{tools()}{shlex.join(['lrsearch', *kept])}"

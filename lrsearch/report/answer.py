@@ -287,7 +287,7 @@ def build(
         spec: the study.
         place: the database: a path, or the URL of a PostgreSQL server, its password masked.
         budget: the one that stands now; the spec's where it is left out.
-        run_command: the command that runs this study again, without ``--trials``; "the same command" where it is empty.
+        run_command: the command that runs this study again, without its budget; "the same command" where it is empty.
         tools: what stands before ``lrsearch`` where it is not on the path: ``.venv/bin/``.
         storage_option: ``--storage`` as a command needs it to find the database again, empty where it needs none; None:
             by the path.

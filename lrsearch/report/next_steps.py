@@ -11,6 +11,7 @@ from lrsearch.trial import Trial
 
 DEFAULT_PLACE = "lrsearch.db"
 MORE_TRIALS = 50
+MORE_TRAININGS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def next_steps(
         spec: the study.
         winner: its best trial, or None.
         budget: the one that stands.
-        run_command: what goes on with the search, without ``--trials``; "the same command" where it is empty.
+        run_command: what goes on with the search, without its budget; "the same command" where it is empty.
         tools: what stands before ``lrsearch`` where it is not on the path.
         options: ``--storage`` as the commands need it, with a space before it.
         confirmed: whether the winner was confirmed with fresh seeds.
@@ -52,9 +53,7 @@ def next_steps(
     if winner is not None and not confirmed:
         what = "train the best ones with fresh seeds, and see which is best"
         steps.append(Step(f"{tools}lrsearch confirm {name}{options}", what))
-    total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
-    again = run_command or "the same command with"
-    steps.append(Step(f"{again} --trials {total}", f"go on, to {total} trials in all"))
+    steps.append(_more(trials, budget, run_command or "the same command with"))
     if winner is not None and spec.loop is not None:
         steps.append(Step(f"{tools}lrsearch export {name} --to json{options}", "the setting for your own program"))
     elif winner is not None:
@@ -63,6 +62,18 @@ def next_steps(
         steps.append(Step(f"{tools}lrsearch train {name}{on}{options}", "train the winner for keeps"))
     steps.append(Step(f"{tools}lrsearch dashboard{options}", "look at it in a browser"))
     return tuple(steps)
+
+
+def _more(trials: Sequence[Trial], budget: BudgetSpec, again: str) -> Step:
+    """Return what goes on with a search whose budget is used up: whatever bounds it is raised."""
+    options, words = "", list[str]()
+    if budget.trials is not None or budget.trainings is None:
+        total = max(sum(t.state.counts for t in trials), budget.trials or 0) + MORE_TRIALS
+        options, words = f" --trials {total}", [f"{total} trials"]
+    if budget.trainings is not None:
+        options += f" --trainings {budget.trainings + MORE_TRAININGS:g}"
+        words.append(f"{budget.trainings + MORE_TRAININGS:g} whole trainings")
+    return Step(f"{again}{options}", f"go on, to {' and '.join(words)} in all")
 
 
 def storage_words(place: str, given: str | None) -> str:

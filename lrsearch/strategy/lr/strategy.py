@@ -52,7 +52,7 @@ class LrStrategy(Strategy):
         step = self._forward(view)
         if step is not None and step.slot == reached.slot:
             return Judgement("keep", why=step.why)
-        return Judgement("pause", why=_instead(step, view))
+        return Judgement("pause", why=_instead(step))
 
     def _search(self, view: View) -> Step:
         interrupted: FreeSlot | None = None
@@ -145,10 +145,9 @@ def _may_begin(view: View) -> bool:
     return trials is None or view.standing.finished + view.standing.open < trials
 
 
-def _instead(step: Forward | None, view: View) -> str:
+def _instead(step: Forward | None) -> str:
     if step is None:
         return "what is left of the budget goes to others"
     if step.setting is not None:
         return "a new setting promises more for its cost"
-    del view
     return "another trial promises more for its cost"
