@@ -1,4 +1,4 @@
-"""Every number of the strategy, with its reason; docs/strategy.md has what each does when it is halved or doubled."""
+"""Every number of the strategy, with its reason; docs/replay.md has what some do when they are shaken."""
 
 from dataclasses import dataclass, replace
 
