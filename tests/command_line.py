@@ -306,7 +306,6 @@ def contents(folder: Path) -> dict[str, tuple[int, str]]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `lrsearch run --trials 50`, with its ``lrsearch.db``: a real study, which nobody writes to."""
     folder = tmp_path_factory.mktemp("searched")
-    command = [sys.executable, "-m", "lrsearch", "run", "--trials", "50", "--quiet"]
-    done = subprocess.run(command, cwd=folder, env=clean_environment(folder), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = run_process(["run", "--trials", "50", "--quiet"], folder)
+    assert done.code == 0, done.err
     return folder

@@ -84,6 +84,7 @@ def _origin_of_all() -> socket.socket:
             [sys.executable, __file__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},  # as the command asks for before it imports PyTorch
             start_new_session=True,
         )
         theirs.close()

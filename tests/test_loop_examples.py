@@ -192,7 +192,7 @@ def alike(trials: list[dict[str, Any]]) -> list[tuple[str, Any, str, str]]:
     return sorted(found, key=lambda one: one[0])
 
 
-@EVERY
+@pytest.mark.parametrize("name", ["pytorch", "transformers"], indirect=True)
 def test_an_example_whose_worker_is_killed_ends_with_the_exact_budget_and_the_same_weights(
     name: str, tmp_path: Path, whole_of: Callable[[str], Whole]
 ) -> None:
@@ -214,8 +214,18 @@ def test_an_example_whose_worker_is_killed_ends_with_the_exact_budget_and_the_sa
     assert trainers_in(database) == []
 
 
-@pytest.mark.parametrize("name", ["lightning"], indirect=True)
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("lightning", signal.SIGINT),  # it listens to both itself
+        ("lightning", signal.SIGTERM),
+        ("lightning", signal.SIGKILL),
+        ("timm", signal.SIGKILL),
+        ("keras", signal.SIGKILL),
+    ],
+    indirect=["name"],
+    ids=lambda given: getattr(given, "name", given),
+)
 def test_a_framework_that_is_ended_and_goes_on_equals_one_that_was_not(
     name: str, sent: signal.Signals, tmp_path: Path, whole_of: Callable[[str], Whole]
 ) -> None:
@@ -224,7 +234,7 @@ def test_a_framework_that_is_ended_and_goes_on_equals_one_that_was_not(
     assert first.wait_for(lambda one: f". 0 epoch 3/{N_EPOCHS}" in one.read("stderr"))
     first.send(sent)
     ended = first.result()
-    assert ended.code == {signal.SIGINT: 130, signal.SIGTERM: 143}[sent], ended.err
+    assert ended.code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[sent], ended.err
     assert "Traceback" not in ended.err
     again = run_process(words, tmp_path)
     assert again.code == 0, again.err

@@ -138,7 +138,7 @@ def _on_a_mount(folder: str, out: str) -> None:
     for name, content in kept.items():
         (there / name).write_bytes(content)
     mounts.make_read_only(there)
-    for argv in (READING["best"], READING["trials"], READING["status"], READING["list"], READING["show"]):
+    for argv in (READING["best"], READING["list"]):  # of one study, and of all; the others are tried in a folder
         command = [sys.executable, "-m", "lrsearch", *argv, "--storage", str(there / "lrsearch.db")]
         done = subprocess.run(command, cwd=out, env=clean_environment(Path(out)), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
