@@ -21,7 +21,7 @@ from lrsearch.trial import State, TrialConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class DivergenceEdge:
     """Of an optimizer; rates are in decades from what is usual, as ``features.relative_rate`` has them."""
 
     alive: float
@@ -32,7 +32,7 @@ class Edge:
     """The trials that were lost there, by their place among the curves."""
 
 
-def edges(curves: Sequence[ScoreCurve], seen: Looks, metric: Metric, c: Constants) -> dict[str, Edge]:
+def edges(curves: Sequence[ScoreCurve], seen: Looks, metric: Metric, c: Constants) -> dict[str, DivergenceEdge]:
     """Return the edge of each optimizer that has one."""
     latest = {int(i): float(value) for i, value in zip(seen.trial, seen.value, strict=True)}  # later rungs come later
     alive: dict[str, float] = defaultdict(lambda: -math.inf)
@@ -47,7 +47,7 @@ def edges(curves: Sequence[ScoreCurve], seen: Looks, metric: Metric, c: Constant
     for name, those in lost.items():
         above = [(rate, i) for rate, i in those if rate > alive[name]]
         if above:
-            out[name] = Edge(alive[name], min(rate for rate, _ in above), frozenset(i for _, i in above))
+            out[name] = DivergenceEdge(alive[name], min(rate for rate, _ in above), frozenset(i for _, i in above))
     return out
 
 
@@ -61,14 +61,14 @@ def is_lost(one: ScoreCurve, metric: Metric) -> bool:
     return max(finite) > 0 and one.scores[-1] < 0.5 * max(finite)
 
 
-def inside(seen: Looks, found: Mapping[str, Edge]) -> Looks:
+def inside(seen: Looks, found: Mapping[str, DivergenceEdge]) -> Looks:
     """Return the scores without those of trials that were lost beyond an edge that something living is below of."""
     gone = [i for edge in found.values() if edge.alive > -math.inf for i in edge.beyond]
     keep = ~np.isin(seen.trial, gone)
     return Looks(seen.trial[keep], seen.level[keep], seen.fraction[keep], seen.value[keep])
 
 
-def chance_to_live(configs: Sequence[TrialConfig], found: Mapping[str, Edge], c: Constants) -> Floats:
+def chance_to_live(configs: Sequence[TrialConfig], found: Mapping[str, DivergenceEdge], c: Constants) -> Floats:
     """Return the factor upon what each setting promises, `[n]`: 1 below the edge, nearly 0 beyond."""
     out = np.ones(len(configs))
     for i, config in enumerate(configs):
