@@ -54,7 +54,7 @@ def optuna_worker(data: Path, storage: str, seed: int, trials: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         optimizer = trial.suggest_categorical("optimizer", SEARCHED)
-        lr = trial.suggest_float(f"{optimizer}.lr", *RATES[optimizer], log=True)
+        lr = trial.suggest_float(f"peak_lr_{optimizer}", *RATES[optimizer], log=True)
         value = math.nan
         for told in engine.start(config_of(optimizer, lr, epochs, seed)).epochs():
             if isinstance(told, Divergence):
@@ -126,7 +126,7 @@ def searched(method: str, seed: int, folder: Path, args: argparse.Namespace) -> 
             "seconds": (trial.datetime_complete - start).total_seconds(),
             "value": trial.value,
             "optimizer": trial.params["optimizer"],
-            "lr": next(value for name, value in trial.params.items() if name.endswith("lr")),
+            "lr": trial.params[f"peak_lr_{trial.params['optimizer']}"],
         }
         for trial in found
         if trial.datetime_complete is not None
@@ -179,6 +179,7 @@ def main() -> None:
         optuna_worker(args.data, args.worker, args.seed, args.trials)
         return
     torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     best = best_of(args.sweep)
     engine, epochs = engine_of(PROBLEM, args.data, 1)
     rows = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
