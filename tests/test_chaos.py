@@ -43,11 +43,38 @@ def play(folder: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     return done.returncode, json.loads(done.stdout)
 
 
+def missed(figures: dict[str, Any]) -> list[str]:
+    """Return what a run was to hit and has not: how many planned moments come before the budget is used up is chance.
+
+    A worker that waits for another program uses up none of it, and the others come to its end sooner.
+    """
+    kills, acts = figures["kills"], sum(figures["acts"].values())
+    hit = {
+        "kills": sum(kills.values()) >= KILLS // 3,
+        "kills and acts": sum(kills.values()) + acts >= KILLS * 2 // 3,
+        "kills at a moment": sum(name != "any time" for name in kills) >= KILLS // 4,
+        "trials interrupted": figures["trials_interrupted"] >= 3,
+        "acts of other programs": acts >= 3,
+    }
+    return [name for name, enough in hit.items() if not enough]
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
-    folder = tmp_path_factory.mktemp("chaos")
-    _, said = play(folder, "--storage=both", "--seed=7", f"--kills={KILLS}", "--acts=8", "--deletions=2", *SMALL)
-    return {d["storage"]: Run(d, pickle.loads((folder / f"{d['storage']}-7.pickle").read_bytes())) for d in said}
+    """Return a run on each kind of database; one that has missed what it was to hit is followed by the next seed's."""
+    folder, found, storage = tmp_path_factory.mktemp("chaos"), dict[str, Run](), "both"
+    for seed in (7, 8, 9):
+        options = (f"--seed={seed}", f"--kills={KILLS}", "--acts=8", "--deletions=2", *SMALL)
+        _, said = play(folder, f"--storage={storage}", *options)
+        for figures in said:
+            evidence = pickle.loads((folder / f"{figures['storage']}-{seed}.pickle").read_bytes())
+            found[figures["storage"]] = Run(figures, evidence)
+        # What does not hold is not played again.
+        again = [kind for kind, run in found.items() if missed(run.figures) and not run.figures["violations"]]
+        if not again:
+            break
+        storage = again[0] if len(again) == 1 else "both"
+    return found
 
 
 @pytest.mark.slow
@@ -55,13 +82,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
 def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run], kind: str) -> None:
     figures, seen = runs[kind].figures, runs[kind].evidence
     assert figures["violations"] == []
-    # It has hit what it was to hit: how many of the planned moments come before the budget is used up is up to chance.
-    # A worker that waits for another program uses up none of it, and the others come to its end sooner.
-    assert sum(figures["kills"].values()) >= KILLS // 3, figures
-    assert sum(figures["kills"].values()) + sum(figures["acts"].values()) >= KILLS * 2 // 3, figures
-    assert sum(name != "any time" for name in figures["kills"]) >= KILLS // 4, figures
+    assert missed(figures) == [], figures
     assert figures["pauses"] == (1 if kind == "sqlite" else 2)
-    assert figures["trials_interrupted"] >= 3
     assert figures["answers_lost"] > 20
     if kind == "postgresql":
         assert figures["restart"] is not None
@@ -70,8 +92,6 @@ def test_nothing_is_lost_or_done_twice_however_workers_die(runs: dict[str, Run],
     failed = sum(row["outcome"] == State.FAILED for row in seen.slots)
     assert len(seen.slots) == len(seen.optuna) == 60 + failed
     assert failed == len(seen.told)
-    # And other programs have acted.
-    assert sum(figures["acts"].values()) >= 3, figures
     assert {row["state"] for row in seen.slots} == {"ended"}
     # On SQLite Optuna overwrites an ending that another program's tell comes a moment too late for.
     others = {trial.state for trial in seen.optuna if trial.number not in {*seen.told, *seen.beaten}}
