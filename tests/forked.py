@@ -117,7 +117,9 @@ def fork(
     socket.send_fds(end, [len(order).to_bytes(4)], [out.fileno(), err.fileno(), write])
     os.close(write)
     end.sendall(order)
-    return Forked(int.from_bytes(_whole(end, 4)), read)
+    answer = _whole(end, 4)
+    assert len(answer) == 4, "the process that others fork off has ended"  # a signal to process 0 would reach us all
+    return Forked(int.from_bytes(answer), read)
 
 
 def _whole(end: socket.socket, n: int) -> bytes:
