@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from lrsearch.errors import LrsearchError, UnknownNameError, UsageError
 from lrsearch.events import SearchEnded
-from lrsearch.store import filing, health, optuna_rows, patience, study
+from lrsearch.store import filing, health, leftovers, optuna_rows, patience, study
 from lrsearch.store.claims import Claim, Claims
 from lrsearch.store.places import SqliteFile
 from lrsearch.store.proposals import Proposals
@@ -458,6 +458,26 @@ def test_a_transaction_that_was_in_the_way_of_another_is_begun_again_whoever_wai
 
     assert patience.again(SqliteFile(Path("x.db")), once, 0.0) == "done"
     assert len(tries) == 4
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_what_a_deleted_study_left_is_swept_though_a_worker_is_in_the_way(database: Database, backend: str) -> None:
+    filing.create(database, make_spec(budget={"trials": 2}))
+    with database.writing() as connection:
+        for table in ("study_user_attributes", "study_system_attributes", "study_directions", "studies"):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+        # The first two times it is the one that gives way.
+        connection.exec_driver_sql("CREATE SEQUENCE tries")
+        connection.exec_driver_sql(
+            "CREATE FUNCTION in_the_way() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('tries') < 3 THEN "
+            "RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF; RETURN OLD; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER in_the_way BEFORE DELETE ON lrsearch_studies FOR EACH ROW EXECUTE FUNCTION in_the_way()"
+        )
+    assert leftovers.sweep(database) == 1
+    assert rows(database, "SELECT count(*) FROM lrsearch_studies") == [(0,)]
+    assert rows(database, "SELECT last_value FROM tries") == [(3,)]
 
 
 def health_words(database: Database, name: str) -> list[str]:

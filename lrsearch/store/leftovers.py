@@ -97,12 +97,15 @@ def orphans(database: Database, *, fix: bool) -> Check:
     )
     if not fix:
         return found
-    with database.writing() as connection:
+
+    def remove(connection: sa.Connection) -> None:
         for table in (*_OF_STUDIES, tables.studies):
             column = table.c.id if table is tables.studies else table.c.study_id
             connection.execute(table.delete().where(column.in_(gone)))
         for table, of in loose.items():
             connection.execute(table.delete().where(of))
+
+    database.write(remove)
     return replace(found, fixed=True)
 
 
@@ -186,11 +189,19 @@ def sweep(database: Database) -> int:
         known = {str(json.loads(value)) for value in connection.scalars(_KNOWN)}
         gone = [row for row in ours if row.id not in known and not lease.held(connection, row.id)]
     for row in gone:
-        with database.writing() as connection:
+        named = set[str]()
+
+        def remove(connection: sa.Connection, study: str = row.id, named: set[str] = named) -> None:
             # First, for SQLite: a transaction begins with what writes.
-            budget.lock(connection, row.id)
-            if not homes.carriers(connection, row.id):
-                names += [(row.artifacts or default, name) for name in homes.sweep(connection, row.id)]
+            budget.lock(connection, study)
+            if homes.carriers(connection, study):
+                named.clear()
+            else:
+                named.update(homes.sweep(connection, study))
+
+        # Its workers may be writing still: where one is in the way, it is done again.
+        database.write(remove)
+        names += [(row.artifacts or default, name) for name in named]
     for where in {where for where, _ in names}:
         with suppress(LrsearchError):
             store = Artifacts(where)
@@ -259,8 +270,7 @@ def workers(database: Database, *, fix: bool) -> Check:
     )
     if not fix:
         return found
-    with database.writing() as connection:
-        connection.execute(workers.delete().where(workers.c.id.in_(gone), _FORGOTTEN, idle))
+    database.write(lambda c: c.execute(workers.delete().where(workers.c.id.in_(gone), _FORGOTTEN, idle)))
     return replace(found, fixed=True)
 
 
