@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +86,11 @@ def test_no_file_imports_itself_by_way_of_others_not_even_late() -> None:
 
     for name in FILES:
         visit(name, ())
+
+
+def test_every_package_is_installed() -> None:
+    root = Path(__file__).parents[1]
+    with (root / "pyproject.toml").open("rb") as file:
+        named = set(tomllib.load(file)["tool"]["setuptools"]["packages"])
+    there = {".".join(one.parent.relative_to(root).parts) for one in (root / "lrsearch").rglob("__init__.py")}
+    assert there - named == set()
