@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import deepcopy
-from ctypes import CDLL
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -243,10 +242,7 @@ def test_what_stands_still_is_not_read_again_for_every_claim(database: Database,
 
 @pytest.fixture
 def hosts() -> Iterator[two_hosts.Network]:
-    reason = two_hosts.available()
-    if reason is not None:
-        pytest.skip(reason)
-    with two_hosts.network("store", "alpha", "beta") as made:
+    with two_hosts.store_and_two() as made:
         yield made
 
 
@@ -263,10 +259,6 @@ def test_a_trial_that_one_host_paused_goes_on_on_another_bit_for_bit(hosts: two_
     )
     artifacts = tmp_path / "artifacts"
 
-    def enter() -> None:
-        with Path(f"/run/netns/{hosts.namespace('store')}").open() as namespace:
-            assert CDLL(None).setns(namespace.fileno(), 0) == 0
-
     def worker_on(name: str, url: str) -> "subprocess.Popen[bytes]":
         home = tmp_path / f"home of {name}"
         home.mkdir()
@@ -281,7 +273,7 @@ def test_a_trial_that_one_host_paused_goes_on_on_another_bit_for_bit(hosts: two_
 
     with (
         Server.start(tmp_path / "postgres", listen=hosts.address("store"), netns=hosts.namespace("store")) as server,
-        ThreadPoolExecutor(1, initializer=enter) as there,
+        ThreadPoolExecutor(1, initializer=two_hosts.enter, initargs=(hosts, "store")) as there,
     ):
         url = server.create_database()
         place = parse_place(url)

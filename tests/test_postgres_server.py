@@ -138,10 +138,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as connection:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[two_hosts.Network]:
-    reason = two_hosts.available()
-    if reason is not None:
-        pytest.skip(reason)
-    with two_hosts.network("store", "alpha", "beta") as made:
+    with two_hosts.store_and_two() as made:
         yield made
 
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from ctypes import CDLL
 from pathlib import Path
 
 import pytest
@@ -36,10 +35,7 @@ IMPATIENT = "?tcp_user_timeout=3000&connect_timeout=2&options=-c%20idle_in_trans
 
 @pytest.fixture
 def hosts() -> Iterator[two_hosts.Network]:
-    reason = two_hosts.available()
-    if reason is not None:
-        pytest.skip(reason)
-    with two_hosts.network("store", "alpha", "beta") as made:
+    with two_hosts.store_and_two() as made:
         yield made
 
 
@@ -90,14 +86,10 @@ def test_a_host_that_is_cut_off_loses_its_trial_to_the_other_and_comes_back(
 ) -> None:
     spec, artifacts = study_spec(), tmp_path / "artifacts"
 
-    def enter() -> None:
-        with Path(f"/run/netns/{hosts.namespace('store')}").open() as namespace:
-            assert CDLL(None).setns(namespace.fileno(), 0) == 0
-
     with (
         Server.start(tmp_path / "postgres", listen=hosts.address("store"), netns=hosts.namespace("store")) as server,
         # What this thread opens is opened on the host of the database.
-        ThreadPoolExecutor(1, initializer=enter) as there,
+        ThreadPoolExecutor(1, initializer=two_hosts.enter, initargs=(hosts, "store")) as there,
     ):
         url = server.create_database()
         place = parse_place(url)

@@ -11,7 +11,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import CDLL
 from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 # Removes the namespaces, and ends what still runs in them, when its standard input closes: at the end of the test or of
 # the process, killed or not.
@@ -57,6 +61,22 @@ class Network:
 
     def _port(self, name: str) -> str:
         return f"port{self.names.index(name) + 1}"
+
+
+@contextmanager
+def store_and_two() -> Iterator["Network"]:
+    """Yield a host for a database and two for workers; skip the test, saying why, where there can be none."""
+    reason = available()
+    if reason is not None:
+        pytest.skip(reason)
+    with network("store", "alpha", "beta") as made:
+        yield made
+
+
+def enter(hosts: "Network", name: str) -> None:
+    """Have this thread be on a host: what it opens is opened there."""
+    with Path(f"/run/netns/{hosts.namespace(name)}").open() as namespace:
+        assert CDLL(None).setns(namespace.fileno(), 0) == 0
 
 
 @contextmanager

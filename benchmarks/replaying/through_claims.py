@@ -66,9 +66,13 @@ class TableEngine:
     def test(
         self, config: TrialConfig, weights: bytes | None = None, attention: Attention | None = None
     ) -> TestResult | Divergence | None:
-        """As ``Engine.test``: a table has no test images."""
+        """As ``Engine.test``, which nobody calls: a replay ends with the search, and asks for no test accuracy.
+
+        Raises:
+            NotImplementedError: it was called; a table has no test images, and a made-up accuracy would be a lie.
+        """
         del config, weights, attention
-        raise NotImplementedError
+        raise NotImplementedError("a table of recorded trainings has no test images")
 
 
 class TableTraining:

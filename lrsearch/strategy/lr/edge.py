@@ -62,7 +62,7 @@ def is_lost(one: ScoreCurve, metric: Metric) -> bool:
 
 
 def inside(seen: Looks, found: Mapping[str, DivergenceEdge]) -> Looks:
-    """Return the scores without those of trials that were lost beyond an edge that something living is below of."""
+    """Return the scores without those of trials lost beyond an edge; where no rate lives, all scores stay."""
     gone = [i for edge in found.values() if edge.alive > -math.inf for i in edge.beyond]
     keep = ~np.isin(seen.trial, gone)
     return Looks(seen.trial[keep], seen.level[keep], seen.fraction[keep], seen.value[keep])
