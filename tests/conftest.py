@@ -281,6 +281,16 @@ def _folder_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 
 
 @pytest.fixture(autouse=True)
+def _modules_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget what was imported from a folder of a test: the next one's file may bear the same name."""
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path_factory.getbasetemp())):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
     """Take back what a command run in this process does to the package's log, which else no test would hear.
 

@@ -146,7 +146,6 @@ def test_what_the_page_shows_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert n == 1
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "net", raising=False)
     make_pictures(tmp_path / "pets")
     (tmp_path / "new").mkdir()
     shutil.copy(tmp_path / "pets" / "red" / "0.png", tmp_path / "new" / "1.png")

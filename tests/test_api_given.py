@@ -94,10 +94,7 @@ def test_what_can_be_imported_is_named_by_its_file_and_known_to_the_command_line
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module("net")
-    try:
-        found = lrsearch.search(data=pictures, model=partial(module.build, width=5), name="mine", **ONE)
-    finally:
-        sys.modules.pop("net", None)
+    found = lrsearch.search(data=pictures, model=partial(module.build, width=5), name="mine", **ONE)
     assert (found.spec.model.name, found.spec.model.args) == (f"{net}:build", {"width": 5})
     words = ["run", "--name", "mine", "--epochs", "1", "--trials", "3", "--set", "space.batch_size=8", "--workers", "2"]
     words += ["--dataset", "folder:pics", "--model", "net.py:build", "--set", "model.args.width=5"]
