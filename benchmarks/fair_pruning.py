@@ -45,7 +45,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], int, int]] = {
     "mnist_mlp": ({"dataset": {"name": "mnist", "limit": 2500}, "model": {"name": "mlp"}}, 12, 150),
     "emoji_cnn": ({"dataset": {"name": "folder:EMOJI", "image_size": 32}, "model": {"name": "cnn"}}, 10, 150),
     "digits_mlp": ({"dataset": {"name": "digits"}, "model": {"name": "mlp"}}, 10, 300),
-    "emoji_resnet9": ({"dataset": {"name": "folder:EMOJI", "image_size": 32}, "model": {"name": "resnet9"}}, 6, 60),
+    "emoji_resnet9": ({"dataset": {"name": "folder:EMOJI", "image_size": 16}, "model": {"name": "resnet9"}}, 6, 90),
 }
 """What is trained, for how many epochs, and how many trials."""
 COOLED = (0.2, 0.4)

@@ -5,6 +5,7 @@ A table of the file is a class here and a key is a field, so that defaults, boun
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, create_model, field_validator, model_validator
@@ -60,7 +61,12 @@ class OneOf:
 
 
 def _fields(table: Strict) -> dict[str, Domain]:
-    return {name: getattr(table, name) for name in type(table).model_fields}
+    return {name: getattr(table, name) for name in _names(type(table))}
+
+
+@cache
+def _names(table: type[Strict]) -> tuple[str, ...]:
+    return tuple(table.model_fields)
 
 
 def _table(record: Optimizer | Family) -> type[Strict]:

@@ -145,7 +145,9 @@ class Chooser:
         optimizer = np.array([order[config.optimizer.name] for config in configs])
         off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
         leans = np.array([lean(config.schedule, c) for config in configs])
-        points = Points(x, optimizer, -c.prior * c.amplitude * off**2, np.arange(len(configs)) >= n, leans)
+        schedules = [config.schedule for config in configs]
+        expected = -c.prior * c.amplitude * off**2
+        points = Points(x, optimizer, expected, np.arange(len(configs)) >= n, leans, schedules)
         belief = posterior(points, _joined(seen, elsewhere), self._on_their_way(curves), n, c)
         m = len(curves)
         state = [one.state for one in curves]

@@ -32,6 +32,10 @@ class Constants:
     """Part of the variance between settings that is the same after any fraction of a training."""
     memory: float = 2.0
     """The rest is forgotten while the fraction grows by e to this power."""
+    shared_little: float = 0.1
+    memory_little: float = 0.7
+    odds_little: float = 0.5
+    """The same where early scores mislead, and how probable that is against the above; weighed by the evidence."""
     noise: float = 0.0045
     """Of the score after one epoch."""
     trial_noise: float = 0.005
@@ -44,8 +48,8 @@ class Constants:
     """Times that the noise of trainings may be; how large it is here is weighed by the evidence."""
     lean_constant: float = -0.25
     """Decades by which the best rate is expected to rise while the fraction grows tenfold, at a constant rate,"""
-    lean_falling: float = 0.1
-    """and where the schedule falls to a tenth and less."""
+    lean_falling: float = 0.0
+    """and where the schedule falls to a tenth and less, beyond what the rates so far say."""
     drifts: tuple[float, ...] = (-0.2, 0.0, 0.2)
     """Decades by which the best rate may move while the fraction trained grows tenfold; weighed by the evidence."""
     drift_sd: float = 0.25
@@ -72,7 +76,7 @@ class Constants:
     """Correlation between optimizers at the same rate, measured from what is usual for each."""
     prior: float = 0.0
     """The expected score falls by this many amplitudes with the square of the decades from the usual rate."""
-    pool: int = 80
+    pool: int = 300
     """New settings that are considered, drawn from the space,"""
     local: int = 8
     """and so many near each of the best five."""
@@ -93,10 +97,12 @@ NARROW = Constants()
 """Where one learning rate is searched and nothing else."""
 WIDE = replace(
     NARROW,
-    amplitude=0.035,
+    amplitude=0.03,
     length=0.75,
-    shared=0.5,
+    shared=0.9,
     memory=4.0,
+    lean_falling=0.15,
+    drifts=(-0.1, 0.0, 0.1),
     power_first=1.0,
     power=1.8,
     first_by=1.7,

@@ -1,8 +1,9 @@
 """The model: a Gaussian process over (setting, fraction of a training), of which only differences within a rung count.
 
 Neighbours in learning rate and schedule share what is known of them; a score early in a training says the more about
-the end the later it is. What is not known beforehand (whether the best rate moves while a training goes on, how loud a
-training is, whether another study's results hold here) is a few values, weighed by how well each foretells the scores.
+the end the later it is. What is not known beforehand (whether the best rate moves while a training goes on, whether
+early scores mislead, how loud a training is, whether another study's results hold here) is a few values, weighed by how
+well each foretells the scores.
 
 Source: Swersky, Snoek and Adams 2014, arXiv 1406.3896 (freeze-thaw); docs/decisions/0045-pause-and-go-on-by-a-model.md.
 """
@@ -11,13 +12,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.strategy.lr.constants import Constants
-from lrsearch.strategy.lr.features import Floats
+from lrsearch.strategy.lr.features import Floats, factor_so_far
 from lrsearch.strategy.lr.looks import Ints, Looks
+from lrsearch.trial import ScheduleConfig
 
 LEVEL_VARIANCE = 1.0
 """Of the level of a rung, which is unknown: far above that of scores."""
@@ -39,6 +42,32 @@ class Points:
     """`[n]`, of another study."""
     lean: Floats
     """`[n]`, decades by which the best rate is expected to rise while the fraction trained grows tenfold."""
+    schedules: Sequence[ScheduleConfig]
+    """`[n]`"""
+
+    def rate_at(self, trial: Ints, fraction: Floats) -> Floats:
+        """Return by how many decades the rate counts for more after a fraction of a training than after the whole."""
+        so_far = [
+            factor_so_far(self.schedules[i], 10.0**f) - factor_so_far(self.schedules[i]) if f else 0.0
+            for i, f in zip(trial, fraction, strict=True)
+        ]
+        return np.array(so_far) - self.lean[trial] * fraction
+
+
+class _Hypothesis(NamedTuple):
+    """What may hold, but for how loud trainings are."""
+
+    drift: float
+    """Decades by which the best rate moves while the fraction trained grows tenfold."""
+    shared: float
+    memory: float
+    """How alike scores after two fractions are, as ``Constants`` has it."""
+    holds: float
+    """Whether trainings from elsewhere hold here, 0 or 1,"""
+    shift: float
+    """and by how many decades their rates are off."""
+    odds: float
+    """The logarithm of its odds before anything is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +120,20 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     trial, level, fraction = all_of[0].astype(int), all_of[1], all_of[2]
     n_seen = len(seen.trial)
     targets = np.arange(n)
-    prior = _kernel(points, targets, np.zeros(n), targets, np.zeros(n), c)
+    at_end = targets, np.zeros(n), np.zeros(n)
+    hypotheses = _hypotheses(c, known=bool(points.elsewhere.any()))
+    prior = _kernel(points, at_end, at_end, c, hypotheses[0])
     same_level = (level[:, None] == level[None]) * LEVEL_VARIANCE
     lasting = np.exp(-np.abs(fraction[:, None] - fraction[None]) * math.log(10) / c.own_memory)
     same_trial = (trial[:, None] == trial[None]) * c.trial_noise**2 * lasting
     epoch_noise = c.noise**2 * (1 - 2 * fraction)
     mine = (trial[:, None] == targets[None]) * np.exp(-np.abs(fraction) * math.log(10) / c.own_memory)[:, None]
     means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
-    hold = _hypotheses(c) if points.elsewhere.any() else ((1.0, 0.0, 0.0),)
-    for drift, (holds, shift, odds) in product(c.drifts, hold):
-        there = _moved(points, shift / c.length)
-        k = _kernel(there, trial, fraction, trial, fraction, c, drift, holds)
-        towards = _kernel(there, trial, fraction, targets, np.zeros(n), c, drift, holds)
+    seen_at = trial, fraction, points.rate_at(trial, fraction)
+    for h in hypotheses:
+        there = _moved(points, h.shift / c.length)
+        k = _kernel(there, seen_at, seen_at, c, h)
+        towards = _kernel(there, seen_at, at_end, c, h)
         for loud in c.louder:
             full = k + same_level + same_trial * loud**2
             full[np.diag_indices(len(full))] += epoch_noise * max(1.0, loud / 2) ** 2
@@ -110,11 +141,11 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
             lower = np.linalg.cholesky(full[:n_seen, :n_seen])
             residual = _solved(lower, seen.value - points.mean[trial[:n_seen]])
             log_evidence = -0.5 * residual @ residual - np.log(np.diag(lower)).sum()
-            log_evidence -= 0.5 * (drift / c.drift_sd) ** 2 + 0.5 * (math.log(loud) / LOUDER_SD) ** 2
+            log_evidence -= 0.5 * (math.log(loud) / LOUDER_SD) ** 2
             v = _solved(lower, own[:n_seen])
             means.append(points.mean[:n] + v.T @ residual)
             explained.append(v if len(full) == n_seen else _solved(np.linalg.cholesky(full), own))
-            evidence.append(float(log_evidence) + odds)
+            evidence.append(float(log_evidence) + h.odds)
             louder.append(loud)
     weights = np.exp(np.array(evidence) - max(evidence))
     weights /= weights.sum()
@@ -133,14 +164,20 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     )
 
 
-def _hypotheses(c: Constants) -> tuple[tuple[float, float, float], ...]:
-    """Return what may hold of trainings from elsewhere: whether they do, how many decades off, and its log odds.
+def _hypotheses(c: Constants, *, known: bool) -> list[_Hypothesis]:
+    """Return all that may hold; of other studies only where something is ``known`` from them.
 
     A study that another one resembles in all but where its best rate lies is the common case: where only "as there" and
     "not at all" can be said, a prior that is two octaves off is believed for too long.
     """
-    moved = tuple((1.0, shift, -0.5 * (shift / c.study_shift_sd) ** 2) for shift in c.study_shifts)
-    return (*moved, (0.0, 0.0, 0.0))
+    there = [(1.0, shift, -0.5 * (shift / c.study_shift_sd) ** 2) for shift in c.study_shifts] + [(0.0, 0.0, 0.0)]
+    lasts = [(c.shared, c.memory, 0.0), (c.shared_little, c.memory_little, math.log(c.odds_little))]
+    return [
+        _Hypothesis(drift, shared, memory, holds, shift, -0.5 * (drift / c.drift_sd) ** 2 + odds + odds_there)
+        for drift, (holds, shift, odds_there), (shared, memory, odds) in product(
+            c.drifts, there if known else [(1.0, 0.0, 0.0)], lasts
+        )
+    ]
 
 
 def _moved(points: Points, by: float) -> Points:
@@ -154,27 +191,28 @@ def _moved(points: Points, by: float) -> Points:
 
 def _kernel(
     points: Points,
-    a: Ints | Sequence[int],
-    fraction_a: Floats,
-    b: Ints | Sequence[int],
-    fraction_b: Floats,
+    of: tuple[Ints, Floats, Floats],
+    to: tuple[Ints, Floats, Floats],
     c: Constants,
-    drift: float = 0.0,
-    holds: float = 1.0,
+    h: _Hypothesis,
 ) -> Floats:
-    """Return covariances of scores, `[len(a), len(b)]`, levels and noise apart."""
+    """Return covariances of scores, `[len(of), len(to)]`, levels and noise apart.
+
+    Scores are told by their trial, the fraction trained, and what ``Points.rate_at`` says of both.
+    """
+    (a, fraction_a, rate_a), (b, fraction_b, rate_b) = of, to
     xa, xb = points.x[a].copy(), points.x[b].copy()
-    xa[:, 0] -= (drift + points.lean[a]) * fraction_a / c.length
-    xb[:, 0] -= (drift + points.lean[b]) * fraction_b / c.length
+    xa[:, 0] += (rate_a - h.drift * fraction_a) / c.length
+    xb[:, 0] += (rate_b - h.drift * fraction_b) / c.length
     square = (xa**2).sum(1)[:, None] + (xb**2).sum(1)[None] - 2 * xa @ xb.T
     distance = np.sqrt(np.maximum(square, 0) * 5)
     alike = (1 + distance + distance * distance / 3) * np.exp(-distance)  # Matern, 5/2
-    apart = np.abs(fraction_a[:, None] - fraction_b[None]) * math.log(10) / c.memory
-    remembered = c.shared + (1 - c.shared) * np.exp(-apart)
+    apart = np.abs(fraction_a[:, None] - fraction_b[None]) * math.log(10) / h.memory
+    remembered = h.shared + (1 - h.shared) * np.exp(-apart)
     same_optimizer = points.optimizer[a][:, None] == points.optimizer[b][None]
     same_study = points.elsewhere[a][:, None] == points.elsewhere[b][None]
     out: Floats = c.amplitude**2 * alike * remembered * np.where(same_optimizer, 1.0, c.other_optimizer)
-    return out * np.where(same_study, 1.0, c.other_study * holds)
+    return out * np.where(same_study, 1.0, c.other_study * h.holds)
 
 
 def _solved(lower: Floats, right: Floats) -> Floats:

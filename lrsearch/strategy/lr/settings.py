@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from statistics import NormalDist
 from typing import Any
@@ -19,6 +20,8 @@ from lrsearch.strategy.lr.features import shift, usual_rate
 from lrsearch.trial import TrialConfig
 
 Params = dict[str, Any]
+POOLS = 3
+"""Times as many settings are drawn as are considered in one decision."""
 REDRAWS = 50
 """Of a setting of the first sweep whose rise takes too long."""
 
@@ -108,8 +111,14 @@ class Settings:
         """Return new settings: a grid of rates where little else varies, else some at random and some near the best."""
         if self._combinations is not None:
             return [self.setting(params) for combination in self._combinations for params in self._grid(combination)]
-        drawn = [self._draw(rng) for _ in range(self._c.pool)]
+        drawn = [self._pool[i] for i in sorted(rng.choice(len(self._pool), self._c.pool, replace=False))]
         return drawn + [self._near(rng, one) for one in best for _ in range(self._c.local)]
+
+    @cached_property
+    def _pool(self) -> list[Setting]:
+        """Random settings: to draw one takes longer than to judge it, so that all are drawn once."""
+        rng = np.random.default_rng((self._spec.seed, 2))
+        return [self._draw(rng) for _ in range(POOLS * self._c.pool)]
 
     def other_schedule(self, rng: np.random.Generator, config: TrialConfig) -> Setting:
         """Return a setting that differs from a configuration in its schedule alone, the warm-up kept."""
