@@ -25,7 +25,7 @@ from lrsearch.store.storage import Database
 from lrsearch.strategy.lr.choice import Chooser, Means
 from lrsearch.strategy.lr.constants import NARROW
 from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
-from lrsearch.strategy.lr.features import relative_rate
+from lrsearch.strategy.lr.features import factor_so_far, relative_rate
 from lrsearch.strategy.lr.looks import Rungs, looks
 from lrsearch.strategy.lr.strategy import LrStrategy
 from lrsearch.strategy.view import (
@@ -41,7 +41,7 @@ from lrsearch.strategy.view import (
     standing_still,
 )
 from lrsearch.training.serial import SerialEngine
-from lrsearch.trial import EpochMetrics, Reason, State, TrialConfig
+from lrsearch.trial import EpochMetrics, Reason, ScheduleConfig, State, TrialConfig
 
 ONE_RATE = {"optimizer": "sgd", "schedule": "constant", "batch_size": 64, "warmup_fraction": 0.0}
 Curve = Callable[[TrialConfig], Sequence[float]]
@@ -194,6 +194,28 @@ def test_where_the_best_rate_is_the_last_that_lives_it_is_found_all_the_same() -
     best = max((one for one in search.curves if one.value is not None), key=lambda one: one.value or 0.0)
     assert edge - 0.25 < relative_rate(best.config) <= edge
     assert sum(one.state == State.DIVERGED for one in search.curves) <= 4
+
+
+def test_a_setting_counts_early_by_the_rates_of_its_updates_so_far() -> None:
+    constant = ScheduleConfig("constant")
+    cosine, warm = (ScheduleConfig("cosine", warmup_fraction=w, final_fraction=0.0) for w in (0.0, 0.2))
+    assert [factor_so_far(constant, part) for part in (0.02, 0.5, 1.0)] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert factor_so_far(cosine, 0.05) == pytest.approx(0, abs=0.01)
+    assert factor_so_far(cosine) == pytest.approx(math.log10(math.sqrt(3 / 8)), abs=0.01)
+    # Half of a rise from 0 to 1: the root mean square of what rises from 0 to .5.
+    assert factor_so_far(warm, 0.1) == pytest.approx(math.log10(0.5 / math.sqrt(3)), abs=0.03)
+
+
+def test_early_scores_of_a_rising_schedule_do_not_count_against_it() -> None:
+    def curve(config: TrialConfig) -> list[float]:
+        """Return scores to which only the rates so far matter: a rise takes from the first epochs alone."""
+        at = [relative_rate(config) + factor_so_far(config.schedule, (e + 1) / 10) - factor_so_far(config.schedule) for e in range(10)]
+        return [0.9 - 0.1 * min(abs(off), 2) ** 2 - 0.02 * (9 - e) for e, off in enumerate(at)]
+
+    space = {"optimizer": "sgd", "schedule": ["cosine", "constant"], "batch_size": 64, "warmup_fraction": [0.0, 0.1]}
+    search = Simulated(spec_of(space, trainings=5), curve).run()
+    best = max(one.value for one in search.curves if one.value is not None)
+    assert best > 0.9 - 0.004
 
 
 def test_a_rate_between_what_lives_and_what_diverged_counts_by_its_chance_to_live() -> None:
