@@ -35,6 +35,7 @@ from lrsearch.strategy.lr.constants import NARROW, Constants
 
 FACTORS = (0.5, 1.5)
 FROM_DATA = ("lean_constant", "lean_falling", "drifts", "own", "amplitude", "length", "shared", "memory", "noise")
+OF_EARLY = ("shared_little", "memory_little", "odds_little")
 MORE = ("trial_noise", "louder", "drift_sd", "squash", "clip", "density", "sweep_cost", "average", "tolerance")
 MORE_STILL = ("power_first", "power", "floor", "first_by", "near_edge", "beyond_edge")
 LIMIT = 30.0
@@ -102,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--curves", nargs="+", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--constants", nargs="+", default=[*FROM_DATA, *MORE, *MORE_STILL])
+    parser.add_argument("--constants", nargs="+", default=[*FROM_DATA, *OF_EARLY, *MORE, *MORE_STILL])
     parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()

@@ -110,5 +110,6 @@ WIDE = replace(
     own=1.0,
     own_memory=0.7,
     trial_noise=0.01,
+    odds_little=0.05,
 )
 """Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured."""
