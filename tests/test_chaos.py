@@ -38,7 +38,7 @@ class Run:
 def play(folder: Path, *options: str) -> tuple[int, list[dict[str, Any]]]:
     """Run the program; return its exit code and what it says of each run."""
     command = [sys.executable, str(CHAOS), f"--evidence={folder}", f"--keep={folder}", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 

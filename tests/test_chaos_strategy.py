@@ -60,7 +60,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
     folder = tmp_path_factory.mktemp("chaos")
     words = ["--strategy=lr", "--branching", *SMALL.split(), "--storage=both", "--seed=10", "--json"]
     command = [sys.executable, str(CHAOS), f"--evidence={folder}", f"--keep={folder}", *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     return {d["storage"]: Run(d, pickle.loads((folder / f"{d['storage']}-10.pickle").read_bytes())) for d in found}

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -399,6 +400,16 @@ def test_everything_that_changes_is_news(database: Database) -> None:
         change()
         seen.append(current.of(study).etag)
         assert seen[-1] != seen[-2]
+
+
+def test_a_state_that_rests_is_not_shown_under_a_name_of_before(shown: Any) -> None:
+    app, study = shown
+    ticks = count()
+    current = Current(lambda: float(next(ticks)))  # reading takes a second, so that a state rests for four
+    before = current.of(study)
+    assert current.of(study) is before
+    ask(app, "POST", "/api/studies/1/rename", json.dumps({"study_name": "renamed 17"}).encode())
+    assert json.loads(current.of(studies.get(study.database, "renamed 17")).update())["study"] == "renamed 17"
 
 
 def test_ten_viewers_cost_one_build(shown: Any) -> None:

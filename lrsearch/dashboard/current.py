@@ -50,7 +50,7 @@ class Current:
                 self._entries.popitem(last=False)
         with entry.lock:
             last = entry.last
-            if last is not None and self._clock() < entry.rests_until:
+            if last is not None and last.name == study.name and self._clock() < entry.rests_until:
                 return last
             # Before the trials: what comes meanwhile is news the next time.
             etag = fingerprint.of(study)
@@ -74,7 +74,7 @@ class Snapshot:
     """A study at a moment, and what is shown of it, each made once."""
 
     def __init__(self, study: Study, etag: str, material: Material) -> None:
-        self.etag = etag
+        self.etag, self.name = etag, study.name
         self._study, self._material = study, material
         self._lock = threading.RLock()
         self._made: dict[str, str] = {}
