@@ -209,7 +209,10 @@ def test_a_setting_counts_early_by_the_rates_of_its_updates_so_far() -> None:
 def test_early_scores_of_a_rising_schedule_do_not_count_against_it() -> None:
     def curve(config: TrialConfig) -> list[float]:
         """Return scores to which only the rates so far matter: a rise takes from the first epochs alone."""
-        at = [relative_rate(config) + factor_so_far(config.schedule, (e + 1) / 10) - factor_so_far(config.schedule) for e in range(10)]
+        at = [
+            relative_rate(config) + factor_so_far(config.schedule, (e + 1) / 10) - factor_so_far(config.schedule)
+            for e in range(10)
+        ]
         return [0.9 - 0.1 * min(abs(off), 2) ** 2 - 0.02 * (9 - e) for e, off in enumerate(at)]
 
     space = {"optimizer": "sgd", "schedule": ["cosine", "constant"], "batch_size": 64, "warmup_fraction": [0.0, 0.1]}
