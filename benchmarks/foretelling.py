@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 
 from lrsearch.errors import LrsearchError
 from lrsearch.strategy.lr.constants import WIDE, Constants
-from lrsearch.strategy.lr.features import Floats, encode, lean, relative_rate
+from lrsearch.strategy.lr.features import Floats
 from lrsearch.strategy.lr.looks import Looks, Rungs, looks
 from lrsearch.strategy.lr.model import Points, posterior
 from lrsearch.strategy.view import ScoreCurve
@@ -53,19 +53,11 @@ def foretold(pool: Pool, plan: tuple[tuple[int, int], ...], seed: int, c: Consta
     curves = [standing(pool, i, epoch) for i, epoch in zip(order, epochs, strict=False)]
     rest = order[len(curves) :][:MOST]
     configs = [one.config for one in curves] + [pool.configs[i] for i in rest]
-    names = list(dict.fromkeys(config.optimizer.name for config in configs))
-    off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
-    points = Points(
-        np.array([encode(config, c.length) for config in configs]),
-        np.array([names.index(config.optimizer.name) for config in configs]),
-        -c.prior * c.amplitude * off**2,
-        np.zeros(len(configs), bool),
-        np.array([lean(config.schedule, c) for config in configs]),
-        [config.schedule for config in configs],
-    )
     none = np.zeros(0)
     nobody = Looks(none.astype(int), none.astype(int), none, none)
-    belief = posterior(points, looks(curves, rungs, spec.metric, c), nobody, len(configs), c)
+    belief = posterior(
+        Points.of(configs, len(configs), c), looks(curves, rungs, spec.metric, c), nobody, len(configs), c
+    )
     return belief.mean[len(curves) :], np.nan_to_num(pool.ends[rest])
 
 

@@ -20,24 +20,20 @@ from replaying.tables import Conditions
 
 from lrsearch.errors import LrsearchError
 from lrsearch.strategy.lr.constants import WIDE
-from lrsearch.strategy.lr.features import Floats, encode
+from lrsearch.strategy.lr.features import Floats
+from lrsearch.strategy.lr.looks import below_best
+from lrsearch.strategy.lr.model import LEVEL_VARIANCE, Points
 
 FIRST = (10, 20, 40, 80)
-LOST = 0.5
-"""Accuracy below the best from which on all counts as lost."""
 
 
 def foretold(pool: Pool) -> Floats:
     """Return the last accuracy of each training as the others tell it, squashed as the strategy does, `[n]`."""
-    c = WIDE
-    x = np.array([encode(config, c.length) for config in pool.configs])
-    optimizer = np.array([config.optimizer.name for config in pool.configs])
-    below = np.minimum(pool.best - np.nan_to_num(pool.ends), LOST)
-    y = np.maximum(-c.squash * np.log1p(below / c.squash), -c.clip * c.amplitude)
-    distance = np.sqrt(5 * np.maximum(((x[:, None] - x[None]) ** 2).sum(-1), 0))
-    alike = (1 + distance + distance**2 / 3) * np.exp(-distance)
-    same = np.where(optimizer[:, None] == optimizer[None], 1.0, c.other_optimizer)
-    known = np.linalg.inv(c.amplitude**2 * alike * same + 1.0 + c.trial_noise**2 * np.eye(len(y)))
+    n, c = len(pool.configs), WIDE
+    ends = [float(end) if np.isfinite(end) else -np.inf for end in pool.ends]
+    y: Floats = np.array(below_best(ends, pool.spec(0, {}).metric, c), np.float64)
+    covariance = Points.of(pool.configs, n, c).covariance(c) + LEVEL_VARIANCE
+    known = np.linalg.inv(covariance + c.trial_noise**2 * np.eye(n))
     out: Floats = y - (known @ y) / np.diag(known)
     return out
 

@@ -66,13 +66,13 @@ class TableEngine:
     def test(
         self, config: TrialConfig, weights: bytes | None = None, attention: Attention | None = None
     ) -> TestResult | Divergence | None:
-        """As ``Engine.test``, which nobody calls: a replay ends with the search, and asks for no test accuracy.
+        """As ``Engine.test``: a table keeps no weights, and has no images to judge any by.
 
         Raises:
-            NotImplementedError: it was called; a table has no test images, and a made-up accuracy would be a lie.
+            CheckpointError: always; a replay ends with the search, which asks for no test accuracy.
         """
         del config, weights, attention
-        raise NotImplementedError("a table of recorded trainings has no test images")
+        raise CheckpointError("a table of recorded trainings has no weights, and no images to judge any by")
 
 
 class TableTraining:

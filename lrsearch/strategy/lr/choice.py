@@ -14,7 +14,7 @@ from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.branches import can_share
 from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
 from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
-from lrsearch.strategy.lr.features import Floats, encode, lean, relative_rate
+from lrsearch.strategy.lr.features import Floats
 from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
 from lrsearch.strategy.lr.model import Points, Posterior, posterior
 from lrsearch.strategy.lr.settings import Setting, Settings
@@ -140,15 +140,7 @@ class Chooser:
         n = len(every)
         elsewhere = known_looks(known, n, metric, c)
         configs = [one.config for one in every] + [one.config for one in known]
-        x = np.array([encode(config, c.length) for config in configs])
-        order = {name: i for i, name in enumerate(dict.fromkeys(config.optimizer.name for config in configs))}
-        optimizer = np.array([order[config.optimizer.name] for config in configs])
-        off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
-        leans = np.array([lean(config.schedule, c) for config in configs])
-        schedules = [config.schedule for config in configs]
-        expected = -c.prior * c.amplitude * off**2
-        points = Points(x, optimizer, expected, np.arange(len(configs)) >= n, leans, schedules)
-        belief = posterior(points, _joined(seen, elsewhere), self._on_their_way(curves), n, c)
+        belief = posterior(Points.of(configs, n, c), _joined(seen, elsewhere), self._on_their_way(curves), n, c)
         m = len(curves)
         state = [one.state for one in curves]
         candidates = _Candidates(

@@ -76,7 +76,7 @@ class Constants:
     """Correlation between optimizers at the same rate, measured from what is usual for each."""
     prior: float = 0.0
     """The expected score falls by this many amplitudes with the square of the decades from the usual rate."""
-    pool: int = 300
+    pool: int = 160
     """New settings that are considered, drawn from the space,"""
     local: int = 8
     """and so many near each of the best five."""
@@ -94,7 +94,7 @@ class Constants:
 
 
 NARROW = Constants()
-"""Where one learning rate is searched and nothing else."""
+"""Where little but learning rates is searched."""
 WIDE = replace(
     NARROW,
     amplitude=0.03,

@@ -62,7 +62,7 @@ def looks(curves: Sequence[ScoreCurve], rungs: Rungs, metric: Metric, c: Constan
         here = [(i, score) for i, score in scores if score is not None]
         found += [
             (i, level, math.log10(rung / rungs.epochs), value)
-            for (i, _), value in zip(here, _below_best([s for _, s in here], metric, c), strict=True)
+            for (i, _), value in zip(here, below_best([s for _, s in here], metric, c), strict=True)
         ]
     return _made(found)
 
@@ -80,7 +80,7 @@ def known_looks(known: Sequence[KnownTraining], first: int, metric: Metric, c: C
             scores = [(i, _of_known(known[i], rung, rungs, metric, c)) for i in members]
             here = [(i, score) for i, score in scores if score is not None]
             if len(here) > 1:
-                values = _below_best([s for _, s in here], metric, c)
+                values = below_best([s for _, s in here], metric, c)
                 fraction = math.log10(rung / epochs)
                 found += [(first + i, level, fraction, v) for (i, _), v in zip(here, values, strict=True)]
             level += 1
@@ -137,7 +137,7 @@ def lowest(c: Constants) -> float:
     return -c.clip * c.amplitude
 
 
-def _below_best(scores: Sequence[float], metric: Metric, c: Constants) -> list[float]:
+def below_best(scores: Sequence[float], metric: Metric, c: Constants) -> list[float]:
     """Return each score as its squashed distance from the best, 0 or below; the lowest for what diverged."""
     least = lowest(c)
     alive = [score for score in scores if score > -math.inf]

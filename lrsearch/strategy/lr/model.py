@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.strategy.lr.constants import Constants
-from lrsearch.strategy.lr.features import Floats, factor_so_far
+from lrsearch.strategy.lr.features import Floats, encode, factor_so_far, lean, relative_rate
 from lrsearch.strategy.lr.looks import Ints, Looks
-from lrsearch.trial import ScheduleConfig
+from lrsearch.trial import ScheduleConfig, TrialConfig
 
 LEVEL_VARIANCE = 1.0
 """Of the level of a rung, which is unknown: far above that of scores."""
@@ -40,18 +40,41 @@ class Points:
     """`[n]`, expected score before anything is known."""
     elsewhere: NDArray[np.bool_]
     """`[n]`, of another study."""
-    lean: Floats
-    """`[n]`, decades by which the best rate is expected to rise while the fraction trained grows tenfold."""
     schedules: Sequence[ScheduleConfig]
     """`[n]`"""
 
-    def rate_at(self, trial: Ints, fraction: Floats) -> Floats:
-        """Return by how many decades the rate counts for more after a fraction of a training than after the whole."""
-        so_far = [
-            factor_so_far(self.schedules[i], 10.0**f) - factor_so_far(self.schedules[i]) if f else 0.0
-            for i, f in zip(trial, fraction, strict=True)
+    @classmethod
+    def of(cls, configs: Sequence[TrialConfig], n_here: int, c: Constants) -> "Points":
+        """Return settings as the model sees them, those after the first ``n_here`` from another study."""
+        order = {name: i for i, name in enumerate(dict.fromkeys(config.optimizer.name for config in configs))}
+        off = np.array([min(abs(relative_rate(config)), 2.0) for config in configs])
+        return cls(
+            np.array([encode(config, c.length) for config in configs]),
+            np.array([order[config.optimizer.name] for config in configs]),
+            -c.prior * c.amplitude * off**2,
+            np.arange(len(configs)) >= n_here,
+            [config.schedule for config in configs],
+        )
+
+    def moved_at(self, trial: Ints, fraction: Floats, c: Constants) -> Floats:
+        """Return by how many decades a rate counts for more after a fraction of a training than after the whole.
+
+        Args:
+            trial: `[m]`, which setting.
+            fraction: `[m]`, log10 of the part of the training.
+            c: constants.
+        """
+        moved = [
+            factor_so_far(schedule, 10.0**f) - factor_so_far(schedule) - lean(schedule, c) * f if f else 0.0
+            for schedule, f in ((self.schedules[i], f) for i, f in zip(trial, fraction, strict=True))
         ]
-        return np.array(so_far) - self.lean[trial] * fraction
+        return np.array(moved, np.float64)
+
+    def covariance(self, c: Constants) -> Floats:
+        """Return the covariances of final scores before anything is known, `[n, n]`, noise apart."""
+        n = len(self.schedules)
+        at_end = np.arange(n), np.zeros(n), np.zeros(n)
+        return _kernel(self, at_end, at_end, c, _hypotheses(c, known=False)[0])
 
 
 class _Hypothesis(NamedTuple):
@@ -129,7 +152,7 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     epoch_noise = c.noise**2 * (1 - 2 * fraction)
     mine = (trial[:, None] == targets[None]) * np.exp(-np.abs(fraction) * math.log(10) / c.own_memory)[:, None]
     means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
-    seen_at = trial, fraction, points.rate_at(trial, fraction)
+    seen_at = trial, fraction, points.moved_at(trial, fraction, c)
     for h in hypotheses:
         there = _moved(points, h.shift / c.length)
         k = _kernel(there, seen_at, seen_at, c, h)
@@ -198,7 +221,7 @@ def _kernel(
 ) -> Floats:
     """Return covariances of scores, `[len(of), len(to)]`, levels and noise apart.
 
-    Scores are told by their trial, the fraction trained, and what ``Points.rate_at`` says of both.
+    Scores are told by their trial, the fraction trained, and what ``Points.moved_at`` says of both.
     """
     (a, fraction_a, rate_a), (b, fraction_b, rate_b) = of, to
     xa, xb = points.x[a].copy(), points.x[b].copy()
