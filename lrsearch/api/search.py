@@ -204,19 +204,19 @@ class _Searching:
         from lrsearch import run
         from lrsearch.store import filing
         from lrsearch.store.keeper import Leave
-        from lrsearch.workers import local
+        from lrsearch.workers import local, preloaded
 
         spec, leave = self.wanted.spec, Leave()
         with ExitStack() as stack:
             raised = stack.enter_context(process.leaving_at_interrupt(leave))
             stack.enter_context(process.without_main())
+            preloaded.context()
             if not spec.is_known:
                 self._load_pytorch(leave)
                 with process.as_it_was():
                     spec = run.known(spec, self.here, lambda what: self._doing(what, raised, leave))
             filing.check(spec, self.place)
             _check_filed(named.find_spec(spec.name, self.place))
-            local.warm_up()
             study = filing.file_study(
                 spec,
                 self.place,

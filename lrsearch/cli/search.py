@@ -35,7 +35,7 @@ from lrsearch.spec import file as study_file
 from lrsearch.spec.deciding import KINDS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import named
-from lrsearch.workers import number
+from lrsearch.workers import number, preloaded
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
@@ -183,13 +183,15 @@ def run(
     ]
     overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
     _check_once(overrides)
+    n = workers_of(workers, workers_per_gpu, ray)
+    if n != 1 and ray is None and not (dry_run or detach):
+        preloaded.context()  # it imports PyTorch while this process reads the study
     where = place(storage)
     options = {_key(path): option for path, _, option in overrides}
     spec = named.resolved(study, [(path, value) for path, value, _ in overrides], options, where)
     if dry_run:
         spec = ranging.untested(spec, where) if range_test else spec
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
-    n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     asked = Asked(
         spec=spec,

@@ -26,6 +26,7 @@ from lrsearch.events import EndReason
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import Reason
+from lrsearch.workers import preloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -153,12 +154,10 @@ def search(asked: Asked) -> int:
                 return session.attend(leave, only_confirm=asked.only_confirm)
 
             return _watch(asked, session.study, here_alone, leave, console, begun, live=live)
+    if asked.ray is None:
+        preloaded.context()
     spec = known(spec, asked.threads, asked.data_dir, quiet=asked.quiet)
     asked = replace(asked, spec=spec)
-    if asked.ray is None:
-        from lrsearch.workers import local
-
-        local.warm_up()
     # What is said goes to stderr until the cluster has been left, which keeps stdout from Ray.
     with ExitStack() as study_open, ExitStack() as joined:
         with interrupts.raised():

@@ -41,9 +41,10 @@ STANDARD_ERRORS = 3.0
 
 SUSPICIOUS = 64
 """Images in a row with the same outputs that make a proof worth its cost [examples]."""
-PROOF_IMAGES = 1024
-"""Training images on which the network is looked at again on its way without a gradient [examples]."""
 PROOF_LOOKS = 16
+"""How often the network is looked at again on its way without a gradient,"""
+PROOF_IMAGES = (64, 1024)
+"""and on how many training images at least and at most [examples]; in between all looks together see each one once."""
 STILL = 1e-12
 """Part of a momentum below which what it still moves is nothing."""
 
@@ -245,6 +246,16 @@ def moves_for(optimizer: OptimizerConfig, n_left: int) -> int:
         return n_left
     momentum = OPTIMIZERS[optimizer.name].momentum(optimizer)
     return min(n_left, math.ceil(math.log(STILL) / math.log(momentum)) if momentum > 0 else 0)
+
+
+def proof_images(n_train: int) -> int:
+    """Return on how many of the training images each look of a proof is.
+
+    >>> proof_images(800), proof_images(8_000), proof_images(50_000)
+    (64, 500, 1024)
+    """
+    least, most = PROOF_IMAGES
+    return max(least, min(most, n_train // PROOF_LOOKS))
 
 
 def stays_dead(

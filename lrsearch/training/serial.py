@@ -570,7 +570,7 @@ class SerialTraining:
         return Divergence(epoch, skips.n - 1, lr, loss, initial, left_out=skips.n_skipped)
 
     def _is_dead(self, scale: float) -> bool:
-        """Prove that the network is the same for every image and will be until the end; in a fraction of an epoch."""
+        """Prove that the network is the same for every image and will be until the end; for an epoch and a half at most."""
         left = self._lrs[self._step :]
         config = self._config.optimizer
         if left and collapse.may_come_back(config):
@@ -588,16 +588,17 @@ class SerialTraining:
         left = [lr * scale for lr in left[: collapse.moves_for(config, len(left))]]
         if dead and left:
             rates = [[lr * share for share in self._groups.shares] for lr in left]
-            dead, _ = as_memory_allows(lambda size: self._stays_dead(rates, size), collapse.PROOF_IMAGES)
+            n_images = collapse.proof_images(len(splits.train))
+            dead, _ = as_memory_allows(lambda size: self._stays_dead(rates, n_images, size), n_images)
         networks.to_training(self.model)
         return dead
 
-    def _stays_dead(self, rates: list[list[float]], size: int) -> bool:
-        """Let a copy go on without a gradient; its outputs are computed of ``size`` images at once."""
+    def _stays_dead(self, rates: list[list[float]], n_images: int, size: int) -> bool:
+        """Let a copy go on without a gradient, and look at so many images, ``size`` at once."""
         twin = copy.deepcopy(self.model)
         optimizer = self._optimizer_of(twin)
         optimizers.load_state(optimizer, copy.deepcopy(optimizers.state_of(self._optimizer)))
-        images, _ = next(self._splits.train.batches(collapse.PROOF_IMAGES))
+        images, _ = next(self._splits.train.batches(n_images))
         logits, update = self._logits_of(twin, size), optimizers.updater(optimizer)
         return collapse.stays_dead(logits, optimizer, update, rates, self._splits.normalize(images))
 

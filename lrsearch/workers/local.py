@@ -1,12 +1,11 @@
 """Several workers on this machine: a process each, with its own device and threads, and one stream of events.
 
-Processes are forked off one that has imported PyTorch and holds nothing, where the system can do that: its import is
-paid once. The storage URL reaches them through a pipe, never through their command line. A worker that dies is
-replaced; one that dies again and again without an accepted epoch ends the run.
+Processes are forked off one that has imported PyTorch, where the system can do that: its import is paid once. The
+storage URL reaches them through a pipe, never through their command line. A worker that dies is replaced; one that dies
+again and again without an accepted epoch ends the run.
 """
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from multiprocessing import connection, forkserver, resource_tracker
+from multiprocessing import connection
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -26,7 +25,7 @@ from lrsearch.store import confirmations
 from lrsearch.store.keeper import Leave
 from lrsearch.store.study import Study
 from lrsearch.trial import Reason
-from lrsearch.workers import json_log
+from lrsearch.workers import json_log, preloaded
 from lrsearch.workers.number import count_gpus, suitable
 from lrsearch.workers.process import GRACE_SECONDS, MAX_DEATHS, Failed, Order, serve
 
@@ -93,18 +92,13 @@ def orders(
     return [replace(base, gpu=i % n_gpus, device="cuda") for i in range(n_workers)]
 
 
-def warm_up() -> None:
-    """Begin to import PyTorch in the process that workers are forked off, while this one does other things."""
-    _context()
-
-
 def search(jobs: Sequence[Order], leave: Leave) -> Generator[Event]:
     """Run a worker for every order until the study has no more to give; yield what they all say.
 
     Raises:
         LrsearchError: what ended a worker, or that one died again and again.
     """
-    context = _context()
+    context = preloaded.context()
     workers = [_start(context, job) for job in jobs]
     end: SearchEnded | None = None
     try:
@@ -158,23 +152,6 @@ def _receive(worker: _Process) -> Event | Failed | None:
     except (EOFError, OSError):
         return None
     return said
-
-
-def _context() -> BaseContext:
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lrsearch.run", "lrsearch.worker"])
-    # Started here, so that it begins to import. A batch system sends SIGTERM to every process: the one that the
-    # workers are forked off must outlive them, or nobody would wait for what they keep; they let the signal in as soon
-    # as they can hear it. The tracker first, because its start lets the signal in.
-    resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    return context
 
 
 def _start(context: BaseContext, order: Order) -> _Process:
