@@ -221,6 +221,9 @@ class Chooser:
             paused = np.flatnonzero(found.paused)
             if len(paused) and not first_runs:
                 lead = paused[np.argmax(belief.mean[paused])]
+                if spent + remaining[lead] > c.first_at_latest:
+                    furthest = paused[remaining[paused] == remaining[paused].min()]
+                    lead = furthest[np.argmax(belief.mean[furthest])]
                 if spent + remaining[lead] >= c.first_by:
                     leader_only = True
                     worth[:] = 0.0

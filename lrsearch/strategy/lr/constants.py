@@ -1,5 +1,6 @@
 """Every number of the strategy, with its reason; docs/replay.md has what some do when they are shaken."""
 
+import math
 from dataclasses import dataclass, replace
 
 
@@ -63,7 +64,9 @@ class Constants:
     complete, and after."""
     floor: float = 0.05
     first_by: float = 2.0
-    """The first trial is complete at about this cost: from then on the leader alone goes on."""
+    """The first trial is complete at about this cost: from then on the leader alone goes on,"""
+    first_at_latest: float = math.inf
+    """and where that would take longer than this, the best of those that have come furthest."""
     near_edge: float = 0.1
     """Least factor upon what lies between the highest rate that lives and the lowest that was lost,"""
     beyond_edge: float = 0.01
@@ -97,6 +100,7 @@ NARROW = Constants()
 """Where little but learning rates is searched."""
 WIDE = replace(
     NARROW,
+    rungs=(0.015, 0.04, 0.1, 0.55, 1.0),
     amplitude=0.03,
     length=0.75,
     shared=0.9,
@@ -106,10 +110,12 @@ WIDE = replace(
     power_first=1.0,
     power=1.8,
     first_by=1.7,
+    first_at_latest=2.5,
     prior=0.4,
     own=1.0,
     own_memory=0.7,
     trial_noise=0.01,
     odds_little=0.05,
 )
-"""Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured."""
+"""Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured. None is looked
+at after a quarter: warm-ups have just ended, rates are highest, and scores tell less than those of a tenth."""
