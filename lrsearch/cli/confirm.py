@@ -14,11 +14,12 @@ from lrsearch.cli.options import (
     StorageOption,
     StudyArgument,
     ThreadsOption,
+    WorkersOption,
     opened,
     place,
     storage_option,
+    workers_of,
 )
-from lrsearch.cli.search import WorkersOption, workers_of
 from lrsearch.cli.searching import Asked
 from lrsearch.errors import EXIT_OK
 from lrsearch.strategy.confirming import LEAST_SEEDS, MOST_SEEDS, SEEDS, TOP

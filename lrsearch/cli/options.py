@@ -15,6 +15,7 @@ import typer
 
 from lrsearch.cli import log
 from lrsearch.errors import NothingFeasibleError, UnknownNameError, UsageError
+from lrsearch.workers import number
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,6 +108,15 @@ ArtifactsOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", envvar="LRSEARCH_THREADS", min=1, help="CPU threads; by model if not given."),
+]
+WorkersOption = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        envvar="LRSEARCH_WORKERS",
+        metavar="N|auto",
+        help="Worker processes on this machine, or with --ray; auto: one per GPU, else one per core.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", envvar="LRSEARCH_DEVICE", help="auto, cpu, cuda, cuda:1, mps.")]
 
@@ -238,3 +248,20 @@ def print_json(document: object) -> None:
     import json
 
     print(json.dumps(document, indent=2, allow_nan=False, default=str))
+
+
+def workers_of(text: str, per_gpu: int = 1, ray: str | None = None) -> int | None:
+    """Return the number of workers that is asked for; None: as many as suit the machine.
+
+    Raises:
+        UsageError: it is no number, or more than can be started.
+    """
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--workers must be a whole number from 1, or auto, got '{text}'")
+    if per_gpu > 1:
+        raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
+    if ray is None:
+        number.check_startable(int(text), "--workers")
+    return int(text)

@@ -18,12 +18,14 @@ from lrsearch.cli.options import (
     StorageOption,
     ThreadsOption,
     WeightsOption,
+    WorkersOption,
     no_url,
     place,
     print_json,
     quiet_optuna,
     stdout,
     storage_option,
+    workers_of,
 )
 from lrsearch.cli.searching import Asked
 from lrsearch.cli.usage import option_in
@@ -35,20 +37,10 @@ from lrsearch.spec import file as study_file
 from lrsearch.spec.deciding import KINDS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import named
-from lrsearch.workers import number, preloaded
+from lrsearch.workers import preloaded
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
-
-WorkersOption = Annotated[
-    str,
-    typer.Option(
-        "--workers",
-        envvar="LRSEARCH_WORKERS",
-        metavar="N|auto",
-        help="Worker processes on this machine, or with --ray; auto: one per GPU, else one per core.",
-    ),
-]
 
 
 def run(
@@ -183,16 +175,16 @@ def run(
     ]
     overrides += [(*study_file.parse_override(text), "--set") for text in settings or ()]
     _check_once(overrides)
-    n = workers_of(workers, workers_per_gpu, ray)
-    if n != 1 and ray is None and not (dry_run or detach):
-        preloaded.context()  # it imports PyTorch while this process reads the study
     where = place(storage)
     options = {_key(path): option for path, _, option in overrides}
     spec = named.resolved(study, [(path, value) for path, value, _ in overrides], options, where)
     if dry_run:
         spec = ranging.untested(spec, where) if range_test else spec
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
+    n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
+    if n != 1 and ray is None and not detach:
+        preloaded.context()  # it imports PyTorch while this process opens the database
     asked = Asked(
         spec=spec,
         where=where,
@@ -234,23 +226,6 @@ def _check_once(overrides: list[tuple[str, object, str]]) -> None:
 def _key(key: str) -> str:
     """Return the key for which another may stand: ``pruner`` is ``pruner.name``."""
     return f"{key}.name" if key in KINDS else key
-
-
-def workers_of(text: str, per_gpu: int = 1, ray: str | None = None) -> int | None:
-    """Return the number of workers that is asked for; None: as many as suit the machine.
-
-    Raises:
-        UsageError: it is no number, or more than can be started.
-    """
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--workers must be a whole number from 1, or auto, got '{text}'")
-    if per_gpu > 1:
-        raise UsageError(f"--workers-per-gpu goes with --workers auto, got --workers {text}")
-    if ray is None:
-        number.check_startable(int(text), "--workers")
-    return int(text)
 
 
 def _check_ray(ray: str | None, gpus: float | None, per_gpu: int, where: "Place", device: str, *, detach: bool) -> None:
