@@ -37,7 +37,6 @@ from lrsearch.spec import file as study_file
 from lrsearch.spec.deciding import KINDS
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import named
-from lrsearch.workers import preloaded
 
 if TYPE_CHECKING:
     from lrsearch.store.places import Place
@@ -184,6 +183,8 @@ def run(
     n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
     if n != 1 and ray is None and not detach:
+        from lrsearch.workers import preloaded
+
         preloaded.context()  # it imports PyTorch while this process opens the database
     asked = Asked(
         spec=spec,

@@ -26,7 +26,6 @@ from lrsearch.events import EndReason
 from lrsearch.spec.study import StudySpec
 from lrsearch.text import counted
 from lrsearch.trial import Reason
-from lrsearch.workers import preloaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -155,6 +154,8 @@ def search(asked: Asked) -> int:
 
             return _watch(asked, session.study, here_alone, leave, console, begun, live=live)
     if asked.ray is None:
+        from lrsearch.workers import preloaded
+
         preloaded.context()
     spec = known(spec, asked.threads, asked.data_dir, quiet=asked.quiet)
     asked = replace(asked, spec=spec)

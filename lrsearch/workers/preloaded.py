@@ -6,7 +6,6 @@ a search: it is to be started as soon as workers are sure to be. So this module 
 
 import multiprocessing
 import signal
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
 
@@ -14,6 +13,8 @@ def context() -> BaseContext:
     """Return what processes of workers are made by; the process they are forked off begins to import, if it has not."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    from multiprocessing import forkserver, resource_tracker
+
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["lrsearch.run", "lrsearch.worker"])
     # A batch system sends SIGTERM to every process: the one that workers are forked off must outlive them, or nobody
