@@ -50,6 +50,14 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     assert doctest.testmod(collapse).failed == 0
 
 
+@given(st.integers(1, 10_000_000))
+def test_a_proof_looks_at_no_more_images_than_an_epoch_has_but_for_a_few(n_train: int) -> None:
+    least, most = collapse.PROOF_IMAGES
+    n_images = collapse.proof_images(n_train)
+    assert least <= n_images <= most
+    assert collapse.PROOF_LOOKS * n_images <= max(n_train, collapse.PROOF_LOOKS * least)
+
+
 def test_a_spread_is_that_of_the_widest_class_relative_to_the_largest_output() -> None:
     outputs = torch.tensor([[1.0, -4.0, 2.0], [1.5, -4.0, 0.0]])
     assert spread([outputs, torch.full((2, 3), 7.0)]).tolist() == [0.5, 0.0]

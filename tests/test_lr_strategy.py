@@ -23,7 +23,7 @@ from lrsearch.spec.study import StudySpec
 from lrsearch.store import filing
 from lrsearch.store.storage import Database
 from lrsearch.strategy.lr.choice import Chooser, Means
-from lrsearch.strategy.lr.constants import NARROW
+from lrsearch.strategy.lr.constants import NARROW, WIDE
 from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
 from lrsearch.strategy.lr.features import factor_so_far, relative_rate
 from lrsearch.strategy.lr.looks import Rungs, looks
@@ -219,6 +219,22 @@ def test_early_scores_of_a_rising_schedule_do_not_count_against_it() -> None:
     search = Simulated(spec_of(space, trainings=5), curve).run()
     best = max(one.value for one in search.curves if one.value is not None)
     assert best > 0.9 - 0.004
+
+
+def test_where_more_than_rates_is_searched_the_first_trial_is_complete_in_time() -> None:
+    spec = spec_of({})
+    assert Chooser(spec).rungs.at == (1, 6, 10)
+    configs = [one.config for one in Chooser(spec).settings.sweep(np.random.default_rng(0), 8)]
+    came_far, leader = (0.5, 0.6, 0.7, 0.7, 0.75, 0.75), (0.9,)
+    scores = [came_far] * 3 + [leader] + [(0.5,)] * 4
+    curves = [
+        ScoreCurve(str(i), config, State.RUNNING, some, paused=True)
+        for i, (config, some) in enumerate(zip(configs, scores, strict=True))
+    ]
+    by = {"at any time": replace(WIDE, first_at_latest=math.inf), "in time": WIDE}
+    slots = {name: getattr(Chooser(spec, constants=c).choose(curves, Means()), "slot", None) for name, c in by.items()}
+    assert slots["at any time"] == "3"
+    assert slots["in time"] in {"0", "1", "2"}
 
 
 def test_a_rate_between_what_lives_and_what_diverged_counts_by_its_chance_to_live() -> None:
