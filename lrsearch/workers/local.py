@@ -195,7 +195,7 @@ def _serve(order: Order, events: Connection) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     json_log.take_up(order.log_level, as_json=order.log_json)
     try:
         code = serve(order, leave, events.send)

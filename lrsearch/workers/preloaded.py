@@ -18,12 +18,12 @@ def context() -> BaseContext:
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["lrsearch.run", "lrsearch.worker"])
     # A batch system sends SIGTERM to every process: the one that workers are forked off must outlive them, or nobody
-    # would wait for what they keep; they let the signal in as soon as they can hear it. The tracker first, because its
-    # start lets the signal in.
+    # would wait for what they keep; they let the signal in as soon as they can hear it. Ctrl-C reaches it too, and it
+    # ignores that only when it has imported all. The tracker first, because its start lets the signals in.
     resource_tracker.ensure_running()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return found
