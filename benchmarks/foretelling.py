@@ -4,9 +4,9 @@
 
 Twice of each pool: *early*, 30 settings of which 24 stand after a tenth of their training, 4 after six tenths and 2 are
 complete; and *later*, 64 of which 40, 12 and 12. Which ones is drawn anew in each repeat. The others, 200 at most, are
-foretold. Printed are means over the repeats: the rank correlation of what is foretold with what was
-recorded, for the better half, with its standard error, and how far the median one of the ten that the model puts first
-is below the mean of the ten best [points]. The constants of the strategy for many parameters can be changed by --set.
+foretold. Printed are means over the repeats: the rank correlation of what is foretold with what was recorded, for the
+better half, with its standard error, and how far the median one of the ten that the model puts first is below the mean
+of the ten best [points]. The constants of the strategy for many parameters can be changed by --set.
 """
 
 import argparse

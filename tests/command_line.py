@@ -67,6 +67,13 @@ _started: list[subprocess.Popen[bytes] | Forked] = []
 """The processes that the tests have started."""
 
 
+def _has_mapped(pid: int, library: str) -> bool:
+    try:
+        return library in Path(f"/proc/{pid}/maps").read_text("utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class Running:
     """A command that runs: `python -m lrsearch ...`, its output in files.
 
@@ -121,10 +128,16 @@ class Running:
 
     def has_loaded(self, library: str) -> bool:
         """Whether the process has mapped a library of that name: how far its imports are (Linux)."""
+        return _has_mapped(self.process.pid, library)
+
+    def has_a_child_that_loaded(self, library: str) -> bool:
+        """Whether a process that it started has mapped a library of that name (Linux)."""
+        pid = self.process.pid
         try:
-            return library in Path(f"/proc/{self.process.pid}/maps").read_text("utf-8")
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
         except (FileNotFoundError, ProcessLookupError):
             return False
+        return any(_has_mapped(int(child), library) for child in children)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

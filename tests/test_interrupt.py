@@ -348,29 +348,15 @@ def test_ctrl_c_while_pytorch_is_loaded_restores_the_terminal(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_ctrl_c_while_the_process_of_the_workers_loads_pytorch_shows_no_traceback(tmp_path: Path) -> None:
     process = Running(["run", "--workers", "2", "--trials", "4"], tmp_path, cold=True)
-    pid = process.process.pid
-
-    def one_is_importing(_: Running) -> bool:
-        """Whether a process that it started has opened a library of PyTorch, which takes a second after the first."""
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
-        return any("libtorch" in _maps(int(child)) for child in children)
-
-    assert process.wait_for(one_is_importing)
-    os.killpg(pid, signal.SIGINT)  # as a terminal does
+    # Its import takes a second after the first of its libraries.
+    assert process.wait_for(lambda p: p.has_a_child_that_loaded("libtorch"))
+    os.killpg(process.process.pid, signal.SIGINT)  # as a terminal does
     done = process.result()
     assert done.code == 130, done.err
     assert "Traceback" not in done.err
     assert "KeyboardInterrupt" not in done.err
-
-
-def _maps(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/maps").read_text("utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
 
 
 def test_ctrl_c_at_a_question_deletes_nothing(tmp_path: Path, finished: Finished) -> None:

@@ -182,10 +182,6 @@ def run(
         return _dry_run(searching.known(spec, threads, data_dir), where, as_json=as_json)
     n = workers_of(workers, workers_per_gpu, ray)
     _check_ray(ray, gpus_per_worker, workers_per_gpu, where, device, detach=detach)
-    if n != 1 and ray is None and not detach:
-        from lrsearch.workers import preloaded
-
-        preloaded.context()  # it imports PyTorch while this process opens the database
     asked = Asked(
         spec=spec,
         where=where,

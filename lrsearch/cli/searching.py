@@ -116,11 +116,16 @@ def search(asked: Asked) -> int:
     begun = time.monotonic()
     console = stderr()
     live = _is_live(console, quiet=asked.quiet)
+    alone = asked.ray is None and asked.n_workers == 1
+    if asked.ray is None and not alone:
+        from lrsearch.workers import preloaded
+
+        preloaded.context()  # it imports PyTorch while this process imports SQLAlchemy and opens the database
     from lrsearch.store import filing
     from lrsearch.store.keeper import Leave
 
     leave, spec = Leave(), asked.spec
-    if asked.ray is None and asked.n_workers == 1:
+    if alone:
         from lrsearch import run
 
         here = run.Here(asked.device, asked.threads, asked.data_dir, progress=live)
@@ -153,10 +158,6 @@ def search(asked: Asked) -> int:
                 return session.attend(leave, only_confirm=asked.only_confirm)
 
             return _watch(asked, session.study, here_alone, leave, console, begun, live=live)
-    if asked.ray is None:
-        from lrsearch.workers import preloaded
-
-        preloaded.context()
     spec = known(spec, asked.threads, asked.data_dir, quiet=asked.quiet)
     asked = replace(asked, spec=spec)
     # What is said goes to stderr until the cluster has been left, which keeps stdout from Ray.

@@ -117,5 +117,5 @@ WIDE = replace(
     trial_noise=0.01,
     odds_little=0.05,
 )
-"""Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured. None is looked
-at after a quarter: warm-ups have just ended, rates are highest, and scores tell less than those of a tenth."""
+"""Where more is: in many dimensions a new setting always looks promising, so that finishing is favoured. No trial is
+looked at after a quarter: warm-ups have just ended, and scores tell little more than those of a tenth, or less."""
