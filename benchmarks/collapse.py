@@ -13,6 +13,7 @@ trials  random settings of the default spaces of all optimizers and all families
           diverged  its loss left the realm of sense before any of this
           live      everything else: learned, or slow
 cost    seconds of a training with the watch / without, medians of pairs, A B A B ...
+proof   seconds of a proof of death, in epochs of a training that learns: cnn, SGD at 2.0, 2,000 and 10,000 MNIST images
 search  50 trials of mnist-cnn in its default space: share of the epochs that went into networks dead by then. With
         --before, the same with the code of another checkout.
 """
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -244,6 +246,37 @@ def cost(folder: Path, repeats: int) -> None:
         )
 
 
+def proof(folder: Path) -> None:
+    device.prepare(CPU, 1)
+    falls = ScheduleConfig("cosine", warmup_fraction=0.05, final_fraction=1e-3)
+    for limit in (2_000, 10_000):
+        trainings = engine(data.load(DataConfig("mnist", limit=limit), folder), "cnn", watch=True)
+        learns = TrialConfig(OptimizerConfig("sgd", 0.03, 5e-4, momentum=0.9), falls, 64, 3, 0)
+        epoch = statistics.median(
+            one.seconds for one in trainings.start(learns).epochs() if isinstance(one, EpochMetrics)
+        )
+        took: list[float] = []
+        for seed in range(5):
+            training = trainings.start(
+                TrialConfig(OptimizerConfig("sgd", 2.0, 5e-4, momentum=0.9), falls, 64, 10, seed)
+            )
+            prove = training._is_dead  # noqa: SLF001
+
+            def timed(scale: float, prove: Callable[[float], bool] = prove, took: list[float] = took) -> bool:
+                begun = time.perf_counter()
+                dead = prove(scale)
+                took.append(time.perf_counter() - begun)
+                return dead
+
+            training._is_dead = timed  # type: ignore[method-assign] # noqa: SLF001
+            for _ in training.epochs():
+                pass
+        print(
+            f"{limit} images: {len(took)} proofs, {statistics.median(took) / epoch:.1f} epochs at the median",
+            flush=True,
+        )
+
+
 def told(config: TrialConfig, engine: SerialEngine) -> int | None:
     """Return the update from which on the training is dead, as the watch says."""
     for one in engine.start(config).epochs():
@@ -311,6 +344,8 @@ def main() -> None:
         trials(o.data, o.sets, o.first, o.trials, o.processes, decay=o.decay)
     if "cost" in o.parts:
         cost(o.data, o.repeats)
+    if "proof" in o.parts:
+        proof(o.data)
     if "search" in o.parts:
         search(o.data, o.before, [word for one in o.set for word in ("--set", one)])
 

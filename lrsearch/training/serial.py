@@ -570,7 +570,7 @@ class SerialTraining:
         return Divergence(epoch, skips.n - 1, lr, loss, initial, left_out=skips.n_skipped)
 
     def _is_dead(self, scale: float) -> bool:
-        """Prove that the network is the same for every image and stays so; that takes up to an epoch and a half."""
+        """Prove that the network is the same for every image and stays so; that takes one to two epochs."""
         left = self._lrs[self._step :]
         config = self._config.optimizer
         if left and collapse.may_come_back(config):
