@@ -10,7 +10,7 @@ from lrsearch.analysis.range_bounds import Narrowing
 from lrsearch.analysis.range_test import Finding, findings, read
 from lrsearch.domain import high_end, low_end
 from lrsearch.errors import UsageError
-from lrsearch.spec import parameters
+from lrsearch.spec import parameters, starts
 from lrsearch.spec.narrowing import as_filed
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.study import StudySpec
@@ -72,7 +72,7 @@ def setting(spec: StudySpec, optimizer: OptimizerName, plan: SweepPlan) -> Trial
     Raises:
         UsageError: a batch would be larger than all training images.
     """
-    config = parameters.config(spec, portfolio.neutral(spec.space, optimizer))
+    config = parameters.config(spec, starts.neutral(spec.space, optimizer))
     if plan.batch_size is not None:
         if plan.batch_size > spec.facts.n_train:
             raise UsageError(

@@ -21,7 +21,7 @@ from lrsearch.events import (
     TrialStarted,
     Waiting,
 )
-from lrsearch.spec import parameters
+from lrsearch.spec import parameters, starts
 from lrsearch.spec.loop import LoopSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.store import portfolio
@@ -140,7 +140,7 @@ def build_loop(spec: StudySpec, loop: LoopSpec, device_name: str, threads: int |
     known = spec.measured_facts
     if known is None:
         first = next(iter(portfolio.initial(spec)), None)
-        config = parameters.config(spec, portfolio.neutral(spec.space) if first is None else first.params)
+        config = parameters.config(spec, starts.neutral(spec.space) if first is None else first.params)
         batch = spec.space.batch_size
         sizes = batch.values if isinstance(batch, Choice) else [batch.value] if isinstance(batch, Fixed) else []
         facts = look.look(

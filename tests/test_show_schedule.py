@@ -20,7 +20,7 @@ from lrsearch.cli.schedule import EPOCHS, STEPS_PER_EPOCH, parse
 from lrsearch.families import FAMILIES, neutral
 from lrsearch.report import schedule_drawing, words
 from lrsearch.report.schedule_drawing import Drawn, Turn, turns
-from lrsearch.store.portfolio import NEUTRAL
+from lrsearch.spec.starts import NEUTRAL
 from lrsearch.trial import ScheduleConfig, Trial
 
 pytest_plugins = ["command_line"]

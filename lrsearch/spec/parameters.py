@@ -56,6 +56,15 @@ def conditional(space: SearchSpace, optimizer: OptimizerName, schedule: Schedule
     return out
 
 
+def field_of(name: str, optimizer: str, schedule: str) -> str:
+    """Return what a parameter of a trial of this optimizer and schedule is called in a configuration.
+
+    >>> field_of("peak_lr_sgd", "sgd", "cosine")
+    'peak_lr'
+    """
+    return name.removesuffix(f"_{optimizer}").removesuffix(f"_{schedule}")
+
+
 def everything(space: SearchSpace) -> dict[str, Domain]:
     """Return every parameter of the space, conditional or not: Optuna's name -> domain."""
     out = shared(space)

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lrsearch.domain import Choice, Domain, Fixed, Range, closest, contains, describe, to_plain
+from lrsearch.domain import Choice, Domain, Fixed, Range, contains, describe, to_plain
 from lrsearch.errors import StudyFileError, UsageError, nearest
-from lrsearch.families import FAMILIES, NEUTRAL_FLOOR
+from lrsearch.families import FAMILIES
 from lrsearch.spec import file as study_file
-from lrsearch.spec import parameters
+from lrsearch.spec import parameters, starts
 from lrsearch.spec.optimizers import OPTIMIZERS
 from lrsearch.spec.space import SHORT, SearchSpace
 from lrsearch.spec.study import StudySpec
@@ -18,18 +18,6 @@ from lrsearch.trial import OptimizerName, ScheduleFamily, TrialConfig
 Settings = Mapping[str, Any]
 
 MAX_PORTFOLIO = 6
-
-_FIELDS = [record.fields for record in OPTIMIZERS.values()] + [record.fields for record in FAMILIES.values()]
-NEUTRAL: dict[str, Any] = {
-    "batch_size": 64,
-    "warmup_fraction": 0.05,
-    "final_fraction": NEUTRAL_FLOOR,
-    # Between one rate for all and first layers that hardly learn.
-    "stem_ratio": 0.1,
-    "layer_decay": 0.75,
-    "backbone_ratio": 1.0,
-} | {name: field.neutral for fields in _FIELDS for name, field in fields.items()}
-"""What a setting that does not say takes: the value of its domain that is nearest to this."""
 
 
 def initial(spec: StudySpec) -> list[Initial]:
@@ -42,24 +30,8 @@ def initial(spec: StudySpec) -> list[Initial]:
     if spec.strategy is not None or not spec.sampler.portfolio:
         return out
     room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
-    known_to_work = [(start, name) for name in spec.space.optimizers for start in OPTIMIZERS[name].starts]
-    for (_, peak_lr, schedule), optimizer in sorted(known_to_work):
-        family = schedule if schedule in spec.space.schedules else next(iter(spec.space.schedules))
-        params = _near(spec.space, optimizer, family, peak_lr)
-        if all(params != known.params for known in out):
-            out.append(Initial("portfolio", params))
-    n_baseline = 1 if spec.baseline else 0
-    return out[: n_baseline + room]
-
-
-def neutral(space: SearchSpace, optimizer: OptimizerName | None = None) -> dict[str, Any]:
-    """Return the parameters of a setting that is likely to train: of the first schedule of the space.
-
-    ``optimizer`` is one of the space's; None: the first.
-    """
-    optimizer, schedule = optimizer or next(iter(space.optimizers)), next(iter(space.schedules))
-    starts = OPTIMIZERS[optimizer].starts
-    return _near(space, optimizer, schedule, starts[0].peak_lr if starts else 1e-3)
+    own = [one.params for one in out]
+    return out + [Initial("portfolio", params) for params in starts.starts(spec.space) if params not in own][:room]
 
 
 def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:
@@ -156,8 +128,8 @@ def _resolve(
     filed: bool,
 ) -> dict[str, Any]:
     domains = parameters.unconditional(space) | parameters.conditional(space, optimizer, schedule)
-    fields = {_field(name, optimizer, schedule): name for name in domains}
-    out = _near(space, optimizer, schedule, given["peak_lr"])
+    fields = {parameters.field_of(name, optimizer, schedule): name for name in domains}
+    out = starts.near(space, optimizer, schedule, given["peak_lr"])
     for field, value in given.items():
         if field not in fields:
             rises = field == "warmup_fraction" and FAMILIES[schedule].rise is not None
@@ -183,29 +155,6 @@ def _remedy(do: str, option: str, *, filed: bool) -> str:
     if filed:
         return f"a filed study keeps its space; `lrsearch run --name NAME --set '{option}'` files one that has it"
     return f"{do} with --set '{option}'"
-
-
-def _near(space: SearchSpace, optimizer: OptimizerName, schedule: ScheduleFamily, peak_lr: float) -> dict[str, Any]:
-    """Return the parameters of a setting, everything unsaid at its neutral value, moved into the space."""
-    wanted = {**NEUTRAL, "peak_lr": peak_lr}
-    out: dict[str, Any] = {}
-    if len(space.optimizers) > 1:
-        out["optimizer"] = optimizer
-    if len(space.schedules) > 1:
-        out["schedule"] = schedule
-    for name, domain in (parameters.unconditional(space) | parameters.conditional(space, optimizer, schedule)).items():
-        if isinstance(domain, Fixed):
-            continue
-        field = _field(name, optimizer, schedule)
-        if isinstance(domain, Choice) and not all(isinstance(v, int | float) for v in domain.values):
-            out[name] = domain.values[0]
-        else:
-            out[name] = closest(domain, wanted.get(field, 0.0))
-    return out
-
-
-def _field(name: str, optimizer: str, schedule: str) -> str:
-    return name.removesuffix(f"_{optimizer}").removesuffix(f"_{schedule}")
 
 
 def _path(field: str, optimizer: str, schedule: str, space: SearchSpace) -> str:

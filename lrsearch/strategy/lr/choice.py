@@ -113,7 +113,9 @@ class Chooser:
             one = self.settings.sweep(np.random.default_rng((seed, 0)), n0)[len(curves)]
             goal = self.rungs.after(one.config, 0)
             if goal <= left:
-                return Forward(None, one, goal, f"{len(curves) + 1} of the {n0} settings of the first sweep")
+                why = f"{len(curves) + 1} of the {n0} settings of the first sweep"
+                why += ", known to work elsewhere" if one in self.settings.known_to_work else ""
+                return Forward(None, one, goal, why)
         rng = np.random.default_rng((seed, 1, len(curves), spent))
         seen = looks(curves, self.rungs, self._spec.metric, self.c)
         found_edges = edges(curves, seen, self._spec.metric, self.c)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lrsearch.domain import Choice, Domain, Fixed, Range, closest
 from lrsearch.schedules import comparable_from
-from lrsearch.spec import parameters
+from lrsearch.spec import parameters, starts
 from lrsearch.spec.space import SearchSpace
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.lr.constants import Constants
@@ -76,24 +76,38 @@ class Settings:
         return Setting(parameters.params_of(self._space, config), config)
 
     def sweep(self, rng: np.random.Generator, n: int) -> list[Setting]:
-        """Return ``n`` settings whose rates are spread evenly over their range, optimizers in turn.
+        """Return the ``n`` settings of a first sweep.
 
-        Where more than the rate varies they are quantiles of a normal distribution around the usual rate.
+        Where little but learning rates is searched they are spread evenly over their range, optimizers in turn. Where
+        more is, they are quantiles of a normal distribution around the usual rate, and settings known to work elsewhere
+        take the place of the lower ones.
         """
+        known = self.known_to_work[: int(self._c.sweep_known * n)]
+        return known + self._spread(rng, n)[len(known) :]
+
+    @cached_property
+    def known_to_work(self) -> list[Setting]:
+        """Settings known to work elsewhere that rise soon; none where little but learning rates is searched."""
+        found = [] if self.is_narrow else [self.setting(params) for params in starts.starts(self._space)]
+        return [one for one in found if self._rises_soon(one)]
+
+    def _rises_soon(self, one: Setting) -> bool:
+        most = max(1, round(self._c.sweep_rise * self._spec.epochs))
+        return comparable_from(one.config.schedule, self._spec.epochs) <= most
+
+    def _spread(self, rng: np.random.Generator, n: int) -> list[Setting]:
         out, offsets = list[Setting](), rng.random(len(self.optimizers))
         for i in range(n):
             which, nth = i % len(self.optimizers), i // len(self.optimizers)
             optimizer = self.optimizers[which]
             of_it = (n - which + len(self.optimizers) - 1) // len(self.optimizers)
-            out.append(self._spread(rng, optimizer, (nth + offsets[which]) / of_it))
+            out.append(self._at_quantile(rng, optimizer, (nth + offsets[which]) / of_it))
         return out
 
-    def _spread(self, rng: np.random.Generator, optimizer: str, part: float) -> Setting:
+    def _at_quantile(self, rng: np.random.Generator, optimizer: str, part: float) -> Setting:
         for _ in range(REDRAWS):
             found = self._draw(rng, optimizer, part)
-            if comparable_from(found.config.schedule, self._spec.epochs) <= max(
-                1, round(self._c.sweep_rise * self._spec.epochs)
-            ):
+            if self._rises_soon(found):
                 break
         if self.is_narrow:
             return found
