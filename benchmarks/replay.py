@@ -31,6 +31,7 @@ import optuna
 from replaying import measures, named
 from replaying.measures import Replay
 from replaying.methods import Problem
+from replaying.pools import Pool
 from replaying.reading import tables
 from replaying.simulated import Simulation
 from replaying.tables import Conditions, Table
@@ -55,6 +56,8 @@ def replayed(table: Table, name: str, seed: int, args: argparse.Namespace) -> Re
         LrsearchError: it was to go the whole way as well, and that came to something else.
     """
     method = named.named(name)
+    if isinstance(table, Pool) and args.part < 1:
+        table = table.part(args.part, seed)
     problem = Problem(table.spec(seed, {}), args.limit, args.workers)
     deciding = method.make(problem)
     simulation = Simulation(deciding, problem, table, table.answers(seed), method.price, within(table, args.within))
@@ -99,7 +102,8 @@ def document(args: argparse.Namespace, every: list[Table], found: dict[str, list
         methods[name] = measures.summary([pair for some in pairs for pair in some])
         methods[name]["tables"] = {table.name: measures.summary(some) for table, some in zip(every, pairs, strict=True)}
     conditions = {
-        key: getattr(args, key) for key in ("seeds", "limit", "workers", "epochs", "noise", "widen", "by_losses")
+        key: getattr(args, key)
+        for key in ("seeds", "limit", "workers", "part", "epochs", "noise", "widen", "by_losses")
     }
     return {"schema": SCHEMA, "conditions": conditions, "methods": methods}
 
@@ -157,6 +161,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--limit", type=float, default=30.0, metavar="E", help="whole trainings that are spent at most")
     out.add_argument("--within", type=float, metavar="POINTS", help="1 by default, of a pool 0.5")
     out.add_argument("--noise", type=float, default=0.0, metavar="POINTS", help="of an offset of each training")
+    out.add_argument("--part", type=float, default=1.0, metavar="SHARE", help="of a pool, another one for each search")
     out.add_argument("--epochs", type=int, metavar="E", help="to which recorded trainings are brought")
     out.add_argument("--widen", type=float, default=0.0, metavar="DECADES", help="of the range, on each side")
     out.add_argument("--skip", nargs="+", default=[], metavar="PROBLEM", help="problems that are left out")

@@ -195,10 +195,10 @@ CASES: dict[str, Case] = {
     "LRSEARCH_TRIALS of no number": Case(
         ("run",), 2, ("LRSEARCH_TRIALS", "--trials", "a whole number"), environment=(("LRSEARCH_TRIALS", "many"),)
     ),
-    "--epochs 0": Case(("run", "--epochs", "0"), 2, ("--epochs: epochs", "got 0")),
-    "--seed below zero": Case(("run", "--seed", "-1"), 2, ("--seed: seed", "got -1")),
+    "--epochs 0": Case(("run", "--epochs", "0"), 2, ("--epochs: must", "got 0")),
+    "--seed below zero": Case(("run", "--seed", "-1"), 2, ("--seed: must", "got -1")),
     "--threads 0": Case(("run", "--threads", "0"), 2, ("--threads", "at least 1", "got 0")),
-    "--name with a slash": Case(("run", "--name", "a/b"), 2, ("--name: name", "'a/b'", "letters")),
+    "--name with a slash": Case(("run", "--name", "a/b"), 2, ("--name: must", "'a/b'", "letters")),
     "--dataset unknown": Case(("run", "--dataset", "minst"), 2, ("--dataset: dataset.name", "did you mean 'mnist'")),
     "--model unknown": Case(("run", "--model", "cnnn"), 2, ("--model: model.name", "'cnn'")),
     "--set without a value": Case(("run", "--set", "epochs"), 2, ("--set epochs", "KEY=VALUE")),

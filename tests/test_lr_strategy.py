@@ -170,9 +170,22 @@ def test_of_a_budget_of_trials_exactly_so_many_settings_end(
 def test_every_step_says_why() -> None:
     search = Simulated(spec_of({}, trials=12)).run()
     assert all(search.reasons)
-    assert search.reasons[0] == "1 of the 6 settings of the first sweep"
+    assert search.reasons[0] == "1 of the 6 settings of the first sweep, known to work elsewhere"
     assert "the best so far, to have one trial complete" in search.reasons
     assert any(why.startswith("expected to gain") for why in search.reasons)
+
+
+def test_where_more_than_rates_is_searched_the_sweep_begins_with_what_works_elsewhere_and_rises_soon() -> None:
+    spec = spec_of({})
+    settings = Chooser(spec).settings
+    configs = [one.config for one in settings.sweep(np.random.default_rng(0), 6)]
+    wanted = [("sgd", 0.1, "cosine"), ("adamw", 3e-3, "cosine"), ("sgd", 0.05, "linear"), ("adamw", 1e-3, "linear")]
+    begun = [(one.optimizer.name, one.optimizer.peak_lr, one.schedule.family) for one in configs]
+    assert begun[:4] == wanted  # and not one_cycle, whose rise takes three epochs of ten
+    assert all(relative_rate(one) > 0 for one in configs[4:])
+    # At most two of three, the first by their rank.
+    assert [one.config for one in settings.sweep(np.random.default_rng(0), 3)[:2]] == configs[:2]
+    assert not Chooser(spec_of(ONE_RATE)).settings.known_to_work
 
 
 def test_the_best_of_a_hill_is_found_in_four_trainings() -> None:

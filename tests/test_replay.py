@@ -230,6 +230,19 @@ def test_a_pool_is_recorded_from_where_it_was_left(tmp_path: Path, monkeypatch: 
     assert made.epochs == kept.epochs
 
 
+def test_of_a_part_of_a_pool_other_settings_are_left_with_each_seed() -> None:
+    (pool,) = tables([DATA / "mnist_cnn.jsonl.gz"], NONE)
+    assert isinstance(pool, Pool)
+    parts = [pool.part(0.5, seed) for seed in (0, 1, 0)]
+    assert all(len(part.configs) == 150 == len(set(part.configs)) for part in parts)
+    assert all(set(part.configs) < set(pool.configs) for part in parts)
+    assert parts[0].configs == parts[2].configs != parts[1].configs
+    assert all(part.best == np.nanmax(part.ends) <= pool.best for part in parts)
+    one = parts[0].answers(0).train(parts[0].configs[3], parts[0].params[3])
+    assert one is not None
+    assert one.curve == pool.curve(pool.configs.index(one.config), (0,))
+
+
 def test_a_pool_that_is_used_up_ends_a_search() -> None:
     (pool,) = tables([DATA / "mnist_cnn.jsonl.gz"], NONE)
     assert isinstance(pool, Pool)

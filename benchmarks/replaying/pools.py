@@ -42,7 +42,8 @@ class Pool:
     def __init__(
         self, name: str, tables: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], conditions: Conditions
     ) -> None:
-        self.name, self._tables, self._noise = name, tables, conditions.noise
+        self.name, self._tables, self._rows, self._conditions = name, tables, rows, conditions
+        self._noise = conditions.noise
         raw, averaged = (
             _resampled([row[key] for row in rows], conditions)
             for key in ("val_acc", "averaged_val_acc" if "averaged_val_acc" in rows[0] else "val_acc")
@@ -73,6 +74,16 @@ class Pool:
     def answers(self, seed: int) -> "PoolAnswers":
         """As ``Table.answers``."""
         return PoolAnswers(self, seed_of(self.name, seed))
+
+    def part(self, share: float, seed: int) -> "Pool":
+        """Return a pool of a random part of the settings, another one with each seed.
+
+        A method that begins with the same settings whatever the seed is answered by the same trainings of a whole pool,
+        whose luck then is that of all its searches.
+        """
+        n = max(1, round(share * len(self._rows)))
+        kept = np.random.default_rng((seed_of(self.name, seed), 4)).permutation(len(self._rows))[:n]
+        return Pool(self.name, self._tables, [self._rows[i] for i in sorted(kept)], self._conditions)
 
     def distances(self, config: TrialConfig, params: Mapping[str, Any]) -> Floats:
         """Return how far each recorded setting is from one, `[n]`, in whole ranges of the learning rate."""
