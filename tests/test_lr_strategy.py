@@ -188,6 +188,13 @@ def test_where_more_than_rates_is_searched_the_sweep_begins_with_what_works_else
     assert not Chooser(spec_of(ONE_RATE)).settings.known_to_work
 
 
+@pytest.mark.parametrize(("warmup", "n_begun"), [(0.05, 6), (0.3, 3)])
+def test_a_sweep_of_settings_that_rise_late_is_cut_short(warmup: float, n_begun: int) -> None:
+    space = {"schedule": ["cosine", "linear"], "warmup_fraction": warmup}
+    search = Simulated(spec_of(space, trainings=6)).run()
+    assert sum("of the first sweep" in why for why in search.reasons) == n_begun
+
+
 def test_the_best_of_a_hill_is_found_in_four_trainings() -> None:
     search = Simulated(spec_of(ONE_RATE, epochs=50, trainings=4)).run()
     best = max((one for one in search.curves if one.value is not None), key=lambda one: one.value or 0.0)

@@ -109,7 +109,7 @@ class Chooser:
         seed = self._spec.seed
         total = None if means.epochs_left is None else spent + means.epochs_left
         n0 = self.n_sweep(Means(total))
-        if len(curves) < n0 and means.may_begin and not known:
+        if len(curves) < n0 and means.may_begin and not known and spent < self.c.first_by * epochs:
             one = self.settings.sweep(np.random.default_rng((seed, 0)), n0)[len(curves)]
             goal = self.rungs.after(one.config, 0)
             if goal <= left:

@@ -66,7 +66,8 @@ class Constants:
     complete, and after."""
     floor: float = 0.05
     first_by: float = 2.0
-    """The first trial is complete at about this cost: from then on the leader alone goes on,"""
+    """The first trial is complete at about this cost: from then on no more of the sweep are begun, the leader alone
+    goes on,"""
     first_at_latest: float = math.inf
     """and where that would take longer than this, the best of those that have come furthest."""
     near_edge: float = 0.1
