@@ -21,6 +21,7 @@ from typing import IO, Any, NoReturn
 import pexpect  # type: ignore[import-untyped]
 import pytest
 from conftest import DEADLINE_SECONDS
+from filelock import FileLock
 from forked import TAKEN_AT_START, Forked, fork
 
 from lrsearch.cli import app
@@ -317,8 +318,17 @@ def contents(folder: Path) -> dict[str, tuple[int, str]]:
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of `lrsearch run --trials 50`, with its ``lrsearch.db``: a real study, which nobody writes to."""
-    folder = tmp_path_factory.mktemp("searched")
-    done = run_process(["run", "--trials", "50", "--quiet"], folder)
-    assert done.code == 0, done.err
+    """The folder of `lrsearch run --trials 50`, with its ``lrsearch.db``: a real study, which nobody writes to.
+
+    It is made once, and not by each of the processes of a test run.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "searched"
+    made = folder.with_name("searched.made")
+    with FileLock(folder.with_name("searched.lock")):
+        if not made.exists():
+            folder.mkdir()
+            done = run_process(["run", "--trials", "50", "--quiet"], folder)
+            assert done.code == 0, done.err
+            made.touch()
     return folder
