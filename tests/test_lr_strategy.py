@@ -186,6 +186,11 @@ def test_where_more_than_rates_is_searched_the_sweep_begins_with_what_works_else
     # At most two of three, the first by their rank.
     assert [one.config for one in settings.sweep(np.random.default_rng(0), 3)[:2]] == configs[:2]
     assert not Chooser(spec_of(ONE_RATE)).settings.known_to_work
+    baseline = ScoreCurve("0", configs[1], State.RUNNING, (0.5,), paused=True)
+    after_it = Chooser(spec).choose([baseline], Means())
+    assert after_it is not None
+    assert after_it.setting is not None
+    assert after_it.setting.config == configs[2]  # a baseline that is one of them is not begun again
 
 
 @pytest.mark.parametrize(("warmup", "n_begun"), [(0.05, 6), (0.3, 3)])

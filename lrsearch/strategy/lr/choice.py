@@ -107,12 +107,13 @@ class Chooser:
         if left < 1:
             return None
         seed = self._spec.seed
+        tried = _Tried([one.config for one in curves], self.c)
         total = None if means.epochs_left is None else spent + means.epochs_left
         n0 = self.n_sweep(Means(total))
         if len(curves) < n0 and means.may_begin and not known and spent < self.c.first_by * epochs:
-            one = self.settings.sweep(np.random.default_rng((seed, 0)), n0)[len(curves)]
-            goal = self.rungs.after(one.config, 0)
-            if goal <= left:
+            sweep = self.settings.sweep(np.random.default_rng((seed, 0)), n0)[len(curves) :]
+            one = next((one for one in sweep if not tried.has(one.config)), None)  # a person may have begun some
+            if one is not None and (goal := self.rungs.after(one.config, 0)) <= left:
                 why = f"{len(curves) + 1} of the {n0} settings of the first sweep"
                 why += ", known to work elsewhere" if one in self.settings.known_to_work else ""
                 return Forward(None, one, goal, why)
@@ -122,7 +123,6 @@ class Chooser:
         seen = inside(seen, found_edges)
         kept = _kept(curves, seen, self.c)
         some, seen = [curves[i] for i in kept], _of_trials(seen, kept)
-        tried = _Tried([one.config for one in curves], self.c)
         found, belief = self._believed(some, seen, tried, known, rng)
         lives = chance_to_live([one.config for one in found.settings], found_edges, self.c)
         return self._best_step(some, found, belief, lives, spent / epochs, left, means, rng)
