@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from chaos_check import Evidence
 
 from lrsearch.spec import parameters
 from lrsearch.store.tables import SLOT_ATTR
-from lrsearch.strategy.lr.choice import Chooser
+from lrsearch.strategy.lr.choice import Chooser, Tried
 from lrsearch.trial import Reason, State
 
 
@@ -38,8 +39,17 @@ def n_epochs(seen: Evidence) -> int:
 
 
 def least_step(seen: Evidence) -> int:
-    """Return the epochs that a new setting takes at least, so that as many are always spent."""
-    return Chooser(seen.spec).rungs.at[0]
+    """Return the epochs of the least step there is in the end, so that as many are always spent.
+
+    A new setting's first rung, but where all that differ by enough have been tried: then what one that stood still
+    would have gone on for.
+    """
+    chooser = Chooser(seen.spec)
+    tried = Tried([trial.config for trial in seen.trials], chooser.c)
+    if not all(tried.has(one.config) for one in chooser.settings.candidates(np.random.default_rng(0), [])):
+        return chooser.rungs.at[0]
+    still = [(trial.config, len(trial.metrics)) for trial in seen.trials if trial.state == State.PRUNED]
+    return min([chooser.rungs.after(config, epoch) - epoch for config, epoch in still], default=seen.spec.epochs)
 
 
 def _of_trials(seen: Evidence) -> dict[int, list[dict[str, Any]]]:

@@ -82,7 +82,7 @@ LESSONS = (
     Lesson(
         "Somewhat too high, and the loss jumps",
         "A rate need not explode to be too high: the loss jumps up and down and never settles.",
-        (Training("sgd-0.3", "sgd lr=0.3 constant"), Training("sgd-0.05", "sgd lr=0.05 constant")),
+        (Training("sgd-0.25", "sgd lr=0.25 constant"), Training("sgd-0.05", "sgd lr=0.05 constant")),
         "Nothing has diverged, so that a program that looks for numbers that are none sees nothing; the loss tells.",
     ),
     Lesson(

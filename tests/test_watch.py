@@ -82,7 +82,7 @@ ENDS: list[tuple[str, OptimizerConfig, Reason]] = [
     ("drops", OptimizerConfig("adam", 10.0), Reason.LOSS_ABOVE_INITIAL),
     ("drops", sgd(1), Reason.COLLAPSED),  # dead, though every image has other units left out
     ("norms", sgd(1e4), Reason.LOSS_ABOVE_INITIAL),
-    ("norms", sgd(3), Reason.COLLAPSED),
+    ("norms", sgd(7), Reason.COLLAPSED),  # at 3 some machines' floats learn a little
 ]
 LIVES: list[tuple[str, OptimizerConfig, float]] = [
     ("both", sgd(0.1), 0.9),
@@ -132,21 +132,21 @@ def test_with_batch_norm_a_spike_far_above_the_start_that_recovers_ends_nothing(
 
 
 def test_what_learned_and_then_collapsed_has_no_value_however_good_it_was(nets: Path, lrsearch: InProcess) -> None:
-    """At lr 3 it is right for a third of the images after the first epoch and dies in the second."""
+    """While the rate rises to 5 it is right for half of the images, then it dies."""
     space = (
-        ("space.optimizer.sgd.peak_lr", "[3.0, 1e-5]"),
+        ("space.optimizer.sgd.peak_lr", "[5.0, 1e-5]"),
         ("space.optimizer.sgd.weight_decay", "0.0"),
         ("space.optimizer.sgd.momentum", "0.9"),
         ("space.batch_size", "32"),
-        ("space.warmup_fraction", "0.0"),
+        ("space.warmup_fraction", "0.5"),
         ("space.final_fraction", "0.01"),
         ("training.weight_decay_on", "all"),
         ("pruner", "none"),
         ("space.schedule", "cosine"),
     )
     words = [word for key, value in space for word in ("--set", f"{key}={value}")]
-    asked = ("run", "--model", f"{nets}:norms", "--dataset", "digits", "--epochs", "6", "--trials", "2", "--json")
-    done = lrsearch(*asked, "--threads", "1", "--name", "mine", "--baseline", "sgd lr=3 cosine", *words)
+    asked = ("run", "--model", f"{nets}:norms", "--dataset", "digits", "--epochs", "12", "--trials", "2", "--json")
+    done = lrsearch(*asked, "--threads", "1", "--name", "mine", "--baseline", "sgd lr=5 cosine", *words)
     assert done.code == 0, done.err
     lost, slow = sorted(
         lrsearch("trials", "mine", "--json").document["trials"], key=lambda one: one["state"] != "diverged"
