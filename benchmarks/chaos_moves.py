@@ -10,7 +10,7 @@ from chaos_check import Evidence
 
 from lrsearch.spec import parameters
 from lrsearch.store.tables import SLOT_ATTR
-from lrsearch.strategy.lr.choice import Chooser, Tried
+from lrsearch.strategy.lr.choice import Chooser, TriedSettings
 from lrsearch.trial import Reason, State
 
 
@@ -45,7 +45,7 @@ def least_step(seen: Evidence) -> int:
     would have gone on for.
     """
     chooser = Chooser(seen.spec)
-    tried = Tried([trial.config for trial in seen.trials], chooser.c)
+    tried = TriedSettings([trial.config for trial in seen.trials], chooser.c)
     if not all(tried.has(one.config) for one in chooser.settings.candidates(np.random.default_rng(0), [])):
         return chooser.rungs.at[0]
     still = [(trial.config, len(trial.metrics)) for trial in seen.trials if trial.state == State.PRUNED]

@@ -107,7 +107,7 @@ class Chooser:
         if left < 1:
             return None
         seed = self._spec.seed
-        tried = Tried([one.config for one in curves], self.c)
+        tried = TriedSettings([one.config for one in curves], self.c)
         total = None if means.epochs_left is None else spent + means.epochs_left
         n0 = self.n_sweep(Means(total))
         if len(curves) < n0 and means.may_begin and not known and spent < self.c.first_by * epochs:
@@ -131,7 +131,7 @@ class Chooser:
         self,
         curves: Sequence[ScoreCurve],
         seen: Looks,
-        tried: "Tried",
+        tried: "TriedSettings",
         known: Sequence[KnownTraining],
         rng: np.random.Generator,
     ) -> tuple[_Candidates, Posterior]:
@@ -307,7 +307,7 @@ def _normal(z: Floats) -> Floats:
     return out
 
 
-class Tried:
+class TriedSettings:
     """The settings that were begun: a new one that differs from one of them by hardly anything is none."""
 
     def __init__(self, configs: Sequence[TrialConfig], c: Constants) -> None:
