@@ -131,6 +131,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.through_claims and (args.workers != 1 or not set(args.methods) <= set(named.MODULES["replaying.product"])):
         raise UsageError("--through-claims is for the methods of lrsearch itself, with one worker")
     every = tables_of(args)
+    if not 0 < args.part <= 1 or (args.part < 1 and not all(table.is_pool for table in every)):
+        raise UsageError(f"--part must be above 0 and at most 1, and is for pools alone, got {args.part:g}")
     found: dict[str, list[list[Replay]]] = {}
     print(measures.heading())
     with _processes(args.jobs) as mapped:

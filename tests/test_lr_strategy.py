@@ -185,7 +185,7 @@ def test_where_more_than_rates_is_searched_the_sweep_begins_with_what_works_else
     assert all(relative_rate(one) > 0 for one in configs[4:])
     # At most two of three, the first by their rank.
     assert [one.config for one in settings.sweep(np.random.default_rng(0), 3)[:2]] == configs[:2]
-    assert not Chooser(spec_of(ONE_RATE)).settings.known_to_work
+    assert not Chooser(spec_of(ONE_RATE)).settings.portfolio
     baseline = ScoreCurve("0", configs[1], State.RUNNING, (0.5,), paused=True)
     after_it = Chooser(spec).choose([baseline], Means())
     assert after_it is not None

@@ -243,6 +243,12 @@ def test_of_a_part_of_a_pool_other_settings_are_left_with_each_seed() -> None:
     assert one.curve == pool.curve(pool.configs.index(one.config), (0,))
 
 
+@pytest.mark.parametrize("part", ["0", "1.5", "0.5"])
+def test_a_part_of_what_is_no_pool_or_no_share_is_refused(tmp_path: Path, part: str) -> None:
+    with pytest.raises(UsageError, match="--part must be above 0 and at most 1, and is for pools alone"):
+        replay.run(args_of(written(tmp_path, hill()), "--methods", "lr", "--part", part))
+
+
 def test_a_pool_that_is_used_up_ends_a_search() -> None:
     (pool,) = tables([DATA / "mnist_cnn.jsonl.gz"], NONE)
     assert isinstance(pool, Pool)

@@ -182,13 +182,11 @@ def build(tables: Mapping[str, Any], place: str, options: Mapping[str, str] | No
         first, *others = error.errors()
         more = f" (and {len(others)} more)" if others else ""
         key = ".".join(_keys(first["loc"]))
-        sentence = _sentence(dict(first))
-        for mine, option in (options or {}).items():
-            if f"{key}.".startswith(f"{mine}."):
-                place = option
-                if option == f"--{key}":
-                    sentence = sentence.removeprefix(f"{key}: ")
-        raise StudyFileError(f"{place}: {sentence}{more}") from None
+        by = [option for mine, option in (options or {}).items() if f"{key}.".startswith(f"{mine}.")]
+        where, sentence = by[-1] if by else place, _sentence(dict(first))
+        if where.removesuffix(")").endswith(f"--{key}"):  # "--epochs", "LRSEARCH_EPOCHS (for --epochs)"
+            sentence = sentence.removeprefix(f"{key}: ")
+        raise StudyFileError(f"{where}: {sentence}{more}") from None
 
 
 def resolved(

@@ -1,4 +1,4 @@
-"""Settings that are known to work elsewhere, as far as a search space holds them."""
+"""The portfolio: settings that are known to work elsewhere, as far as a search space holds them."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ NEUTRAL: dict[str, Any] = {
 """What a setting that does not say takes: the value of its domain that is nearest to this."""
 
 
-def starts(space: SearchSpace) -> list[dict[str, Any]]:
-    """Return the parameters of the settings known to work, by their rank, each once."""
+def portfolio(space: SearchSpace) -> list[dict[str, Any]]:
+    """Return the parameters of the settings known to work elsewhere, by their rank, each once."""
     known = [(start, name) for name in space.optimizers for start in OPTIMIZERS[name].starts]
     out = list[dict[str, Any]]()
     for (_, peak_lr, schedule), optimizer in sorted(known):

@@ -31,7 +31,7 @@ def initial(spec: StudySpec) -> list[Initial]:
         return out
     room = MAX_PORTFOLIO if spec.budget.trials is None else min(MAX_PORTFOLIO, max(1, spec.budget.trials // 4))
     own = [one.params for one in out]
-    return out + [Initial("portfolio", params) for params in starts.starts(spec.space) if params not in own][:room]
+    return out + [Initial("portfolio", params) for params in starts.portfolio(spec.space) if params not in own][:room]
 
 
 def parse_baseline(text: str, space: SearchSpace) -> dict[str, Any]:

@@ -115,7 +115,7 @@ class Chooser:
             one = next((one for one in sweep if not tried.has(one.config)), None)  # a person may have begun some
             if one is not None and (goal := self.rungs.after(one.config, 0)) <= left:
                 why = f"{len(curves) + 1} of the {n0} settings of the first sweep"
-                why += ", known to work elsewhere" if one in self.settings.known_to_work else ""
+                why += ", known to work elsewhere" if one in self.settings.portfolio else ""
                 return Forward(None, one, goal, why)
         rng = np.random.default_rng((seed, 1, len(curves), spent))
         seen = looks(curves, self.rungs, self._spec.metric, self.c)

@@ -17,8 +17,8 @@ class Constants:
     sweep_cost: float = 0.6
     """Trainings that the first sweep may cost."""
     sweep_least: int = 5
-    sweep_known: float = 2 / 3
-    """Part of it that settings known to work elsewhere may take, where more than a learning rate is searched."""
+    sweep_portfolio: float = 2 / 3
+    """Part of it that the portfolio may take, where more than a learning rate is searched."""
     sweep_width: float = 0.8
     """Decades around the usual rate that the first sweep covers (a standard deviation), where more than it varies."""
     sweep_rise: float = 0.1

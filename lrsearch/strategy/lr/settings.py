@@ -79,16 +79,16 @@ class Settings:
         """Return the ``n`` settings of a first sweep.
 
         Where little but learning rates is searched they are spread evenly over their range, optimizers in turn. Where
-        more is, they are quantiles of a normal distribution around the usual rate, and settings known to work elsewhere
-        take the place of the lower ones.
+        more is, they are quantiles of a normal distribution around the usual rate, and the portfolio takes the place of
+        the lower ones.
         """
-        known = self.known_to_work[: int(self._c.sweep_known * n)]
-        return known + self._spread(rng, n)[len(known) :]
+        first = self.portfolio[: int(self._c.sweep_portfolio * n)]
+        return first + self._spread(rng, n)[len(first) :]
 
     @cached_property
-    def known_to_work(self) -> list[Setting]:
-        """Settings known to work elsewhere that rise soon; none where little but learning rates is searched."""
-        found = [] if self.is_narrow else [self.setting(params) for params in starts.starts(self._space)]
+    def portfolio(self) -> list[Setting]:
+        """Settings known to work elsewhere that rise to their peak soon; none where little but rates is searched."""
+        found = [] if self.is_narrow else [self.setting(params) for params in starts.portfolio(self._space)]
         return [one for one in found if self._rises_soon(one)]
 
     def _rises_soon(self, one: Setting) -> bool:
