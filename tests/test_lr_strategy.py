@@ -18,17 +18,19 @@ from command_line import run_process
 from conftest import FakeEngine, claims_of, learning, make_spec, rows, working
 
 from lrsearch import worker
-from lrsearch.events import EpochDone, TrialEnded, TrialInterrupted, TrialStarted
+from lrsearch.events import EndReason, EpochDone, SearchEnded, TrialEnded, TrialInterrupted, TrialStarted
 from lrsearch.spec.study import StudySpec
-from lrsearch.store import filing
+from lrsearch.store import at_work, filing
 from lrsearch.store.storage import Database
-from lrsearch.strategy.lr.choice import Chooser, Means
+from lrsearch.strategy.lr.choice import Chooser, Forward, Means, Promise
 from lrsearch.strategy.lr.constants import NARROW, WIDE
 from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
+from lrsearch.strategy.lr.enough import LEAST_COMPLETE, enough
 from lrsearch.strategy.lr.features import factor_so_far, relative_rate
 from lrsearch.strategy.lr.looks import Rungs, looks
 from lrsearch.strategy.lr.strategy import LrStrategy
 from lrsearch.strategy.view import (
+    ENOUGH,
     Begin,
     FreeSlot,
     Reached,
@@ -67,6 +69,12 @@ class Simulated:
         self.curves: list[ScoreCurve] = []
         self.epochs_trained = 0
         self.reasons: list[str] = []
+        self.end: SearchEnded | None = None
+        """Why nothing was begun any more, as it was said first."""
+
+    @property
+    def _has_converged(self) -> bool:
+        return self.end is not None and self.end.reason == EndReason.CONVERGED
 
     @property
     def ended(self) -> list[ScoreCurve]:
@@ -77,7 +85,7 @@ class Simulated:
         running = sum(one.state == State.RUNNING and not one.paused for one in self.curves)
         standing = Standing(
             budget=self.spec.budget,
-            stopped=None,
+            stopped=ENOUGH if self._has_converged else None,
             hours_left=None,
             total=len(self.curves),
             open=len(paused) + running,
@@ -106,6 +114,10 @@ class Simulated:
                     in_hand.append(len(self.curves))
                     self.curves.append(ScoreCurve(str(len(self.curves)), config, State.RUNNING))
                 else:
+                    assert isinstance(step, SearchEnded)
+                    had_converged, self.end = self._has_converged, self.end if self._has_converged else step
+                    if self._has_converged and not had_converged:
+                        continue
                     break
                 self.reasons.append(step.why)
             if not in_hand:
@@ -205,6 +217,50 @@ def test_the_best_of_a_hill_is_found_in_four_trainings() -> None:
     best = max((one for one in search.curves if one.value is not None), key=lambda one: one.value or 0.0)
     assert best.value is not None
     assert best.value > 0.89 * (1 - 0.5**50)
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_asked_to_it_ends_when_no_step_promises_more_than_noise_hides(n_workers: int) -> None:
+    to_the_end = Simulated(spec_of(ONE_RATE, epochs=20, trials=50), n_workers=n_workers).run()
+    search = Simulated(spec_of(ONE_RATE, epochs=20, trials=50, stop="converged"), n_workers=n_workers).run()
+    assert search.end is not None
+    assert search.end.reason == EndReason.CONVERGED
+    complete = [one.value for one in search.curves if one.value is not None]
+    said = (
+        f"converged after {len(search.curves)} settings, {len(complete)} of them complete: no step is expected to gain"
+    )
+    assert search.end.message.startswith(said)
+    assert "by 200 validation images" in search.end.message
+    assert search.epochs_trained < to_the_end.epochs_trained / 2
+    assert max(complete) > max(one.value or 0.0 for one in to_the_end.curves) - 0.005
+    assert all(one.state != State.RUNNING for one in search.curves), "what stood still is settled"
+
+
+@pytest.mark.parametrize(
+    ("n_complete", "gain", "ends"), [(2, 0.0, False), (3, 0.0, True), (3, 0.0064, True), (3, 0.0066, False)]
+)
+def test_it_takes_three_complete_trials_and_half_of_the_noise(n_complete: int, gain: float, ends: bool) -> None:
+    search = Simulated(spec_of(ONE_RATE, epochs=20, trials=50, stop="converged"))
+    config = Chooser(search.spec).settings.sweep(np.random.default_rng(0), 1)[0].config
+    done = ScoreCurve("0", config, State.COMPLETE, (0.97,) * 20, value=0.97)
+    search.curves = [replace(done, slot=str(i)) for i in range(n_complete)]
+    # Seeds: .35 points, the part of .5 that is luck. 200 images: 1.25 points, with Agresti and Coull's correction.
+    end = enough(search.view(), Forward(None, None, 1, "", promise=Promise(gain, 0.005)))
+    assert (end is not None) == ends
+
+
+def test_of_a_loss_the_noise_is_that_of_trainings() -> None:
+    spec = make_spec(
+        space=ONE_RATE,
+        epochs=20,
+        objective={"metric": "loss"},
+        strategy={"name": "lr", "branching": False},
+        budget={"trials": 50, "stop": "converged"},
+    )
+    search = Simulated(spec, lambda config: [1 - score for score in hill(config)]).run()
+    assert search.end is not None
+    assert search.end.reason == EndReason.CONVERGED
+    assert "% of its scale by seeds" in search.end.message
 
 
 def test_where_the_best_rate_is_the_last_that_lives_it_is_found_all_the_same() -> None:
@@ -341,6 +397,26 @@ def test_a_search_ends_all_its_trials_and_writes_down_why_each_moved(database: D
     # Every epoch once: one that was paused goes on where it stood.
     epochs = [(event.number, event.metrics.epoch) for event in events if isinstance(event, EpochDone)]
     assert len(epochs) == len(set(epochs)) == sum(len(trial.metrics) for trial in trials)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+def test_a_search_that_converges_settles_what_stands_still_and_says_why_afterwards(
+    database: Database, tmp_path: Path
+) -> None:
+    study = filing.create(database, spec_of({}, trials=50, stop="converged"), str(tmp_path / "kept"))
+    *_, end = working(claims_of(study), FakeEngine(learning))
+    assert isinstance(end, SearchEnded)
+    assert end.reason == EndReason.CONVERGED
+    trials = study.trials()
+    assert LEAST_COMPLETE <= len(trials) < 50
+    assert all(trial.outcome is not None for trial in trials)
+    assert any(trial.outcome is not None and trial.outcome.reason == Reason.PAUSED for trial in trials)
+    assert at_work.converged(study) == end.message
+    assert not study.is_open()
+    *_, again = working(claims_of(study), FakeEngine(learning))
+    assert isinstance(again, SearchEnded)
+    assert again.reason == EndReason.CONVERGED
+    assert len(study.trials()) == len(trials)
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"], indirect=True)

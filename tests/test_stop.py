@@ -116,12 +116,14 @@ def test_what_is_left_is_counted_in_trials(budget: BudgetSpec, hours_left: float
     assert left_of(Standing(budget, None, hours_left, 22, 2, 20, 0)) == left
 
 
-def converged_view(*free: FreeSlot, running: int = 0, stop: str | None = "converged", **more: object) -> View:
+def converged_view(
+    *free: FreeSlot, running: int = 0, stop: str | None = "converged", stopped: str | None = None, **more: object
+) -> View:
     values = (*drawn(20), *([0.98] * 40))
     paused = sum(slot.state == SlotState.PAUSED for slot in free)
     budget = BudgetSpec.model_validate({"trials": 70, "stop": stop})
     n_open = len(free) + running
-    standing = Standing(budget, None, None, 60 + n_open, n_open, 60, 0, paused)
+    standing = Standing(budget, stopped, None, 60 + n_open, n_open, 60, 0, paused)
     return View(SPEC, standing, free, results=values, **more)  # type: ignore[arg-type]
 
 
@@ -144,7 +146,10 @@ def test_what_is_under_way_is_waited_for_and_what_is_paused_is_settled() -> None
     assert isinstance(end, SearchEnded)
     assert (end.reason, "1 trial is under way elsewhere" in end.message) == (EndReason.HELD_ELSEWHERE, True)
     paused = FreeSlot("a", SlotState.PAUSED, epoch=2)
-    assert what_next(converged_view(paused)) == Settle("a")
+    first = what_next(converged_view(paused))
+    assert isinstance(first, SearchEnded), "is written down first"
+    assert first.reason == EndReason.CONVERGED
+    assert what_next(converged_view(paused, stopped=ENOUGH)) == Settle("a")
 
 
 def test_what_a_person_enqueued_is_tried_all_the_same() -> None:

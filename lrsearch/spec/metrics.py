@@ -57,6 +57,11 @@ class Metric:
         averaged = self.of_averaged(metrics) if self.averaged else None
         return self.of(metrics) if averaged is None else averaged
 
+    def points(self, difference: float) -> str:
+        """Return in words a difference [share of 1, or of the scale of what is no share]."""
+        number = f"{100 * difference:.2g}"
+        return f"{number} {'point' if number == '1' else 'points'}" if self.is_share else f"{number} % of its scale"
+
 
 def accuracy_error(accuracy: float, n_images: float) -> float:
     """Return the binomial standard error of an accuracy [0..1] measured on ``n_images``.

@@ -8,11 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from lrsearch import cores
-from lrsearch.store import budget, lease, slots, tables
+from lrsearch.store import budget, lease, tables
 from lrsearch.store.storage import Database
 from lrsearch.store.study import Study
 from lrsearch.store.tables import now
-from lrsearch.strategy import stop
 from lrsearch.strategy.view import ENOUGH
 from lrsearch.text import counted, shown
 
@@ -114,20 +113,11 @@ def stopped(study: Study) -> str | None:
 
 
 def converged(study: Study) -> str:
-    """Return with the numbers that the search of a study converged, as ``stop.said`` has it; empty where it did not.
-
-    Nothing has been tried since, so that the numbers are those of the decision.
-    """
-
-    def work(connection: sa.Connection) -> str:
-        row = connection.execute(sa.select(tables.studies).where(tables.studies.c.id == study.id)).first()
-        if row is None or row.stopped != ENOUGH:
-            return ""
-        left = stop.left_of(budget.standing(connection, study.id, row, study.spec.epochs))
-        found = stop.outlook(slots.results(connection, study), left, study.spec)
-        return "" if found is None else stop.said(found, study.spec)
-
-    return study.database.read(work)
+    """Return with the numbers that the search of a study converged, as they were told then; empty where it did not."""
+    columns = tables.studies.c
+    statement = sa.select(columns.stopped, columns.stopped_why).where(columns.id == study.id)
+    row = study.database.read(lambda connection: connection.execute(statement).first())
+    return (row.stopped_why or "converged") if row is not None and row.stopped == ENOUGH else ""
 
 
 def _has_died(row: Any) -> bool:

@@ -130,9 +130,9 @@ def n_epochs(connection: sa.Connection, study: str) -> int:
     )
 
 
-def settle(connection: sa.Connection, study: str) -> None:
+def settle(connection: sa.Connection, study: str, why: str) -> None:
     """Write down that the search has converged: the study is over until somebody extends it or runs it again."""
-    connection.execute(studies.update().where(studies.c.id == study).values(stopped=ENOUGH))
+    connection.execute(studies.update().where(studies.c.id == study).values(stopped=ENOUGH, stopped_why=why))
 
 
 def stopped(connection: sa.Connection, study: str) -> str | None:

@@ -248,7 +248,11 @@ class Claims:
         me: Worker,
         material: Sight | None,
     ) -> Reserved | SearchEnded:
-        """Have the strategy decide and do what it says: steps 4 and 5 of a claim."""
+        """Have the strategy decide and do what it says: steps 4 and 5 of a claim.
+
+        That the search has converged is written down first; then what it leaves paused is settled.
+        """
+        converged: SearchEnded | None = None
         while True:
             view = slots.view(connection, self.study, row, self._initial, material)
             step = self.strategy.what_next(view)
@@ -266,9 +270,14 @@ class Claims:
                     assert view.race is not None
                     return slots.insert_confirm(connection, self.study, slot, token, me, step, view.race)
                 case SearchEnded():
-                    if step.reason == EndReason.CONVERGED:
-                        budget.settle(connection, self.study.id)
-                    return step
+                    if step.reason != EndReason.CONVERGED:
+                        return step
+                    if converged is not None or view.standing.stopped is not None:
+                        return converged or step
+                    budget.settle(connection, self.study.id, step.message)
+                    marked = budget.look(connection, self.study.id)
+                    assert marked is not None, "its row is locked"
+                    converged, row = step, marked
                 case Begin():
                     position = view.standing.total
                     return slots.insert(connection, self.study, slot, token, me, position, step, self._initial)

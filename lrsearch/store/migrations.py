@@ -150,6 +150,15 @@ def _to_9(connection: sa.Connection, operations: Operations) -> str | None:
     return None
 
 
+def _to_10(connection: sa.Connection, operations: Operations) -> str | None:
+    """File with its numbers why a search converged."""
+    refusal = _at_work(connection)
+    if refusal is not None:
+        return refusal
+    operations.add_column(tables.studies.name, sa.Column("stopped_why", sa.Text))
+    return None
+
+
 def _at_work(connection: sa.Connection) -> str | None:
     """Return who works on the database with an older lrsearch, as far as can be seen, or None."""
     living = sa.select(tables.workers.c.pid, tables.workers.c.process_started).where(
@@ -170,4 +179,5 @@ _STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
     6: _to_7,
     7: _to_8,
     8: _to_9,
+    9: _to_10,
 }

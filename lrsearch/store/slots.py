@@ -158,7 +158,7 @@ def view(
         found,
         enqueued=enqueued,
         n_first=len(_first(connection, study)) if initial else 0,
-        results=results(connection, study) if standing.budget.stop else (),
+        results=results(connection, study) if standing.budget.stop and material is None else (),
     )
 
 

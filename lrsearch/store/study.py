@@ -184,7 +184,7 @@ class Study:
     def stop(self, how: Literal["drain", "now"] | None) -> None:
         """Ask the workers to stop after their trials (``drain``) or at once (``now``); None lets them go on."""
         self.check_original()
-        statement = tables.studies.update().where(tables.studies.c.id == self.id).values(stopped=how)
+        statement = tables.studies.update().where(tables.studies.c.id == self.id).values(stopped=how, stopped_why=None)
         with self.database.writing() as connection:
             connection.execute(statement)
 

@@ -77,7 +77,7 @@ def later(seconds: sa.ColumnElement[float] | float) -> sa.SQLColumnExpression[da
     return _Later(sa.literal(seconds, sa.Float) if isinstance(seconds, int | float) else seconds)
 
 
-SCHEMA_VERSION = 9
+SCHEMA_VERSION = 10
 
 SLOT_ATTR = "lrsearch:slot"
 """On Optuna's trial: the id of our slot."""
@@ -111,6 +111,8 @@ studies = Table(
     Column("created_at", DateTime, nullable=False),
     # A person asked for it: "drain" lets the trials under way end, "now" has them released. "enough": it converged.
     Column("stopped", String(8)),
+    # Of "enough", with its numbers: why. NULL where an older lrsearch decided it.
+    Column("stopped_why", Text),
     # Of lrsearch, when it was filed; NULL for a study of schema 1.
     Column("version", String(40)),
     # Where checkpoints and weights lie.

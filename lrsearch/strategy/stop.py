@@ -1,7 +1,8 @@
 """When to stop: what the rest of a budget can be expected to gain, against what noise alone would show.
 
 The rule looks at nothing but the values of the finished trials in the order of the budget, so that every worker comes
-to the same decision from the same rows. docs/benchmarks.md, "Does a study stop in time?", has what it costs.
+to the same decision from the same rows. The strategy ``lr`` has one of its own (``strategy.lr.enough``).
+docs/benchmarks.md, "Does a study stop in time?", has what it costs.
 """
 
 import math
@@ -81,7 +82,7 @@ def outlook(values: Sequence[float | None], left: int, spec: StudySpec) -> Outlo
     through = sorted((sign * v for v in latest if v is not None and math.isfinite(v)), reverse=True)
     if len(values) < LEAST_FINISHED or len(through) < LEAST_COMPLETE:
         return None
-    best, n_images = max(complete), _images(spec)
+    best, n_images = max(complete), validation_images(spec)
     # A share of images moves in steps: a value stands for what lies half a step around it.
     half = 0.5 / n_images if n_images else 0.0
     threshold = through[max(LEAST_COMPLETE, round(BEST_PART * len(through))) - 1] - half
@@ -127,11 +128,16 @@ def enough(view: View) -> SearchEnded | None:
     found = outlook(view.results, left_of(view.standing), view.spec)
     if found is None or not found.converged:
         return None
+    return end(view, said(found, view.spec))
+
+
+def end(view: View, words: str) -> SearchEnded:
+    """Return that a search has converged, or waits for what is under way elsewhere."""
     under_way = view.standing.open - view.standing.paused
     if under_way:
         are = "trial is" if under_way == 1 else "trials are"
-        return SearchEnded(EndReason.HELD_ELSEWHERE, f"{said(found, view.spec)}; {under_way} {are} under way elsewhere")
-    return SearchEnded(EndReason.CONVERGED, said(found, view.spec))
+        return SearchEnded(EndReason.HELD_ELSEWHERE, f"{words}; {under_way} {are} under way elsewhere")
+    return SearchEnded(EndReason.CONVERGED, words)
 
 
 def said(found: Outlook, spec: StudySpec) -> str:
@@ -153,7 +159,7 @@ def _amount(value: float, spec: StudySpec) -> str:
     return f"{100 * value:.2f} points" if spec.metric.is_share else f"{value:.2g}"
 
 
-def _images(spec: StudySpec) -> float:
+def validation_images(spec: StudySpec) -> float:
     """Return on how many validation images a plain accuracy is as exact as the metric; 0 where that is not known."""
     facts = spec.facts
     if not (spec.metric.is_share and facts.n_validation):

@@ -48,6 +48,8 @@ def confirming_first(view: View, search: Callable[[View], Step]) -> Step:
     searching = search(view)
     if not isinstance(searching, SearchEnded):
         return searching
+    if searching.reason == EndReason.CONVERGED and view.standing.stopped is None:
+        return searching  # is written down before anything else is done about it
     if view.race is not None and not view.race.plan.entrants and searching.reason in OVER:
         return Choose()
     # What is in training for a confirmation is waited for.
@@ -107,6 +109,8 @@ def is_over(view: View, end: SearchEnded) -> bool:
     """Return whether the search is over but for what is paused."""
     if end.reason == EndReason.HELD_ELSEWHERE:
         return view.standing.open == view.standing.paused
+    if end.reason == EndReason.CONVERGED and view.standing.stopped is None:
+        return False  # it is written down first
     return end.reason in LAST_WORDS
 
 

@@ -51,6 +51,18 @@ class Forward:
     """The slot of the trial from whose kept state a new setting goes on,"""
     shared: int = 0
     """and the epoch of that state."""
+    promise: "Promise | None" = None
+    """None before a trial is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What going on can be expected to bring, in shares [0..1], or shares of the scale of what is none."""
+
+    gain: float
+    """The most that any step is expected to gain over the best complete trial, >= 0."""
+    noise: float
+    """Standard deviation of what a training has of its own: what the model does not tell from its setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,11 +222,9 @@ class Chooser:
             one.state == State.RUNNING and not one.paused and self._goes_to(one) >= epochs for one in curves
         )
         leader_only = False
-        promise = np.zeros(n)
         if found.complete.any():
-            gain = _expected_gain(found, belief)
-            promise = gain
-            worth = gain / (remaining + c.floor) ** c.power
+            promise = _expected_gain(found, belief)
+            worth = promise / (remaining + c.floor) ** c.power
         else:
             promise = _chance_good(belief, c, rng)
             # Ties and zeros are broken by a little of the mean.
@@ -237,7 +247,8 @@ class Chooser:
         step = goal - found.reached
         worth *= lives
         allowed = (found.paused & (not means.only_begin)) | (found.new & means.may_begin)
-        worth = np.where(allowed & (step <= left), worth, -1.0)
+        may = allowed & (step <= left)
+        worth = np.where(may, worth, -1.0)
         alive = [i for i, one in enumerate(curves) if one.state == State.RUNNING]
         nobody = not found.complete.any() and not first_runs and not means.only_begin
         if math.isfinite(left) and alive and nobody:
@@ -251,20 +262,18 @@ class Chooser:
         if worth[j] < 0:
             return None
         why = self._words(j, found, promise, leader_only=leader_only)
+        most = Promise(float((promise * lives)[may].max()), belief.noise) if found.complete.any() else None
         one = found.settings[j]
         if isinstance(one, ScoreCurve):
-            return Forward(one.slot, None, int(goal[j]), why)
+            return Forward(one.slot, None, int(goal[j]), why, promise=most)
         slot, shared = found.trunks[j - len(curves)]
-        return Forward(None, one, int(goal[j]), why, slot or None, shared)
+        return Forward(None, one, int(goal[j]), why, slot or None, shared, most)
 
     def _words(self, j: int, found: _Candidates, promise: Floats, *, leader_only: bool) -> str:
         if leader_only:
             return "the best so far, to have one trial complete"
-        share = self._spec.metric.is_share
         if found.complete.any():
-            points = 100 * promise[j]
-            gain = f"{points:.2g} points" if share else f"{points:.2g} % of its scale"
-            return f"expected to gain {gain} over the best complete trial"
+            return f"expected to gain {self._spec.metric.points(promise[j])} over the best complete trial"
         chance = f"{100 * promise[j]:.0f} %"
         return f"with a chance of {chance} the best, or within half a point of it"
 

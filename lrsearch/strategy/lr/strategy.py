@@ -7,7 +7,7 @@ from lrsearch.events import EndReason, SearchEnded
 from lrsearch.spec.deciding import PrunerSpec
 from lrsearch.spec.study import StudySpec
 from lrsearch.strategy.lr.choice import Chooser, Forward, Means
-from lrsearch.strategy.stop import enough
+from lrsearch.strategy.lr.enough import enough
 from lrsearch.strategy.strategy import Strategy, confirming_first, exhausted, is_over
 from lrsearch.strategy.view import Begin, Fail, FreeSlot, Judgement, Reached, Resume, Settle, SlotState, Step, View
 from lrsearch.text import counted
@@ -50,6 +50,8 @@ class LrStrategy(Strategy):
         if view is None or reached.slot is None:
             return Judgement("keep")
         step = self._forward(view)
+        if enough(view, step) is not None:
+            return Judgement("pause", why="the search has converged")
         if step is not None and step.slot == reached.slot:
             return Judgement("keep", why=step.why)
         return Judgement("pause", why=_instead(step))
@@ -84,9 +86,9 @@ class LrStrategy(Strategy):
             return Begin("enqueued", number=view.enqueued[0])
         if room and view.n_first < len(view.first):
             return Begin(view.first[view.n_first], nth_first=view.n_first)
-        if (end := enough(view)) is not None:
-            return end
         step = self._forward(view)
+        if (end := enough(view, step)) is not None:
+            return end
         if step is not None and step.slot is not None:
             return Resume(step.slot, step.why)
         if step is not None and step.setting is not None:
