@@ -109,7 +109,7 @@ def document(args: argparse.Namespace, every: list[Table], found: dict[str, list
 
 
 @contextmanager
-def _processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
+def processes(n: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """Yield what maps a function over jobs, in processes of their own where there are several."""
     if n == 1:
         yield map
@@ -135,7 +135,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"--part must be above 0 and at most 1, and is for pools alone, got {args.part:g}")
     found: dict[str, list[list[Replay]]] = {}
     print(measures.heading())
-    with _processes(args.jobs) as mapped:
+    with processes(args.jobs) as mapped:
         jobs = {
             name: [(args, name, i, args.first + nth) for i in range(len(every)) for nth in range(args.seeds)]
             for name in args.methods

@@ -1,9 +1,10 @@
 """When `budget.stop` would have ended studies, and what that costs: the digits, 200 trials, seed by seed.
 
-    python benchmarks/stop.py --out FOLDER [--seeds 0 1 ... 19] [--trials 200] [--fresh 10]
+    python benchmarks/stop.py --out FOLDER [--seeds 0 1 ... 19] [--trials 200] [--fresh 10] [--strategy lr]
 
 Every study is searched once, to the end of its budget (`lrsearch run digits --trials 200 --seed S`, a database each).
-The rule is then asked after each of its trials, as `lrsearch run --stop converged` would have. The regret of a stop is
+The rule is then asked after each of its trials, as `lrsearch run --stop converged` would have. With `--strategy lr`,
+whose rule asks its model, the study is searched a second time, with `--stop converged`. The regret of a stop is
 the true accuracy of the winner of the whole study less that of the winner at the stop. The true accuracy of a setting
 is its mean over fresh seeds on the 797 test images, which no search has seen; where both are one, there is no regret.
 Everything is written down in the folder; run again it goes on where it stopped.
@@ -36,13 +37,14 @@ from lrsearch.trial import State, Trial, TrialConfig
 FIRST_FRESH_SEED = 10_000
 
 
-def searched(seed: int, trials: int, folder: Path) -> tuple[StudySpec, list[Trial]] | None:
+def searched(seed: int, trials: int, folder: Path, *options: str) -> tuple[StudySpec, list[Trial]]:
     """Return the finished trials of a study in the order of its budget, searched first if they are not there yet."""
-    place, done = folder / f"digits-{seed}.db", folder / f"done.{seed}"
+    kind = "".join(f"-{word}" for word in options if not word.startswith("-"))
+    place, done = folder / f"digits{kind}-{seed}.db", folder / f"done{kind}.{seed}"
     if not done.exists():
         size = ["--trials", str(trials), "--seed", str(seed), "--threads", "1", "--quiet", "--json"]
         argv = [sys.executable, "-m", "lrsearch", "run", "digits", *size]
-        argv += ["--name", f"digits-{seed}", "--storage", str(place)]
+        argv += ["--name", f"digits-{seed}", "--storage", str(place), *options]
         ended = subprocess.run(argv, capture_output=True, text=True, check=False)
         if ended.returncode:
             raise SystemExit(ended.stderr)
@@ -96,32 +98,36 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[*range(20)])
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--fresh", type=int, default=10)
-    parser.add_argument("--done", action="store_true", help="only the studies that have been searched")
+    parser.add_argument("--strategy", choices=["sampler", "lr"], default="sampler")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     truth = Truth(args.out / "truth.jsonl", args.fresh)
     regrets, shares, seen = [], [], []
     for seed in args.seeds:
-        if args.done and not (args.out / f"done.{seed}").exists():
-            continue
-        spec, trials = searched(seed, args.trials, args.out)
-        n, found = stops_at(spec, trials)
-        early, late = best(trials[:n], "maximize"), best(trials, "maximize")
+        found = None
+        if args.strategy == "lr":
+            spec, trials = searched(seed, args.trials, args.out, "--strategy", "lr")
+            _, until = searched(seed, args.trials, args.out, "--strategy", "lr", "--stop", "converged")
+        else:
+            spec, trials = searched(seed, args.trials, args.out)
+            n, found = stops_at(spec, trials)
+            until = trials[:n]
+        early, late = best(until, "maximize"), best(trials, "maximize")
         assert early is not None
         assert late is not None
-        same = early.number == late.number
+        same = replace(early.config, seed=0) == replace(late.config, seed=0)
         regret = 0.0 if same else 100 * (truth.of(spec, late.config) - truth.of(spec, early.config))
-        epochs = sum(len(t.metrics) for t in trials[:n]) / sum(len(t.metrics) for t in trials)
+        epochs = sum(len(t.metrics) for t in until) / sum(len(t.metrics) for t in trials)
         values = [100 * t.outcome.value for t in (early, late) if t.outcome and t.outcome.value is not None]
         why = "" if found is None else f", expected gain {100 * found.gain:.2f}, noise {100 * found.noise:.2f} points"
         print(
-            f"seed {seed}: stops after {n} of {len(trials)} trials ({100 * epochs:.0f} % of the epochs){why}; "
+            f"seed {seed}: stops after {len(until)} of {len(trials)} trials ({100 * epochs:.0f} % of the epochs){why}; "
             f"validation {values[0]:.1f} of {values[1]:.1f}, regret {regret:+.2f} points",
             flush=True,
         )
         regrets.append(regret)
-        shares.append(n / len(trials))
+        shares.append(len(until) / len(trials))
         seen.append(epochs)
     mean = statistics.mean(regrets)
     error = statistics.stdev(regrets) / math.sqrt(len(regrets)) if len(regrets) > 1 else math.nan

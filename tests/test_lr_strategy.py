@@ -179,6 +179,14 @@ def test_of_a_budget_of_trials_exactly_so_many_settings_end(
     assert any(one.state == State.COMPLETE for one in search.curves)
 
 
+def test_a_budget_of_trainings_is_used_though_one_of_trials_would_plan_for_less() -> None:
+    planned = Simulated(spec_of({}, trials=12)).run()
+    said = Simulated(spec_of({}, trials=12, trainings=10)).run()
+    assert planned.epochs_trained <= 10 * (1 + 0.35 * 12) + 10
+    assert 95 <= said.epochs_trained <= 100
+    assert len(said.curves) == 12
+
+
 def test_every_step_says_why() -> None:
     search = Simulated(spec_of({}, trials=12)).run()
     assert all(search.reasons)

@@ -82,12 +82,12 @@ class Simulation:
         """Return how soon the best setting was found."""
         idle = self._problem.workers
         while True:
-            while idle and self._cost() < self._problem.limit and self._begin():
+            while idle and self.cost() < self._problem.limit and self._begin():
                 idle -= 1
             if not self._queue or self._is_over():
                 return Replay(tuple(self._found), self._regret(self._table.worst))
             self._now = self._queue[0][0]
-            if self._cost() > self._problem.limit + 1e-9:
+            if self.cost() > self._problem.limit + 1e-9:
                 return Replay(tuple(self._found), self._regret(self._table.worst))
             while self._queue and self._queue[0][0] == self._now:
                 idle += self._look(heapq.heappop(self._queue)[2])
@@ -95,7 +95,8 @@ class Simulation:
     def _regret(self, value: float) -> float:
         return abs(self._table.best - value) / self._table.unit
 
-    def _cost(self) -> float:
+    def cost(self) -> float:
+        """Return what was spent so far [trainings]."""
         under_way = sum(self._now - since for since in self._under_way())
         return self._price * (self._behind + under_way) / self._problem.epochs
 
@@ -104,7 +105,7 @@ class Simulation:
         return [since for since in found if since is not None]
 
     def _is_over(self) -> bool:
-        return bool(self._found) and self._cost() >= ALL_KNOWN and any(p.regret <= self._within for p in self._found)
+        return bool(self._found) and self.cost() >= ALL_KNOWN and any(p.regret <= self._within for p in self._found)
 
     def _begin(self) -> bool:
         """Have a free worker ask; return whether it has something to do."""
@@ -179,4 +180,4 @@ class Simulation:
         if better:
             self._best = (curve.value, curve.true)
         assert self._best is not None
-        self._found.append(Found(self._cost(), self._now / self._problem.epochs, self._regret(self._best[1])))
+        self._found.append(Found(self.cost(), self._now / self._problem.epochs, self._regret(self._best[1])))

@@ -14,8 +14,8 @@ from lrsearch.text import counted
 from lrsearch.trial import Role, TrialConfig
 
 PART = 0.35
-"""Of all trainings through of a budget of trials, what the strategy spends, beside one whole training: about what
-pruning would let through (docs/benchmarks.md)."""
+"""Of all trainings through of a budget of trials, what the strategy spends, beside one whole training, where no budget
+of trainings is said: about what pruning would let through (docs/benchmarks.md)."""
 REMEMBERED = 8
 """Decisions that are remembered: one is asked for outside the lock of the budget and again inside it."""
 
@@ -128,18 +128,17 @@ class LrStrategy(Strategy):
         budget, epochs = view.standing.budget, view.spec.epochs
         chooser, may_begin = self._chooser(view), _may_begin(view)
         spent = chooser.spent(view.curves)
-        limits = list[int]()
         if (total := budget.epochs(epochs)) is not None:
             unknown = max(0, view.standing.total - len(view.curves))
-            limits.append(total - spent - unknown * epochs)
-        if budget.trials is not None:
-            # One that failed, or that another program told, is begun anew as another setting, whatever that costs.
-            to_come = max(0, budget.trials - view.standing.finished - view.standing.open)
-            planned = round(epochs * (1 + PART * budget.trials))
-            if to_come and may_begin and planned - spent <= to_come * chooser.rungs.at[0]:
-                return Means(min([*limits, epochs]), only_begin=True)
-            limits.append(planned - spent)
-        return Means(min(limits, default=None), may_begin)
+            return Means(total - spent - unknown * epochs, may_begin)
+        if budget.trials is None:
+            return Means(None, may_begin)
+        # One that failed, or that another program told, is begun anew as another setting, whatever that costs.
+        to_come = max(0, budget.trials - view.standing.finished - view.standing.open)
+        planned = round(epochs * (1 + PART * budget.trials))
+        if to_come and may_begin and planned - spent <= to_come * chooser.rungs.at[0]:
+            return Means(epochs, only_begin=True)
+        return Means(planned - spent, may_begin)
 
 
 def _may_begin(view: View) -> bool:
