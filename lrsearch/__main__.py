@@ -8,12 +8,14 @@ from io import TextIOWrapper
 def main() -> None:
     """Run the command line; an interrupt at any moment, imports included, exits 130 without a traceback."""
     try:
-        from lrsearch import cores
+        from lrsearch import cores, loading
         from lrsearch.cli import ascii_only, interrupts
 
         interrupts.install()
         cores.wait_passively()
-        from lrsearch.cli.app import run
+        loading.alone()
+        with loading.uncollected():
+            from lrsearch.cli.app import run
 
         ascii_only.register()
         for stream in (sys.stdout, sys.stderr):

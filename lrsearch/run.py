@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch import cores, given
+from lrsearch import cores, given, loading
 from lrsearch.errors import LrsearchError
 from lrsearch.events import EndReason, Event, SearchEnded, TrialEnded, TrialStarted
 from lrsearch.own_code import OwnCodeError
@@ -56,13 +56,6 @@ class Here:
     """Whether a download may show its progress on stderr."""
 
 
-def load_pytorch() -> None:
-    """Import what trains, which takes seconds, at a moment of the caller's choice."""
-    from lrsearch import worker
-
-    del worker
-
-
 def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "Engine":
     """Load the images onto the device, or find a person's own loop.
 
@@ -71,7 +64,7 @@ def prepare(spec: StudySpec, here: Here, doing: Doing = _silently) -> "Engine":
         DataError: the images are missing or corrupt, or not those that the study was filed with.
     """
     with doing("loading PyTorch"):
-        load_pytorch()
+        loading.load_pytorch()
     from lrsearch import worker
 
     what = f"loading {given.short(spec.dataset.name)}" if spec.loop is None else f"trying {given.short(spec.loop.name)}"

@@ -108,6 +108,29 @@ def test_only_the_outermost_init_says_anything() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("alone", [True, False])
+def test_pytorch_is_imported_without_looking_for_garbage(tmp_path: Path, alone: bool) -> None:
+    code = f"""
+        import gc
+        from lrsearch import loading
+        if {alone}:
+            loading.alone()
+        looks = []
+        gc.callbacks.append(lambda phase, info: looks.append(phase))
+        with loading.uncollected():
+            loading.load_pytorch()
+            print(len(looks), gc.isenabled())
+        print(gc.isenabled(), gc.get_freeze_count() > 100_000)
+        gc.disable()
+        loading.load_pytorch()
+        print(gc.isenabled())
+    """
+    result = run_python(code, tmp_path)
+    # What others made in their process may become garbage: there nothing is set apart for ever.
+    assert result.out.split() == ["0", "False", "True", str(alone), "False"], result.err
+
+
+@pytest.mark.slow
 def test_importing_a_module_changes_nothing_in_the_process(tmp_path: Path) -> None:
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules() if path.stem[0] != "_"]
     code = f"""

@@ -4,6 +4,7 @@ import logging
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
+from lrsearch import loading
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.api import process
 from lrsearch.errors import UsageError
@@ -42,7 +43,7 @@ def confirm(
     leave = Leave()
     with ExitStack() as stack:
         stack.enter_context(process.leaving_at_interrupt(leave))
-        run.load_pytorch()
+        loading.load_pytorch()
         stack.enter_context(process.as_it_was())
         session = stack.enter_context(run.joined(place, name, here, artifacts=artifacts))
         with closing(session.attend(leave, wait=True, only_confirm=True)) as events:

@@ -8,7 +8,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from lrsearch import cores, given
+from lrsearch import cores, given, loading
 from lrsearch.api import handed, process, settings, shown
 from lrsearch.api.settings import Wanted
 from lrsearch.api.study import STORAGE, Search
@@ -238,10 +238,8 @@ class _Searching:
 
     def _load_pytorch(self, leave: "Leave") -> None:
         """Import it; an interrupt in the midst of that could end the process."""
-        from lrsearch import run
-
         self.display.doing("loading PyTorch")
-        run.load_pytorch()
+        loading.load_pytorch()
         process.raise_interrupt(leave)
         self.display.doing("")
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lrsearch import loading
 from lrsearch.analysis.levels import module_of
 from lrsearch.cli.options import DataDirOption, JsonOption, SetOption, WeightsOption, print_json, stderr, stdout
 from lrsearch.errors import EXIT_OK
@@ -67,6 +68,7 @@ def model(
     overrides = [(study_file.OPTIONS[name], value) for name, value in given.items() if value is not None]
     overrides += [study_file.parse_override(text) for text in settings or ()]
     spec = study_file.resolved({"name": "model"}, "the model", overrides)
+    loading.load_pytorch()
     from lrsearch.training import preflight
     from lrsearch.training import weights as origins
     from lrsearch.worker import model_config

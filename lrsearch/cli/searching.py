@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lrsearch import loading
 from lrsearch.cli import interrupts
 from lrsearch.cli.log import Events, remark
 from lrsearch.cli.options import print_json, stderr, stdout, tools
@@ -121,12 +122,14 @@ def search(asked: Asked) -> int:
         from lrsearch.workers import preloaded
 
         preloaded.context()  # it imports PyTorch while this process imports SQLAlchemy and opens the database
-    from lrsearch.store import filing
-    from lrsearch.store.keeper import Leave
+    with loading.uncollected():
+        from lrsearch.store import filing
+        from lrsearch.store.keeper import Leave
 
     leave, spec = Leave(), asked.spec
     if alone:
-        from lrsearch import run
+        with loading.uncollected():
+            from lrsearch import run
 
         here = run.Here(asked.device, asked.threads, asked.data_dir, progress=live)
         with ExitStack() as open_now:

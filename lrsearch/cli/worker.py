@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lrsearch import loading
 from lrsearch.cli import interrupts, log
 from lrsearch.cli.options import (
     DEFAULT_STORAGE,
@@ -71,7 +72,7 @@ def worker(
         from lrsearch import run
         from lrsearch.store import lease
 
-        run.load_pytorch()
+        loading.load_pytorch()
         with interrupts.asked(leave):
             if max_hours is not None:
                 timer = threading.Timer(3600 * max_hours, leave_in_time)

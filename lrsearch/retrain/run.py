@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from lrsearch import families, layer_rates, schedules
+from lrsearch import families, layer_rates, loading, schedules
 from lrsearch.analysis.precision import accuracy_error
 from lrsearch.errors import DeviceError, LrsearchError, UsageError
 from lrsearch.retrain import record
@@ -90,6 +90,7 @@ def prepare(job: Job, *, device: str, threads: int | None, data_dir: Path | None
         DeviceError: no such device.
         DataError: the images are missing or corrupt.
     """
+    loading.load_pytorch()
     from lrsearch import worker
     from lrsearch.training.serial import SerialEngine
 

@@ -16,7 +16,7 @@ def context() -> BaseContext:
     from multiprocessing import forkserver, resource_tracker
 
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["lrsearch.run", "lrsearch.worker"])
+    found.set_forkserver_preload(["lrsearch.workers.forked"])
     # A batch system sends SIGTERM to every process: the one that workers are forked off must outlive them, or nobody
     # would wait for what they keep; they let the signal in as soon as they can hear it. Ctrl-C reaches it too, and it
     # ignores that only when it has imported all. The tracker first, because its start lets the signals in.
