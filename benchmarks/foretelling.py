@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 from lrsearch.errors import LrsearchError
 from lrsearch.strategy.lr.constants import WIDE, Constants
 from lrsearch.strategy.lr.features import Floats
+from lrsearch.strategy.lr.kinship import common
 from lrsearch.strategy.lr.looks import Looks, Rungs, looks
 from lrsearch.strategy.lr.model import Points, posterior
 from lrsearch.strategy.view import ScoreCurve
@@ -55,9 +56,9 @@ def foretold(pool: Pool, plan: tuple[tuple[int, float], ...], seed: int, c: Cons
     configs = [one.config for one in curves] + [pool.configs[i] for i in rest]
     none = np.zeros(0)
     nobody = Looks(none.astype(int), none.astype(int), none, none)
-    belief = posterior(
-        Points.of(configs, len(configs), c), looks(curves, rungs, spec.metric, c), nobody, len(configs), c
-    )
+    n = len(configs)
+    in_common = common(curves, [], n, pool.epochs)
+    belief = posterior(Points.of(configs, n, c), looks(curves, rungs, spec.metric, c), nobody, n, c, in_common)
     return belief.mean[len(curves) :], np.nan_to_num(pool.ends[rest])
 
 

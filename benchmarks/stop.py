@@ -64,6 +64,11 @@ def stops_at(spec: StudySpec, trials: Sequence[Trial]) -> tuple[int, Outlook | N
     return len(values), None
 
 
+def n_epochs(trials: Sequence[Trial]) -> int:
+    """Return the epochs that were trained; those that a trial has of another one are that one's."""
+    return sum(len(trial.metrics) - trial.shared_epochs for trial in trials)
+
+
 class Truth:
     """The accuracy of settings on the test images, seed by seed, written down."""
 
@@ -118,7 +123,7 @@ def main() -> None:
         assert late is not None
         same = replace(early.config, seed=0) == replace(late.config, seed=0)
         regret = 0.0 if same else 100 * (truth.of(spec, late.config) - truth.of(spec, early.config))
-        epochs = sum(len(t.metrics) for t in until) / sum(len(t.metrics) for t in trials)
+        epochs = n_epochs(until) / n_epochs(trials)
         values = [100 * t.outcome.value for t in (early, late) if t.outcome and t.outcome.value is not None]
         why = "" if found is None else f", expected gain {100 * found.gain:.2f}, noise {100 * found.noise:.2f} points"
         print(

@@ -190,7 +190,7 @@ def test_a_hostile_name_goes_through_every_command(
 
 
 @pytest.mark.slow
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60))
 def test_any_name_goes_through_every_command(
     name: str, finished: Finished, lrsearch: InProcess, tmp_path: Path

@@ -15,6 +15,7 @@ from lrsearch.strategy.branches import can_share
 from lrsearch.strategy.lr.constants import NARROW, WIDE, Constants
 from lrsearch.strategy.lr.edge import chance_to_live, edges, inside
 from lrsearch.strategy.lr.features import Floats
+from lrsearch.strategy.lr.kinship import common
 from lrsearch.strategy.lr.looks import Looks, Rungs, known_looks, looks
 from lrsearch.strategy.lr.model import Points, Posterior, posterior
 from lrsearch.strategy.lr.settings import Setting, Settings
@@ -33,6 +34,9 @@ class Means:
     """None: as many as it takes."""
     may_begin: bool = True
     """Whether a new setting may be begun."""
+    slot_price: float = 0.0
+    """What a setting is charged beside its epochs, where settings are counted [trainings]. It is charged to branches
+    alone: what others cost lies above it."""
     only_begin: bool = False
     """Whether nothing else may be done: the settings that are to be tried take what is left."""
 
@@ -154,7 +158,9 @@ class Chooser:
         n = len(every)
         elsewhere = known_looks(known, n, metric, c)
         configs = [one.config for one in every] + [one.config for one in known]
-        belief = posterior(Points.of(configs, n, c), _joined(seen, elsewhere), self._on_their_way(curves), n, c)
+        in_common = common(curves, trunks, len(configs), self._spec.epochs)
+        points = Points.of(configs, n, c)
+        belief = posterior(points, _joined(seen, elsewhere), self._on_their_way(curves), n, c, in_common)
         m = len(curves)
         state = [one.state for one in curves]
         candidates = _Candidates(
@@ -225,6 +231,10 @@ class Chooser:
         if found.complete.any():
             promise = _expected_gain(found, belief)
             worth = promise / (remaining + c.floor) ** c.power
+            # That to finish is favoured is for trials that stand still: a branch is a new setting, however cheap.
+            branches = found.new & (found.reached > 0)
+            charged = np.minimum(remaining + means.slot_price, 1.0) + c.floor
+            worth = np.where(branches, promise / charged / (1 + c.floor) ** (c.power - 1), worth)
         else:
             promise = _chance_good(belief, c, rng)
             # Ties and zeros are broken by a little of the mean.

@@ -99,6 +99,8 @@ def _made(found: Sequence[tuple[int, int, float, float]]) -> Looks:
 
 def _at_rung(one: ScoreCurve, rung: int, rungs: Rungs, metric: Metric, c: Constants) -> float | None:
     """Return a trial's score at a rung, higher is better; -inf: it had diverged by then; None: nobody knows."""
+    if rung <= one.shared:
+        return None  # it is its parent's
     if one.state == State.DIVERGED:
         return -math.inf if rung >= one.epochs else _mean(one.scores, rung, rungs, metric, c, one.config)
     if rung == rungs.epochs:

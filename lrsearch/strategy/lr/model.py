@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lrsearch.strategy.lr.constants import Constants
 from lrsearch.strategy.lr.features import Floats, encode, factor_so_far, lean, relative_rate
+from lrsearch.strategy.lr.kinship import remembered
 from lrsearch.strategy.lr.looks import Ints, Looks
 from lrsearch.trial import ScheduleConfig, TrialConfig
 
@@ -105,6 +106,9 @@ class Posterior:
     _explained: tuple[Floats, ...]
     _prior: Floats
     _own: tuple[float, ...]
+    """Variance of what trainings have of their own,"""
+    _alike: Floats
+    """and how alike that is at their ends, `[n, n]`: those that part at a state have of it in common."""
     noise: float
     """Of a training as a whole, as it is weighed."""
 
@@ -114,8 +118,7 @@ class Posterior:
         for weight, mean, v, own in zip(self.weights, self._means, self._explained, self._own, strict=True):
             apart = mean - self.mean
             variance += weight * (np.diag(self._prior) + own - (v * v).sum(0) + apart**2)
-            covariance += weight * (self._prior[j] - v[:, j] @ v + apart * apart[j])
-            covariance[j] += weight * own
+            covariance += weight * (self._prior[j] + own * self._alike[j] - v[:, j] @ v + apart * apart[j])
         return variance, covariance
 
     def covariance(self, among: Ints) -> Floats:
@@ -124,12 +127,13 @@ class Posterior:
         for weight, mean, v, own in zip(self.weights, self._means, self._explained, self._own, strict=True):
             apart = (mean - self.mean)[among]
             part = v[:, among]
-            out[np.diag_indices(len(among))] += weight * own
-            out += weight * (self._prior[np.ix_(among, among)] - part.T @ part + np.outer(apart, apart))
+            block = np.ix_(among, among)
+            prior = self._prior[block] + own * self._alike[block]
+            out += weight * (prior - part.T @ part + np.outer(apart, apart))
         return out
 
 
-def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants) -> Posterior:
+def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants, in_common: Floats) -> Posterior:
     """Return what is believed of the final scores of the first ``n`` points.
 
     Args:
@@ -138,6 +142,7 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
         believed: rungs to which trials are on their way: they change what is uncertain, not what is expected.
         n: how many of the points may be trained on.
         c: constants.
+        in_common: what each two of the points have in common, as ``kinship.common`` has it.
     """
     all_of = [np.concatenate([getattr(seen, k), getattr(believed, k)]) for k in ("trial", "level", "fraction")]
     trial, level, fraction = all_of[0].astype(int), all_of[1], all_of[2]
@@ -147,10 +152,10 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
     hypotheses = _hypotheses(c, known=bool(points.elsewhere.any()))
     prior = _kernel(points, at_end, at_end, c, hypotheses[0])
     same_level = (level[:, None] == level[None]) * LEVEL_VARIANCE
-    lasting = np.exp(-np.abs(fraction[:, None] - fraction[None]) * math.log(10) / c.own_memory)
-    same_trial = (trial[:, None] == trial[None]) * c.trial_noise**2 * lasting
+    same_trial = c.trial_noise**2 * remembered(fraction, fraction, in_common[np.ix_(trial, trial)], c.own_memory)
     epoch_noise = c.noise**2 * (1 - 2 * fraction)
-    mine = (trial[:, None] == targets[None]) * np.exp(-np.abs(fraction) * math.log(10) / c.own_memory)[:, None]
+    mine = remembered(fraction, np.zeros(n), in_common[np.ix_(trial, targets)], c.own_memory)
+    alike = remembered(np.zeros(n), np.zeros(n), in_common[:n, :n], c.own_memory)
     means, explained, evidence, louder = list[Floats](), list[Floats](), list[float](), list[float]()
     seen_at = trial, fraction, points.moved_at(trial, fraction, c)
     for h in hypotheses:
@@ -183,6 +188,7 @@ def posterior(points: Points, seen: Looks, believed: Looks, n: int, c: Constants
         tuple(explained[i] for i in keep),
         prior,
         tuple(c.own * (c.trial_noise * louder[i]) ** 2 for i in keep),
+        alike,
         noise,
     )
 

@@ -138,7 +138,7 @@ class LrStrategy(Strategy):
         planned = round(epochs * (1 + PART * budget.trials))
         if to_come and may_begin and planned - spent <= to_come * chooser.rungs.at[0]:
             return Means(epochs, only_begin=True)
-        return Means(planned - spent, may_begin)
+        return Means(planned - spent, may_begin, slot_price=PART)
 
 
 def _may_begin(view: View) -> bool:
