@@ -1,6 +1,7 @@
 """The spec: what makes two studies the same one, what is written and read back, and the names that training offers."""
 
 import json
+import os
 import math
 import pickle
 from dataclasses import fields
@@ -434,7 +435,7 @@ def test_the_spec_refuses_the_splits_that_the_data_refuse(limit: int, validation
 
 
 def test_the_pool_of_mnist_is_its_training_set() -> None:
-    root = Path(__file__).parents[2] / "shared" / "data"
+    root = Path(os.environ.get("LRSEARCH_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
     labels = root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     if not labels.is_file():
         pytest.skip(f"the real MNIST is not in {root}")
