@@ -1,8 +1,8 @@
 """The spec: what makes two studies the same one, what is written and read back, and the names that training offers."""
 
 import json
-import os
 import math
+import os
 import pickle
 from dataclasses import fields
 from pathlib import Path
