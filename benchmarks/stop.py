@@ -1,6 +1,7 @@
 """When `budget.stop` would have ended studies, and what that costs: the digits, 200 trials, seed by seed.
 
     python benchmarks/stop.py --out FOLDER [--seeds 0 1 ... 19] [--trials 200] [--fresh 10] [--strategy lr]
+                              [OPTION OF lrsearch run ...]
 
 Every study is searched once, to the end of its budget (`lrsearch run digits --trials 200 --seed S`, a database each).
 The rule is then asked after each of its trials, as `lrsearch run --stop converged` would have. With `--strategy lr`,
@@ -104,34 +105,35 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--fresh", type=int, default=10)
     parser.add_argument("--strategy", choices=["sampler", "lr"], default="sampler")
-    args = parser.parse_args()
+    args, more = parser.parse_known_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     truth = Truth(args.out / "truth.jsonl", args.fresh)
-    regrets, shares, seen = [], [], []
+    regrets, shares, seen, ends = [], [], [], []
     for seed in args.seeds:
         found = None
         if args.strategy == "lr":
-            spec, trials = searched(seed, args.trials, args.out, "--strategy", "lr")
-            _, until = searched(seed, args.trials, args.out, "--strategy", "lr", "--stop", "converged")
+            spec, trials = searched(seed, args.trials, args.out, "--strategy", "lr", *more)
+            _, until = searched(seed, args.trials, args.out, "--strategy", "lr", "--stop", "converged", *more)
         else:
-            spec, trials = searched(seed, args.trials, args.out)
+            spec, trials = searched(seed, args.trials, args.out, *more)
             n, found = stops_at(spec, trials)
             until = trials[:n]
         early, late = best(until, "maximize"), best(trials, "maximize")
         assert early is not None
         assert late is not None
-        same = replace(early.config, seed=0) == replace(late.config, seed=0)
-        regret = 0.0 if same else 100 * (truth.of(spec, late.config) - truth.of(spec, early.config))
+        at_end = 100 * truth.of(spec, late.config)
+        regret = at_end - 100 * truth.of(spec, early.config)
         epochs = n_epochs(until) / n_epochs(trials)
         values = [100 * t.outcome.value for t in (early, late) if t.outcome and t.outcome.value is not None]
         why = "" if found is None else f", expected gain {100 * found.gain:.2f}, noise {100 * found.noise:.2f} points"
         print(
             f"seed {seed}: stops after {len(until)} of {len(trials)} trials ({100 * epochs:.0f} % of the epochs){why}; "
-            f"validation {values[0]:.1f} of {values[1]:.1f}, regret {regret:+.2f} points",
+            f"validation {values[0]:.1f} of {values[1]:.1f}, true at the end {at_end:.2f}, regret {regret:+.2f} points",
             flush=True,
         )
         regrets.append(regret)
+        ends.append(at_end)
         shares.append(len(until) / len(trials))
         seen.append(epochs)
     mean = statistics.mean(regrets)
@@ -139,7 +141,7 @@ def main() -> None:
     print(
         f"{len(regrets)} studies: regret {mean:+.2f} points (standard error {error:.2f}, worst {max(regrets):+.2f}), "
         f"{100 * (1 - statistics.mean(shares)):.0f} % of the trials and {100 * (1 - statistics.mean(seen)):.0f} % of "
-        f"the epochs saved"
+        f"the epochs saved; true accuracy at the end {statistics.mean(ends):.2f} %"
     )
 
 

@@ -47,10 +47,12 @@ def test_what_is_a_trainings_own_is_forgotten_on_both_ways_from_where_they_part(
     at = math.log10(fraction) if fraction else -math.inf
     end = np.zeros(1)
     assert remembered(end, end, np.array([[at]]), 1.0)[0, 0] == pytest.approx(alike)
-    early = np.array([-0.5])
-    if fraction == 0.9:  # before they part they are one training
-        assert remembered(early, end, np.array([[at]]), 1.0)[0, 0] == pytest.approx(10**-0.5)
-        assert remembered(early, early, np.array([[at]]), 1.0)[0, 0] == 1.0
+
+
+def test_before_they_part_two_trainings_are_one() -> None:
+    early, end, in_common = np.array([-0.5]), np.zeros(1), np.array([[math.log10(0.9)]])
+    assert remembered(early, end, in_common, 1.0)[0, 0] == pytest.approx(10**-0.5)
+    assert remembered(early, early, in_common, 1.0)[0, 0] == 1.0
 
 
 def test_a_score_that_a_branch_has_of_its_parent_is_the_parents() -> None:

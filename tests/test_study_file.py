@@ -10,6 +10,7 @@ from conftest import merged, sentence
 from lrsearch.domain import Choice, Fixed, Range
 from lrsearch.errors import EXIT_USAGE, StudyFileError
 from lrsearch.spec import file as study_file
+from lrsearch.spec.deciding import LrSpec
 from lrsearch.spec.study import StudySpec
 
 ONE = {"optimizer": "sgd", "schedule": "cosine"}
@@ -463,6 +464,19 @@ def test_a_parameter_set_where_the_file_leaves_all_to_the_defaults_keeps_them() 
     assert list(space.optimizers) == list(defaults.optimizers)
     assert space.optimizers["sgd"]["momentum"] == Fixed(0.5)
     assert list(space.schedules) == [*defaults.schedules, "plateau"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        [("strategy", "lr"), ("strategy.branching", False)],
+        [("strategy.branching", False), ("strategy", "lr")],
+        [("strategy.name", "lr"), ("strategy.branching", False)],
+    ],
+)
+def test_a_strategy_is_named_and_set_in_any_order(keys: list[tuple[str, object]]) -> None:
+    assert study_file.load("digits", keys).strategy == LrSpec(branching=False)
+    assert study_file.load("digits", [*keys, ("strategy", "sampler")]).strategy is None
 
 
 def test_a_later_set_wins() -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from lrsearch.errors import StudyFileError, nearest
 from lrsearch.spec.datasets import DATASETS
-from lrsearch.spec.deciding import KINDS
+from lrsearch.spec.deciding import KINDS, LrSpec
 from lrsearch.spec.sources import absolute, absolute_file, title
 from lrsearch.spec.space import DEFAULT_OPTIMIZERS, DEFAULT_SCHEDULES
 from lrsearch.spec.study import LONGEST_NAME, DatasetSpec, StudySpec
@@ -104,6 +104,12 @@ def _is_file(path: Path) -> bool:
         return False  # a name that no file can have, but a study may
 
 
+_BY_NAME: Mapping[str, Mapping[str, type[BaseModel]]] = {**KINDS, "strategy": {"lr": LrSpec}}
+"""Tables that may be written as their name alone: the kinds of each."""
+_NO_TABLE = ("sampler",)
+"""Names of kinds that are none: the strategy ``sampler`` is what decides where there is no table."""
+
+
 def override(tables: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
     """Return the tables with ``key`` (dotted) set to ``value``.
 
@@ -120,7 +126,7 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
     head, _, rest = path.partition(".")
     out = dict(tables)
     inner = out.get(head)
-    if path == key and head in KINDS and isinstance(inner, str):
+    if path == key and head in _BY_NAME and isinstance(inner, str):
         inner = {"name": inner}
     if rest:
         if inner is None:
@@ -133,10 +139,10 @@ def _override(tables: Mapping[str, Any], path: str, value: object, key: str) -> 
                 raise StudyFileError(f"--set {key}: '{head}' is {inner!r}, not a table")
             inner = {name: {} for name in names}
         out[head] = _override(inner, rest, value, key)
-    elif key in KINDS and isinstance(value, str):
+    elif key in _BY_NAME and isinstance(value, str) and value not in _NO_TABLE:
         # Another kind keeps what it takes too.
         kept = inner if isinstance(inner, Mapping) else {}
-        takes = KINDS[key][value].model_fields if value in KINDS[key] else kept
+        takes = _BY_NAME[key][value].model_fields if value in _BY_NAME[key] else kept
         out[head] = {name: setting for name, setting in kept.items() if name in takes} | {"name": value}
     elif head in ("optimizer", "schedule") and isinstance(inner, Mapping) and isinstance(value, str | list):
         names = [value] if isinstance(value, str) else value

@@ -19,21 +19,21 @@ def upgrade(connection: sa.Connection, version: int) -> str | None:
 
     The caller holds whatever keeps others from doing the same, and commits.
     """
+    if version == tables.SCHEMA_VERSION:
+        return None  # another process has done it meanwhile, and may work on it
+    refusal = _leased(connection) if version == 1 else _at_work(connection)
+    if refusal is not None:
+        return refusal
     operations = Operations(MigrationContext.configure(connection))
     for step in range(version, tables.SCHEMA_VERSION):
-        refusal = _STEPS[step](connection, operations)
-        if refusal is not None:
-            return refusal
+        _STEPS[step](operations)
     connection.execute(tables.schema.update().values(version=tables.SCHEMA_VERSION))
     return None
 
 
-def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_2(operations: Operations) -> None:
     """Leases expire, trials go on from checkpoints, workers and interruptions are written down."""
-    old = sa.table("lrsearch_leases", sa.column("pid"), sa.column("process_started"), sa.column("host"))
-    for row in connection.execute(sa.select(old)).all():
-        if lease.lives(row.pid, row.process_started):
-            return f"the process {row.pid} works on it with an older lrsearch"
+    connection = operations.get_bind()
     operations.drop_table("lrsearch_leases")
     new = {
         tables.studies: ("stopped", "version", "artifacts"),
@@ -53,14 +53,11 @@ def _to_2(connection: sa.Connection, operations: Operations) -> str | None:
         table.create(connection)
     for index in tables.slots.indexes:
         index.create(connection)
-    return None
 
 
-def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_3(operations: Operations) -> None:
     """Have a study of ours name the one of Optuna's that is meant: the oldest of those that carry its id."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
+    connection = operations.get_bind()
     column = tables.studies.c.optuna_id
     operations.add_column(tables.studies.name, sa.Column(column.name, column.type, nullable=True))
     for study in connection.scalars(sa.select(tables.studies.c.id)).all():
@@ -68,14 +65,11 @@ def _to_3(connection: sa.Connection, operations: Operations) -> str | None:
         if there:
             values = {"optuna_id": there[0]}
             connection.execute(tables.studies.update().where(tables.studies.c.id == study).values(values))
-    return None
 
 
-def _to_4(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_4(operations: Operations) -> None:
     """Have a trial carry what decided it; columns go that nobody read."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
+    connection = operations.get_bind()
     new = (
         (tables.slots, sa.Column("role", sa.String(16), nullable=False, server_default=Role.SEARCH.value)),
         (tables.slots, sa.Column("parent", sa.Integer)),
@@ -89,14 +83,10 @@ def _to_4(connection: sa.Connection, operations: Operations) -> str | None:
         # The step to 2 makes tables as they are now.
         if name in {column["name"] for column in sa.inspect(connection).get_columns(table.name)}:
             operations.drop_column(table.name, name)
-    return None
 
 
-def _to_5(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_5(operations: Operations) -> None:
     """File the facts of a study's images, and metrics that are neither loss nor accuracy."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
     new = (
         (tables.studies, sa.Column("facts", sa.Text)),
         (tables.slots, sa.Column("test_score", sa.Float)),
@@ -105,57 +95,47 @@ def _to_5(connection: sa.Connection, operations: Operations) -> str | None:
     )
     for table, column in new:
         operations.add_column(table.name, column)
-    return None
 
 
-def _to_6(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_6(operations: Operations) -> None:
     """File how many test images of each class the winner gets right."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
     operations.add_column(tables.slots.name, sa.Column("test_right", sa.Text))
-    return None
 
 
-def _to_7(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_7(operations: Operations) -> None:
     """Keep which validation images a trial gets right, what is to be confirmed, and range tests."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
+    connection = operations.get_bind()
     operations.add_column(tables.slots.name, sa.Column("val_right", sa.LargeBinary))
     operations.add_column(tables.slots.name, sa.Column("setting", sa.Text))
     for table in (tables.confirmations, tables.range_tests):
         table.create(connection)
-    return None
 
 
-def _to_8(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_8(operations: Operations) -> None:
     """File whether a study ends once its search has converged."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
     operations.add_column(tables.studies.name, sa.Column("budget_stop", sa.String(16)))
-    return None
 
 
-def _to_9(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_9(operations: Operations) -> None:
     """File budgets of trainings, why a strategy moved trials, what is known beforehand, and whence a trial branched."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
+    connection = operations.get_bind()
     operations.add_column(tables.studies.name, sa.Column("budget_trainings", sa.Float))
     operations.add_column(tables.slots.name, sa.Column("shared_epochs", sa.Integer))
     for table in (tables.moves, tables.known, tables.trunks):
         table.create(connection)
-    return None
 
 
-def _to_10(connection: sa.Connection, operations: Operations) -> str | None:
+def _to_10(operations: Operations) -> None:
     """File with its numbers why a search converged."""
-    refusal = _at_work(connection)
-    if refusal is not None:
-        return refusal
     operations.add_column(tables.studies.name, sa.Column("stopped_why", sa.Text))
+
+
+def _leased(connection: sa.Connection) -> str | None:
+    """Return who works on a database of schema 1, which wrote down nothing but leases, or None."""
+    old = sa.table("lrsearch_leases", sa.column("pid"), sa.column("process_started"))
+    for row in connection.execute(sa.select(old)).all():
+        if lease.lives(row.pid, row.process_started):
+            return f"the process {row.pid} works on it with an older lrsearch"
     return None
 
 
@@ -170,7 +150,7 @@ def _at_work(connection: sa.Connection) -> str | None:
     return None
 
 
-_STEPS: Mapping[int, Callable[[sa.Connection, Operations], str | None]] = {
+_STEPS: Mapping[int, Callable[[Operations], None]] = {
     1: _to_2,
     2: _to_3,
     3: _to_4,
